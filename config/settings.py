@@ -1,0 +1,119 @@
+"""Every setting, read once from the environment (and `.env`), each explained in `.env.example`."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from routing.errors import BadInput
+
+
+def plain(name: str) -> AliasChoices:
+    """A setting whose environment name carries no FAIRTURN_ prefix, because the world already knows it."""
+    return AliasChoices(name)
+
+
+def _comma_list(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
+
+
+class Settings(BaseSettings):
+    """Fairturn's settings; an empty URL means "the embedded server" where there is one."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FAIRTURN_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    # --- where things are
+    data_dir: Path = Path(".fairturn")
+    database_url: str = Field("", validation_alias=plain("DATABASE_URL"))
+    redis_url: str = Field("", validation_alias=plain("REDIS_URL"))
+    broker_url: str = ""
+    turnstile_url: str = ""
+    policy_file: Path | None = None
+
+    # --- Salesforce
+    salesforce_login_url: str = Field("", validation_alias=plain("SALESFORCE_LOGIN_URL"))
+    salesforce_auth: Literal["client_credentials", "jwt"] = Field(
+        "client_credentials", validation_alias=plain("SALESFORCE_AUTH")
+    )
+    salesforce_client_id: str = Field("", validation_alias=plain("SALESFORCE_CLIENT_ID"))
+    salesforce_client_secret: SecretStr = Field(SecretStr(""), validation_alias=plain("SALESFORCE_CLIENT_SECRET"))
+    salesforce_username: str = Field("", validation_alias=plain("SALESFORCE_USERNAME"))
+    salesforce_private_key_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_PRIVATE_KEY_FILE"))
+    salesforce_audience: str = Field("https://login.salesforce.com", validation_alias=plain("SALESFORCE_AUDIENCE"))
+    salesforce_api_version: Annotated[str, Field(pattern=r"^\d+\.0$")] = Field(
+        "64.0", validation_alias=plain("SALESFORCE_API_VERSION")
+    )
+    salesforce_pubsub: str = Field("api.pubsub.salesforce.com:7443", validation_alias=plain("SALESFORCE_PUBSUB"))
+    salesforce_pubsub_plaintext: bool = Field(False, validation_alias=plain("SALESFORCE_PUBSUB_PLAINTEXT"))
+    salesforce_ca_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_CA_FILE"))
+    salesforce_topic: str = Field("/data/LeadChangeEvent", validation_alias=plain("SALESFORCE_TOPIC"))
+    salesforce_replay: Literal["LATEST", "EARLIEST"] = Field("EARLIEST", validation_alias=plain("SALESFORCE_REPLAY"))
+    salesforce_client_name: str = Field("Fairturn", validation_alias=plain("SALESFORCE_CLIENT_NAME"))
+    salesforce_mapping_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_MAPPING_FILE"))
+
+    # --- geocoding
+    geocoders: CommaList = ("offline",)
+    geocoder_rate_per_s: float = Field(1.0, gt=0)
+    geocoder_timeout_s: float = Field(3.0, gt=0)
+    geocoder_user_agent: str = "fairturn"
+    geocoder_keys: CommaList = ()  # provider=key pairs
+
+    # --- faces
+    web_host: str = "127.0.0.1"
+    web_port: int = Field(8000, ge=1, le=65535)
+    flower_host: str = "127.0.0.1"
+    flower_port: int = Field(5555, ge=1, le=65535)
+    flower_user: str = "operator"
+    flower_password: SecretStr = SecretStr("")
+
+    # --- behaviour
+    worker_concurrency: int = Field(2, ge=1)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+
+    def broker(self) -> str:
+        """The Celery broker's URL: database 0 of REDIS_URL unless set apart."""
+        return self.broker_url or _with_database(self.redis_url, 0)
+
+    def turnstile(self) -> str:
+        """The turnstile's URL: database 1 of REDIS_URL unless set apart."""
+        return self.turnstile_url or _with_database(self.redis_url, 1)
+
+    def sqlalchemy_url(self) -> str:
+        """DATABASE_URL with the driver named."""
+        return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", self.database_url)
+
+
+def _with_database(url: str, number: int) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"{url.split('?', maxsplit=1)[0]}?db={number}"
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process. Raises BadInput naming the first wrong variable and the fix."""
+    try:
+        return Settings()
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"FAIRTURN_{name.upper()}"
+        raise BadInput(
+            first["msg"], field=variable, fix=f"It is {first['input']!r} now; see {variable} in .env.example."
+        ) from exc

@@ -1,0 +1,118 @@
+"""A decision: one routing choice with all it saw, enough to explain it and to make it again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from uuid import UUID
+
+from routing.policy import Mode
+
+
+class Gate(IntEnum):
+    """Why a candidate was or was not eligible."""
+
+    ELIGIBLE = 0
+    FULL = 1  # open >= capacity
+    TRIED = 2  # was offered this lead before
+    CLOSED = 3  # its ring is left out: the place is too coarse
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A member in reach of a lead, before the turnstile looks at it."""
+
+    member: int
+    distance_m: float
+    ring: int  # index into the rings, from 0
+    tier_rank: int
+    weight: int  # thousandths
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Candidates who compete with each other; a later group is asked only when an earlier has nobody eligible."""
+
+    ring: int
+    rotation: str  # whose standings and cursor decide, such as "installers" or "installers:gold"
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the turnstile is asked for one lead. Asked again for the same (lead, attempt), the answer is the same."""
+
+    lead: int
+    attempt: int
+    offer: UUID
+    mode: Mode
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the turnstile saw of one candidate at the moment of choice."""
+
+    member: int
+    eligible: bool
+    open: int  # offers held before this decision
+    standing: int  # micro-turns before this decision
+    served: int  # tick of its last turn in the rotation, 0 = never
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The turnstile's answer to one Ask; member is None when nobody was eligible in any group.
+
+    `sights` lists every candidate of the groups looked at (0 to `group`, or all), in the Ask's order.
+    `at_us` is the turnstile's clock in microseconds since 1970; (generation, seq) orders all answers of a market.
+    """
+
+    lead: int
+    attempt: int
+    offer: UUID
+    member: int | None
+    group: int | None
+    seq: int
+    at_us: int
+    sights: tuple[Sight, ...]
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One candidate in a decision: the plan's side and the turnstile's side together."""
+
+    member: int
+    distance_m: float
+    ring: int
+    weight: int
+    capacity: int
+    tier_rank: int
+    gate: Gate
+    open: int = 0
+    standing: int = 0
+    served: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One routing choice, complete: from these values alone the choice can be made again (row N4)."""
+
+    id: UUID  # of the offer, when there is one
+    lead: int
+    attempt: int
+    at: datetime
+    pool: str
+    rotation: str  # of the deciding group; empty when nobody was chosen
+    mode: Mode
+    rings_m: tuple[float, ...]
+    ring: int | None  # index of the ring used
+    policy_version: int
+    roster_version: int
+    generation: int
+    seq: int
+    chosen: int | None
+    reason: str  # "chosen", or the Reason nobody was
+    weighed: tuple[Weighed, ...]
+    nearest_m: float | None = None  # the nearest member's distance, when none is in range

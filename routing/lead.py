@@ -1,0 +1,102 @@
+"""A lead: one enquiry, where it is, and where it stands."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from routing.errors import BadInput
+
+
+class LeadState(StrEnum):
+    """Where a lead stands; `new` has not been planned yet."""
+
+    NEW = "new"
+    WAITING = "waiting"
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    DONE = "done"
+    REVIEW = "review"
+    WITHDRAWN = "withdrawn"
+
+
+class Reason(StrEnum):
+    """Why a lead waits, is in review or was withdrawn: exactly one at a time."""
+
+    NO_ROOM = "no_room"  # waiting: members in range, all at capacity
+    NO_PARTNER_IN_RANGE = "no_partner_in_range"  # waiting: nobody inside the last ring
+    NO_ADDRESS = "no_address"  # review: nothing to place the lead by
+    UNKNOWN_PLACE = "unknown_place"  # review: no geocoder knows the address
+    UNKNOWN_COUNTRY = "unknown_country"  # review: the country is not one we know, or no pool serves it
+    BAD_COORDINATES = "bad_coordinates"  # review: latitude or longitude out of range
+    IMPRECISE_PLACE = "imprecise_place"  # review: the policy wants a better place than this
+    EXHAUSTED = "exhausted"  # review: the last reassignment was used up
+    EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
+    DELETED = "deleted"  # withdrawn: deleted in Salesforce
+    CONVERTED = "converted"  # withdrawn: converted in Salesforce
+    OWNER_CHANGED = "owner_changed"  # withdrawn: given to somebody by hand in Salesforce
+
+
+class Precision(StrEnum):
+    """How well a place is known, best first."""
+
+    EXACT = "exact"  # coordinates came with the lead, or a rooftop
+    STREET = "street"
+    POSTAL = "postal"  # centroid of the postal code
+    CITY = "city"
+    REGION = "region"
+    COUNTRY = "country"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place on earth in degrees, WGS 84. Raises BadInput when it is not on earth."""
+
+    lat: float
+    lon: float
+
+    def __post_init__(self) -> None:
+        for name, value, limit in (("latitude", self.lat, 90.0), ("longitude", self.lon, 180.0)):
+            if not math.isfinite(value) or abs(value) > limit:
+                raise BadInput(
+                    f"{value} is out of range", field=name, fix=f"Give a number from -{limit:g} to {limit:g}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where somebody lives, as they wrote it; country is a name or an ISO 3166 code."""
+
+    street: str = ""
+    city: str = ""
+    state: str = ""
+    postal_code: str = ""
+    country: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.street or self.city or self.postal_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A point with how well it is known and who said so."""
+
+    point: Point
+    precision: Precision
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What routing needs to know of a lead; `attempt` is the number of the next offer, from 1."""
+
+    id: int
+    received_at: datetime
+    country: str = "US"  # ISO 3166 alpha-2
+    place: Point | None = None
+    precision: Precision | None = None
+    priority: int = 0  # higher first
+    attempt: int = 1
+    tried: frozenset[int] = field(default_factory=frozenset)  # members offered this lead before
+    version: int = 0

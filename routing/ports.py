@@ -1,0 +1,93 @@
+"""What routing asks of its neighbours; adapters in storage/ and gateways/ keep these promises."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from routing.decision import Ask, Grant
+from routing.lead import Address, Located
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A member's account in one rotation: micro-turns owed to it, and the tick of its last turn (0 = never)."""
+
+    standing: int
+    served: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the ledger knows that the turnstile must hold, for one market."""
+
+    generation: int
+    seq: int  # the last sequence number the ledger has seen
+    open_offers: Mapping[UUID, int]  # offer -> member
+    standings: Mapping[str, Mapping[int, Standing]]  # rotation -> member -> account
+    ticks: Mapping[str, int]  # rotation -> turns given so far
+    cursors: Mapping[str, int]  # rotation -> member served last
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A reservation nobody has settled yet."""
+
+    lead: int
+    attempt: int
+    offer: UUID
+    member: int
+    age_s: float
+
+
+class Turnstile(Protocol):
+    """Capacity and turns, decided atomically; a fast opinion that the ledger can rebuild.
+
+    Every method raises TurnstileUnreachable when Redis does not answer, ColdTurnstile when the generation differs.
+    """
+
+    def reserve(
+        self, market: str, asks: Sequence[Ask], *, generation: int, release: Sequence[UUID] = ()
+    ) -> list[Grant]:
+        """Free the released offers, then give each Ask a member with room, in order; atomic, one round trip."""
+        ...
+
+    def settle(
+        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """Forget reservations by (lead, attempt): kept ones are in the ledger now, cancelled ones are undone whole.
+
+        Cancelling gives back the place and the turn, shares included. Safe to repeat.
+        """
+        ...
+
+    def release(self, market: str, offers: Sequence[UUID]) -> None:
+        """Free the places these offers hold; those that hold none are left alone."""
+        ...
+
+    def rebuild(self, market: str, snapshot: Snapshot) -> None:
+        """Replace everything held for the market by the snapshot, at once."""
+        ...
+
+    def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
+        """Reservations that were not settled within that time."""
+        ...
+
+    def standings(self, market: str, rotation: str) -> dict[int, Standing]:
+        """The accounts of one rotation."""
+        ...
+
+    def open_counts(self, market: str) -> dict[int, int]:
+        """How many offers each member holds."""
+        ...
+
+
+class Geocoder(Protocol):
+    """Finds places.
+
+    Raises TryLater (quota, timeout) or GiveUp (refused credentials); an address nobody knows is None.
+    """
+
+    def locate(self, addresses: Sequence[Address]) -> list[Located | None]:
+        """A place per address, in order; None where the address is not known."""
+        ...

@@ -1,0 +1,390 @@
+"""The ledger's tables. What is impossible is refused here, by constraint, not by care."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, REAL, UUID
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigInt, Int, Small, Text, Float, Bool = sa.BigInteger, sa.Integer, sa.SmallInteger, sa.Text, sa.Double, sa.Boolean
+Time = sa.DateTime(timezone=True)
+NOW = sa.text("clock_timestamp()")
+EMPTY = sa.text("'{}'::jsonb")
+
+# --- what came in ---------------------------------------------------------------------------------------------------
+
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("topic", Text, primary_key=True),
+    sa.Column("replay_id", BYTEA),
+    sa.Column("epoch", BigInt, nullable=False, server_default="0"),  # raised by each subscriber that takes over
+    sa.Column("committed_at", Time),  # commit time of the last stored event, by Salesforce
+    sa.Column("swept_to", Time),  # the hourly sweep has compared changes up to here
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    comment="Where each change stream has been read to.",
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("topic", Text, nullable=False),
+    sa.Column("event_id", Text, nullable=False),  # ProducerEvent.id: the identity, replay ids may repeat
+    sa.Column("record_id", Text, nullable=False),  # 18 characters; may be a wildcard such as 00Q*
+    sa.Column("replay_id", BYTEA, nullable=False),
+    sa.Column("change_type", Text, nullable=False),
+    sa.Column("origin", Text, nullable=False, server_default=""),
+    sa.Column("commit_user", Text, nullable=False, server_default=""),
+    sa.Column("commit_number", BigInt, nullable=False, server_default="0"),
+    sa.Column("sequence_number", Int, nullable=False, server_default="0"),
+    sa.Column("committed_at", Time),
+    sa.Column("changed", ARRAY(Text), nullable=False, server_default="{}"),  # field names; Address.City for compounds
+    sa.Column("nulled", ARRAY(Text), nullable=False, server_default="{}"),
+    sa.Column("body", JSONB, nullable=False, server_default=EMPTY),  # only the fields in the event; personal data
+    sa.Column("state", Text, nullable=False, server_default="pending"),
+    sa.Column("meaning", Text),  # what intake made of it: new, update, withdraw, echo, stale, dirty ...
+    sa.Column("received_at", Time, nullable=False, server_default=NOW),
+    sa.Column("done_at", Time),
+    sa.CheckConstraint("state IN ('pending', 'done', 'parked')", name="state"),
+    sa.UniqueConstraint("event_id", "record_id"),
+)
+sa.Index("ix_events_pending", events.c.id, postgresql_where=sa.text("state = 'pending'"))
+
+parked = sa.Table(
+    "parked",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("kind", Text, nullable=False),  # event, csv_lead, csv_member, outbox, lead
+    sa.Column("ref", Text, nullable=False),  # what it was: event id, row number and file, outbox id
+    sa.Column("reason", Text, nullable=False),  # one sentence: the field and the fix
+    sa.Column("input", JSONB, nullable=False, server_default=EMPTY),
+    sa.Column("raw", BYTEA),  # undecodable bytes, kept for replay
+    sa.Column("task_id", Text),
+    sa.Column("parked_at", Time, nullable=False, server_default=NOW),
+    sa.Column("resolved_at", Time),
+    sa.UniqueConstraint("kind", "ref"),
+    comment="Dead letters: inspected with `fairturn parked`, replayed with `fairturn parked replay`.",
+)
+
+# --- who there is ---------------------------------------------------------------------------------------------------
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("version", Int, primary_key=True),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("document", JSONB, nullable=False),
+    sa.Column("note", Text, nullable=False, server_default=""),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("published_at", Time),
+    sa.CheckConstraint("state IN ('draft', 'published', 'retired')", name="state"),
+)
+sa.Index("uq_policies_one_published", policies.c.state, unique=True, postgresql_where=sa.text("state = 'published'"))
+
+markets = sa.Table(
+    "markets",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("roster_version", BigInt, nullable=False, server_default="1"),  # raised by every change of its members
+    sa.Column("generation", BigInt, nullable=False, server_default="0"),  # of the turnstile, raised by each rebuild
+    sa.Column("rebuilt_at", Time),
+)
+
+tiers = sa.Table(
+    "tiers",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("rank", Int, nullable=False),
+    sa.Column("capacity", Int, nullable=False),
+    sa.Column("weight", Int, nullable=False),  # thousandths
+    sa.CheckConstraint("capacity >= 0", name="capacity"),
+    sa.CheckConstraint("weight > 0", name="weight"),
+    comment="The tiers of the published policy, for statements that need a capacity; '' is the default tier.",
+)
+
+pools = sa.Table(
+    "pools",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("market", Text, sa.ForeignKey("markets.name"), nullable=False),
+    sa.Column("mode", Text, nullable=False),
+    comment="The pools of the published policy.",
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("id", Int, sa.Identity(always=True), primary_key=True),
+    sa.Column("key", Text, nullable=False, unique=True),  # the outside id, such as partner_id
+    sa.Column("salesforce_id", Text, unique=True),  # Account (001...) or User (005...)
+    sa.Column("name", Text, nullable=False),
+    sa.Column("market", Text, sa.ForeignKey("markets.name"), nullable=False),
+    sa.Column("country", Text, nullable=False, server_default=""),
+    sa.Column("tier", Text, nullable=False, server_default=""),
+    sa.Column("capacity", Int),  # override; NULL = the tier's
+    sa.Column("weight", Int),  # override, thousandths
+    sa.Column("active", Bool, nullable=False, server_default="true"),
+    sa.Column("open", Int, nullable=False, server_default="0"),  # offers held, guarded
+    sa.Column("attributes", JSONB, nullable=False, server_default=EMPTY),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    sa.CheckConstraint("open >= 0", name="open"),
+    sa.CheckConstraint("capacity >= 0", name="capacity"),
+    sa.CheckConstraint("weight > 0", name="weight"),
+)
+sa.Index("ix_members_market", members.c.market)
+
+places = sa.Table(
+    "places",
+    metadata,
+    sa.Column("id", Int, sa.Identity(always=True), primary_key=True),
+    sa.Column("member_id", Int, sa.ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("label", Text, nullable=False, server_default=""),
+    sa.Column("lat", Float, nullable=False),
+    sa.Column("lon", Float, nullable=False),
+    sa.CheckConstraint("lat BETWEEN -90 AND 90", name="lat"),
+    sa.CheckConstraint("lon BETWEEN -180 AND 180", name="lon"),
+)
+sa.Index("ix_places_member", places.c.member_id)
+
+# --- leads ----------------------------------------------------------------------------------------------------------
+
+LEAD_STATES = "'new', 'waiting', 'offered', 'accepted', 'done', 'review', 'withdrawn'"
+
+leads = sa.Table(
+    "leads",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("salesforce_id", Text, nullable=False, unique=True),  # 18 characters
+    sa.Column("source_id", Text),  # the outside id, such as the CSV's lead_id
+    sa.Column("source", Text, nullable=False, server_default=""),  # where it came from: web, referral ...
+    sa.Column("state", Text, nullable=False, server_default="new"),
+    sa.Column("reason", Text),  # why it waits, is in review or withdrawn
+    sa.Column("version", BigInt, nullable=False, server_default="1"),  # raised by each change of state
+    sa.Column("attempt", Int, nullable=False, server_default="1"),  # number of the next (or open) offer
+    sa.Column("priority", Int, nullable=False, server_default="0"),
+    sa.Column("pool", Text),
+    # where it is
+    sa.Column("country", Text, nullable=False, server_default=""),  # ISO alpha-2 once located
+    sa.Column("postal_code", Text, nullable=False, server_default=""),
+    sa.Column("city", Text, nullable=False, server_default=""),
+    sa.Column("region", Text, nullable=False, server_default=""),
+    sa.Column("lat", Float),
+    sa.Column("lon", Float),
+    sa.Column("cell", Int),  # routing.near.cell(): a coarse square, so that a freed place finds its leads
+    sa.Column("geo_precision", Text),
+    sa.Column("geo_provider", Text),
+    sa.Column("nearest_m", REAL),  # of the nearest member when none is in range
+    # attributes that rules may use; unknown input columns are kept here
+    sa.Column("attributes", JSONB, nullable=False, server_default=EMPTY),
+    # the stream's side
+    sa.Column("commit_number", BigInt, nullable=False, server_default="0"),
+    sa.Column("sequence_number", Int, nullable=False, server_default="0"),
+    sa.Column("dirty", Bool, nullable=False, server_default="false"),  # must be read again from Salesforce
+    sa.Column("owner_id", Text),
+    # times
+    sa.Column("received_at", Time, nullable=False),  # committed in Salesforce
+    sa.Column("next_try_at", Time),  # waiting: woken when this is past; NULL = only by a change
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("updated_at", Time, nullable=False, server_default=NOW),
+    sa.CheckConstraint(f"state IN ({LEAD_STATES})", name="state"),
+    sa.CheckConstraint("(state IN ('waiting', 'review', 'withdrawn')) = (reason IS NOT NULL)", name="one_reason"),
+    sa.CheckConstraint("lat BETWEEN -90 AND 90", name="lat"),
+    sa.CheckConstraint("lon BETWEEN -180 AND 180", name="lon"),
+)
+sa.Index("ix_leads_source", leads.c.source_id)
+sa.Index("ix_leads_new", leads.c.id, postgresql_where=sa.text("state = 'new'"))
+sa.Index("ix_leads_dirty", leads.c.id, postgresql_where=sa.text("dirty"))
+sa.Index(
+    "ix_leads_waiting",
+    leads.c.cell,
+    leads.c.priority.desc(),
+    leads.c.received_at,
+    leads.c.id,
+    postgresql_where=sa.text("state = 'waiting'"),
+)
+sa.Index(
+    "ix_leads_woken", leads.c.next_try_at, postgresql_where=sa.text("state = 'waiting' AND next_try_at IS NOT NULL")
+)
+
+lead_contacts = sa.Table(
+    "lead_contacts",
+    metadata,
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", Text, nullable=False, server_default=""),
+    sa.Column("company", Text, nullable=False, server_default=""),
+    sa.Column("email", Text, nullable=False, server_default=""),
+    sa.Column("phone", Text, nullable=False, server_default=""),
+    sa.Column("street", Text, nullable=False, server_default=""),
+    comment="Personal data of leads, apart from everything else.",
+)
+
+geocodes = sa.Table(
+    "geocodes",
+    metadata,
+    sa.Column("address_hash", BYTEA, primary_key=True),  # SHA-256 of the normalised address: no address is kept here
+    sa.Column("provider", Text, nullable=False),
+    sa.Column("lat", Float),  # NULL: the provider does not know the address
+    sa.Column("lon", Float),
+    sa.Column("precision", Text),
+    sa.Column("found_at", Time, nullable=False, server_default=NOW),
+)
+
+# --- decisions and offers -------------------------------------------------------------------------------------------
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),  # the offer's id, when there is an offer
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id"), nullable=False),
+    sa.Column("attempt", Int, nullable=False),
+    sa.Column("at", Time, nullable=False),  # the turnstile's clock: the order of `seq`
+    sa.Column("market", Text, nullable=False),
+    sa.Column("pool", Text, nullable=False),
+    sa.Column("rotation", Text, nullable=False, server_default=""),
+    sa.Column("mode", Text, nullable=False),
+    sa.Column("rings_m", ARRAY(Float), nullable=False),
+    sa.Column("ring", Small),
+    sa.Column("policy_version", Int, nullable=False),
+    sa.Column("roster_version", BigInt, nullable=False),
+    sa.Column("generation", BigInt, nullable=False),
+    sa.Column("seq", BigInt, nullable=False),
+    sa.Column("chosen", Int, sa.ForeignKey("members.id")),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("nearest_m", REAL),
+    # one entry a candidate, in the order of the plan
+    sa.Column("member", ARRAY(Int), nullable=False),
+    sa.Column("distance_m", ARRAY(REAL), nullable=False),
+    sa.Column("member_ring", ARRAY(Small), nullable=False),
+    sa.Column("weight", ARRAY(Int), nullable=False),
+    sa.Column("capacity", ARRAY(Int), nullable=False),
+    sa.Column("tier_rank", ARRAY(Small), nullable=False),
+    sa.Column("gate", ARRAY(Small), nullable=False),
+    sa.Column("open", ARRAY(Int), nullable=False),
+    sa.Column("standing", ARRAY(BigInt), nullable=False),
+    sa.Column("served", ARRAY(BigInt), nullable=False),
+    sa.UniqueConstraint("market", "generation", "seq"),
+    comment="Every routing choice with all it saw; rows are never changed.",
+)
+sa.Index("ix_decisions_lead", decisions.c.lead_id)
+sa.Index("ix_decisions_rotation", decisions.c.market, decisions.c.rotation, decisions.c.generation, decisions.c.seq)
+
+offers = sa.Table(
+    "offers",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id"), nullable=False),
+    sa.Column("member_id", Int, sa.ForeignKey("members.id"), nullable=False),
+    sa.Column("market", Text, nullable=False),
+    sa.Column("attempt", Int, nullable=False),
+    sa.Column("state", Text, nullable=False, server_default="offered"),
+    sa.Column("reason", Text),
+    sa.Column("distance_m", REAL, nullable=False),
+    sa.Column("ring_m", Float, nullable=False),
+    sa.Column("offered_at", Time, nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.CheckConstraint(
+        "state IN ('offered', 'accepted', 'rejected', 'expired', 'withdrawn', 'completed', 'lost', 'returned', 'void')",
+        name="state",
+    ),
+    sa.CheckConstraint("(state IN ('offered', 'accepted')) = (ended_at IS NULL)", name="ended"),
+)
+OPEN_OFFER = sa.text("state IN ('offered', 'accepted')")
+sa.Index("uq_offers_one_open_per_lead", offers.c.lead_id, unique=True, postgresql_where=OPEN_OFFER)
+sa.Index(
+    "uq_offers_never_the_same_member_twice",
+    offers.c.lead_id,
+    offers.c.member_id,
+    unique=True,
+    postgresql_where=sa.text("state <> 'void'"),
+)
+sa.Index("ix_offers_open_of_member", offers.c.member_id, postgresql_where=OPEN_OFFER)
+sa.Index("ix_offers_deadline", offers.c.expires_at, postgresql_where=sa.text("state = 'offered'"))
+
+standings = sa.Table(
+    "standings",
+    metadata,
+    sa.Column("market", Text, primary_key=True),
+    sa.Column("rotation", Text, primary_key=True),
+    sa.Column("member_id", Int, primary_key=True),
+    sa.Column("standing", BigInt, nullable=False),
+    sa.Column("served", BigInt, nullable=False),
+    comment="A snapshot of fairness accounts taken at each rebuild; later decisions carry on from it.",
+)
+standing_marks = sa.Table(
+    "standing_marks",
+    metadata,
+    sa.Column("market", Text, primary_key=True),
+    sa.Column("rotation", Text, primary_key=True),
+    sa.Column("generation", BigInt, nullable=False),  # decisions after (generation, seq) are not in the snapshot
+    sa.Column("seq", BigInt, nullable=False),
+    sa.Column("tick", BigInt, nullable=False),
+    sa.Column("cursor", Int, nullable=False),
+)
+
+# --- what goes out --------------------------------------------------------------------------------------------------
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("kind", Text, nullable=False),  # salesforce: write the lead; turnstile: free the offer's place
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id"), nullable=False),
+    sa.Column("version", BigInt, nullable=False),  # the lead's; only the newest is sent
+    sa.Column("offer_id", UUID(as_uuid=True)),
+    sa.Column("state", Text, nullable=False, server_default="pending"),
+    sa.Column("attempts", Int, nullable=False, server_default="0"),
+    sa.Column("due_at", Time, nullable=False, server_default=NOW),
+    sa.Column("lease_until", Time),
+    sa.Column("token", UUID(as_uuid=True)),
+    sa.Column("error", Text),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.Column("done_at", Time),
+    sa.CheckConstraint("kind IN ('salesforce', 'turnstile')", name="kind"),
+    sa.CheckConstraint("state IN ('pending', 'done', 'superseded', 'parked')", name="state"),
+)
+sa.Index("ix_outbox_pending", outbox.c.kind, outbox.c.due_at, postgresql_where=sa.text("state = 'pending'"))
+sa.Index("ix_outbox_lead", outbox.c.lead_id)
+
+# --- what happened --------------------------------------------------------------------------------------------------
+
+timeline = sa.Table(
+    "timeline",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    sa.Column("what", Text, nullable=False),  # received, located, offered, waiting, written ...
+    sa.Column("actor", Text, nullable=False),  # salesforce, fairturn, a person
+    sa.Column("task_id", Text),  # the Celery task, as Flower shows it
+    sa.Column("policy_version", Int),
+    sa.Column("detail", JSONB, nullable=False, server_default=EMPTY),  # ids and numbers, never personal data
+)
+sa.Index("ix_timeline_lead", timeline.c.lead_id)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("action", Text, nullable=False),  # policy.published, members.imported, turnstile.rebuilt ...
+    sa.Column("detail", JSONB, nullable=False, server_default=EMPTY),
+)
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("name", Text, primary_key=True),  # queue:leads, subscriber, beat, sweep.hourly
+    sa.Column("worker", Text, nullable=False),
+    sa.Column("at", Time, nullable=False),
+)
