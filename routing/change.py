@@ -1,0 +1,89 @@
+"""What crosses the border to and from Salesforce, in our words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed record, as the stream told it; a merged event becomes one Change a record.
+
+    `body` and `changed` use the field names of REST (`City`, not `Address.City`). In an UPDATE the body holds only
+    the changed fields, None for those that were emptied (`nulled`).
+    """
+
+    event_id: str
+    record_id: str
+    change_type: str  # CREATE, UPDATE, DELETE, UNDELETE, GAP_*, SNAPSHOT (read again by REST)
+    replay_id: bytes
+    committed_at: datetime
+    origin: str = ""
+    commit_user: str = ""
+    commit_number: int = 0
+    sequence_number: int = 0
+    changed: tuple[str, ...] = ()
+    nulled: tuple[str, ...] = ()
+    body: Mapping[str, object] = field(default_factory=dict)
+    id: int = 0  # the ledger's event id, once stored
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An event that could not be decoded: kept raw, so that it can be replayed after a mend."""
+
+    event_id: str
+    replay_id: bytes
+    schema_id: str
+    payload: bytes
+    reason: str  # one sentence with the fix
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBack:
+    """What Salesforce must show for one lead; absolute values and a version, so that repeating it changes nothing."""
+
+    lead_id: int
+    salesforce_id: str
+    version: int
+    state: str
+    attempt: int
+    reason: str | None = None
+    member_key: str | None = None
+    member_salesforce_id: str | None = None  # 001... goes to the partner lookup, 005... to the owner
+    distance_m: float | None = None
+    ring_m: float | None = None
+    policy_version: int | None = None
+    offered_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class Outcome(StrEnum):
+    """What a write to Salesforce came to, by next action."""
+
+    DONE = "done"
+    RETRY = "retry"  # this record alone, later
+    PARK = "park"  # a person must look
+    GONE = "gone"  # the record was deleted or converted: withdraw the lead
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The result for one record of a write."""
+
+    lead_id: int
+    outcome: Outcome
+    code: str = ""  # Salesforce's error code
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One leased outbox row."""
+
+    outbox_id: int
+    token: UUID
+    attempts: int
+    write: WriteBack
