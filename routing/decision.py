@@ -14,7 +14,6 @@ class Gate(IntEnum):
     ELIGIBLE = 0
     FULL = 1  # open >= capacity
     TRIED = 2  # was offered this lead before
-    CLOSED = 3  # its ring is left out: the place is too coarse
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class PoorPlace(StrEnum):
     """What to do with a lead whose place is only known to a coarse precision (row G4)."""
 
     CENTROID = "centroid"  # route from the centre as if it were exact
-    WIDER_RING = "wider_ring"  # leave out the first ring
+    WIDER_RING = "wider_ring"  # search from the second ring on: the first counts as part of it
     REVIEW = "review"
 
 

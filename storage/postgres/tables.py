@@ -52,6 +52,7 @@ events = sa.Table(
     sa.Column("state", Text, nullable=False, server_default="pending"),
     sa.Column("meaning", Text),  # what intake made of it: new, update, withdraw, echo, stale, dirty ...
     sa.Column("received_at", Time, nullable=False, server_default=NOW),
+    sa.Column("nudged_at", Time),  # when the relay last announced it
     sa.Column("done_at", Time),
     sa.CheckConstraint("state IN ('pending', 'done', 'parked')", name="state"),
     sa.UniqueConstraint("event_id", "record_id"),
@@ -189,10 +190,12 @@ leads = sa.Table(
     sa.Column("commit_number", BigInt, nullable=False, server_default="0"),
     sa.Column("sequence_number", Int, nullable=False, server_default="0"),
     sa.Column("dirty", Bool, nullable=False, server_default="false"),  # must be read again from Salesforce
+    sa.Column("snapshot_at", Time),  # as of when it was last read by REST: older events are stale
     sa.Column("owner_id", Text),
     # times
     sa.Column("received_at", Time, nullable=False),  # committed in Salesforce
     sa.Column("next_try_at", Time),  # waiting: woken when this is past; NULL = only by a change
+    sa.Column("nudged_at", Time),  # when the relay last announced it
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     sa.CheckConstraint(f"state IN ({LEAD_STATES})", name="state"),
