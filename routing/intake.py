@@ -1,0 +1,222 @@
+"""What a change in Salesforce means for a lead, and what the lead looks like afterwards. No I/O."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from routing.change import Change
+from routing.errors import BadInput
+from routing.lead import LeadState, Point, Reason
+
+ADDRESS = ("street", "city", "state", "postal_code", "country")
+CONTACT = ("name", "company", "email", "phone", "street")
+PLACE = ("lat", "lon")
+
+
+class Meaning(StrEnum):
+    """What intake made of one event."""
+
+    NEW = "new"  # a lead to place and route
+    MOVED = "moved"  # its address changed before it was offered: place and route it again
+    UPDATED = "updated"  # fields kept, nothing to do
+    WITHDRAW = "withdraw"  # gone or converted: its offer ends
+    ECHO = "echo"  # our own write coming back
+    STALE = "stale"  # older than what we have
+    DIRTY = "dirty"  # the event does not say enough: read the record again
+    RESYNC = "resync"  # the event does not say which records: compare all that changed
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A lead as the ledger keeps it on the stream's side."""
+
+    salesforce_id: str
+    received_at: datetime
+    id: int | None = None
+    state: LeadState = LeadState.NEW
+    reason: Reason | None = None
+    version: int = 0
+    commit_number: int = 0
+    sequence_number: int = 0
+    snapshot_at: datetime | None = None
+    dirty: bool = False
+    owner_id: str | None = None
+    source_id: str | None = None
+    source: str = ""
+    priority: int = 0
+    street: str = ""
+    city: str = ""
+    state_name: str = ""
+    postal_code: str = ""
+    country: str = ""
+    name: str = ""
+    company: str = ""
+    email: str = ""
+    phone: str = ""
+    place: Point | None = None
+    located: bool = False  # the place came from a geocoder or the lead itself
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """One event read into one lead."""
+
+    meaning: Meaning
+    sheet: Sheet | None
+    withdrawn: Reason | None = None
+
+
+def fold(
+    known: Sheet | None,
+    change: Change,
+    fields: Mapping[str, object],
+    *,
+    ours: bool,
+    alpha2: Callable[[str], str | None],
+) -> Folded:
+    """Read one change into what is known of its lead. `fields` are ours by name; only those the change carries.
+
+    `ours` says that the change is nothing but our own write coming back.
+    """
+    kind = change.change_type
+    if "*" in change.record_id or kind == "GAP_OVERFLOW":
+        return Folded(Meaning.RESYNC, None)
+    if known is not None and _is_stale(known, change):
+        return Folded(Meaning.STALE, None)
+    if kind in {"DELETE", "GAP_DELETE"}:
+        return _withdraw(known, change, Reason.DELETED)
+    if kind.startswith("GAP_") or (known is None and kind == "UPDATE"):
+        return _dirty(known, change)
+    if ours:
+        return Folded(Meaning.ECHO, _stamp(known, change) if known else None)
+    if known is not None and known.dirty and kind == "UPDATE":
+        return Folded(Meaning.DIRTY, _stamp(known, change))
+    fields = _with_code(fields, alpha2)
+    sheet = _with_fields(known or Sheet(change.record_id, change.committed_at), change, fields)
+    if fields.get("is_converted"):
+        return _withdraw(sheet, change, Reason.CONVERTED)
+    return _what_now(known, sheet, fields, alpha2)
+
+
+def _with_code(fields: Mapping[str, object], alpha2: Callable[[str], str | None]) -> Mapping[str, object]:
+    """The fields with the country as its code where it is one we know, so that spelling is no move."""
+    text = _text(fields.get("country"))
+    return {**fields, "country": alpha2(text) or text} if text else fields
+
+
+def _is_stale(known: Sheet, change: Change) -> bool:
+    if change.change_type == "SNAPSHOT":
+        return known.snapshot_at is not None and change.committed_at < known.snapshot_at
+    if known.snapshot_at is not None and change.committed_at < known.snapshot_at:
+        return True
+    return (change.commit_number, change.sequence_number) <= (known.commit_number, known.sequence_number) and (
+        known.commit_number > 0
+    )
+
+
+def _stamp(sheet: Sheet, change: Change) -> Sheet:
+    if change.change_type == "SNAPSHOT":
+        return replace(sheet, snapshot_at=change.committed_at, dirty=False)
+    return replace(sheet, commit_number=change.commit_number, sequence_number=change.sequence_number)
+
+
+def _dirty(known: Sheet | None, change: Change) -> Folded:
+    base = known or Sheet(change.record_id, change.committed_at)
+    return Folded(Meaning.DIRTY, replace(_stamp(base, change), dirty=True))
+
+
+def _withdraw(known: Sheet | None, change: Change, reason: Reason) -> Folded:
+    if known is None:
+        return Folded(Meaning.NOTHING, None)
+    if known.state in {LeadState.WITHDRAWN, LeadState.DONE}:
+        return Folded(Meaning.NOTHING, _stamp(known, change))
+    return Folded(Meaning.WITHDRAW, replace(_stamp(known, change), dirty=False), reason)
+
+
+def _with_fields(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> Sheet:
+    texts = {k: _text(fields[k]) for k in (*CONTACT, *ADDRESS, "source") if k in fields and k != "state"}
+    if "state" in fields:
+        texts["state_name"] = _text(fields["state"])
+    more: dict[str, object] = dict(texts)
+    if "source_id" in fields:
+        more["source_id"] = _text(fields["source_id"]) or None
+    if "owner_id" in fields:
+        more["owner_id"] = _text(fields["owner_id"]) or None
+    if "priority" in fields:
+        more["priority"] = _whole(fields["priority"])
+    extra = fields.get("attributes")
+    if isinstance(extra, Mapping):
+        more["attributes"] = {**sheet.attributes, **extra}
+    return replace(_stamp(sheet, change), **more)  # type: ignore[arg-type]  # keys are Sheet's own, built just above
+
+
+def _what_now(
+    known: Sheet | None, sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], str | None]
+) -> Folded:
+    unseen = known is not None and known.dirty and known.state is LeadState.NEW and known.place is None
+    fresh = known is None or unseen or known.state is LeadState.WITHDRAWN
+    moved = known is not None and any(_address(known)[k] != v for k, v in _address(sheet).items())
+    refined = _own_point_changed(sheet, fields) and (
+        sheet.reason in {Reason.BAD_COORDINATES, Reason.NO_ADDRESS, Reason.UNKNOWN_PLACE, Reason.IMPRECISE_PLACE}
+    )
+    if not fresh and not (moved or refined):
+        return Folded(Meaning.UPDATED, sheet)
+    if not fresh and sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
+        return Folded(Meaning.UPDATED, sheet)
+    placed = _placed(replace(sheet, state=LeadState.NEW, reason=None, place=None, located=False), fields, alpha2)
+    return Folded(Meaning.NEW if fresh else Meaning.MOVED, placed)
+
+
+def _address(sheet: Sheet) -> dict[str, str]:
+    return {k: getattr(sheet, "state_name" if k == "state" else k) for k in ADDRESS}
+
+
+def _own_point_changed(sheet: Sheet, fields: Mapping[str, object]) -> bool:
+    return any(fields.get(k) is not None for k in PLACE) and not sheet.located
+
+
+def _placed(sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], str | None]) -> Sheet:
+    """The sheet with a known country and, where it brings coordinates, a place; else the reason for review."""
+    code = alpha2(sheet.country) if sheet.country else ""
+    if code is None:
+        return replace(sheet, state=LeadState.REVIEW, reason=Reason.UNKNOWN_COUNTRY)
+    sheet = replace(sheet, country=code)
+    try:
+        point = _point(fields)
+    except BadInput:
+        return replace(sheet, state=LeadState.REVIEW, reason=Reason.BAD_COORDINATES)
+    if point is not None:
+        return replace(sheet, place=point, located=True)
+    if not (sheet.street or sheet.city or sheet.postal_code):
+        return replace(sheet, state=LeadState.REVIEW, reason=Reason.NO_ADDRESS)
+    return sheet
+
+
+def _point(fields: Mapping[str, object]) -> Point | None:
+    lat, lon = fields.get("lat"), fields.get("lon")
+    if lat is None or lon is None:
+        return None
+    return Point(_number(lat, "latitude"), _number(lon, "longitude"))
+
+
+def _number(value: object, name: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever Salesforce sent; refused below when it is no number
+    except (TypeError, ValueError) as exc:
+        raise BadInput(f"{value!r} is not a number", field=name, fix="Give decimal degrees.") from exc
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _whole(value: object) -> int:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # as above: a priority that is no number counts as none
+    except (TypeError, ValueError):
+        return 0
+    return int(number) if math.isfinite(number) else 0
