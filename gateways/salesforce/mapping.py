@@ -1,0 +1,292 @@
+"""The border between Salesforce's field names and ours, both ways, as a mapping file says."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateways.salesforce.words import clean, clean_text, is_id, long_id
+from routing.change import Change, WriteBack
+from routing.errors import BadInput
+
+METRES_PER_MILE = 1609.344
+LONGEST_TEXT = 1_000  # of one of our own texts; the rest is cut
+LONGEST_ID = 255  # what an external id can hold; a longer one is left out
+LONGEST_ATTRIBUTE = 32_768  # bytes; a longer one is left out
+LEFT_OUT = "_left_out"  # the attribute that says what was left out, and why
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
+_OWNERS = ("005", "00G")  # users and queues
+_STAMPS = frozenset({"LastModifiedDate", "LastModifiedById", "SystemModstamp"})
+_GEOCODE = frozenset({"Latitude", "Longitude", "GeocodeAccuracy"})
+_TEXTS = ("source", "company", "email", "phone", "street", "city", "state", "postal_code", "country", "status")
+_WHOLE_RECORD = "CreatedDate"  # an update never carries it; new records and snapshots always do
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """Which Salesforce fields are which of ours."""
+
+    record_type: str
+    reads: Mapping[str, tuple[str, ...]]
+    extras: tuple[str, ...]
+    writes: Mapping[str, str]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "FieldMap":
+        """The default mapping with the lines of this file put over it. Raises BadInput naming the line and the fix."""
+        default = yaml.safe_load(resources.files(__package__).joinpath("mapping.yaml").read_text("utf-8"))
+        changes = _file(path) if path else {}
+        _known(changes, default, "")
+        for part in ("read", "write"):
+            _known(changes.get(part) or {}, default[part], f"{part}.")
+        return cls(
+            record_type=_one("object", changes.get("object", default["object"])),
+            reads={k: _some(f"read.{k}", v) for k, v in (default["read"] | (changes.get("read") or {})).items() if v},
+            extras=_some("attributes", changes.get("attributes", default["attributes"])),
+            writes=_apart(
+                {k: _one(f"write.{k}", v) for k, v in (default["write"] | (changes.get("write") or {})).items() if v}
+            ),
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every Salesforce field we read, each once."""
+        return tuple(dict.fromkeys([name for names in self.reads.values() for name in names] + list(self.extras)))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every Salesforce field we write."""
+        return tuple(self.writes.values())
+
+    def fields_of(self, body: Mapping[str, object]) -> dict[str, object]:
+        """Our names for the fields this body carries; None where it says that a field was emptied.
+
+        Never raises: what cannot be used is left out, and the attribute `_left_out` says so.
+        """
+        notes: dict[str, str] = {}
+        found = {name: self._first(name, body) for name in self.reads if self._carries(name, body)}
+        fields: dict[str, object] = {name: _text(found[name]) for name in _TEXTS if name in found}
+        fields |= {name: found[name] for name in ("lat", "lon", "is_converted") if name in found}
+        fields |= self._name(found, whole=_WHOLE_RECORD in body)
+        if "source_id" in found:
+            fields["source_id"] = _identity(found["source_id"], notes)
+        if "owner_id" in found:
+            fields["owner_id"] = long_id(_text(found["owner_id"]) or "") or None
+        if "priority" in found:
+            fields["priority"] = _whole(found["priority"], notes)
+        attributes = self._attributes(found, body, notes)
+        return fields | ({"attributes": attributes} if attributes else {})
+
+    def says_too_little(self, body: Mapping[str, object]) -> bool:
+        """Whether the body has only one of two fields that mean something together: a name's or a point's halves."""
+        pairs = [("first_name", "last_name"), ("lat", "lon")]
+        return _WHOLE_RECORD not in body and any(
+            a in self.reads and b in self.reads and self._carries(a, body) != self._carries(b, body) for a, b in pairs
+        )
+
+    def is_ours(self, changed: Iterable[str]) -> bool:
+        """Whether all of these changed fields are ones we write, so that it may be our own write coming back."""
+        names = frozenset(changed)
+        return bool(names - _STAMPS) and names <= _STAMPS | frozenset(self.outputs)
+
+    def is_echo(self, change: Change, *, client_name: str, user_id: str = "") -> bool:
+        """Whether this change is nothing but our own write coming back.
+
+        A merged event may carry a person's edit besides ours, and collections may lose the client's name on the way,
+        so both are asked: who wrote (name or user) and what.
+        """
+        by_us = client_of(change.origin) == client_name or (bool(user_id) and change.commit_user == long_id(user_id))
+        return change.change_type == "UPDATE" and by_us and self.is_ours(change.changed)
+
+    def is_geocode(self, changed: Iterable[str]) -> bool:
+        """Whether only coordinates changed: Salesforce's own geocoding writes them about a second later."""
+        names = frozenset(changed)
+        return bool(names) and names <= _GEOCODE
+
+    def record(self, write: WriteBack) -> dict[str, object]:
+        """The record that shows this lead's state; without an offer the partner's fields are emptied."""
+        owner, partner = _owner_or_partner(write.member_salesforce_id)
+        ours: dict[str, object] = {
+            "partner": partner,
+            "partner_key": _cut(write.member_key, 80),
+            "status": _cut(write.state, 40),
+            "reason": _cut(write.reason, 255),
+            "distance_miles": _miles(write.distance_m),
+            "ring_miles": _miles(write.ring_m),
+            "attempt": write.attempt,
+            "policy_version": write.policy_version,
+            "version": write.version,
+            "offered_at": _time(write.offered_at),
+            "expires_at": _time(write.expires_at),
+        }
+        if owner:  # an owner cannot be emptied, only replaced
+            ours["owner"] = owner
+        named = {self.writes[name]: value for name, value in ours.items() if name in self.writes}
+        return {"attributes": {"type": self.record_type}, "Id": write.salesforce_id, **named}
+
+    def _carries(self, name: str, body: Mapping[str, object]) -> bool:
+        return any(field in body for field in self.reads.get(name, ()))
+
+    def _first(self, name: str, body: Mapping[str, object]) -> object:
+        values = (body.get(field) for field in self.reads[name])
+        return next((value for value in values if value not in (None, "")), None)
+
+    def _name(self, found: Mapping[str, object], *, whole: bool) -> dict[str, object]:
+        halves = [name for name in ("first_name", "last_name") if name in self.reads]
+        if not any(half in found for half in halves):
+            return {}
+        if not whole and not all(half in found for half in halves):
+            return {}
+        name = " ".join(text for half in halves if (text := _text(found.get(half))))
+        return {"name": name or None}
+
+    def _attributes(
+        self, found: Mapping[str, object], body: Mapping[str, object], notes: dict[str, str]
+    ) -> dict[str, object]:
+        attributes = _object(found["attributes"]) if found.get("attributes") is not None else {}
+        attributes |= {name: body[name] for name in self.extras if name in body}
+        kept = {key: value for key, value in attributes.items() if _fits(key, value, notes)}
+        return kept | ({LEFT_OUT: notes} if notes else {})
+
+
+def client_of(origin: str) -> str:
+    """The client's name in a change origin such as com/salesforce/api/rest/64.0;client=Fairturn."""
+    options = (part.strip().partition("=") for part in origin.split(";")[1:])
+    return next((value.rstrip("/") for key, _, value in options if key == "client"), "")
+
+
+# --- reading values --------------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else clean_text(str(value)[:LONGEST_TEXT])
+
+
+def _identity(value: object, notes: dict[str, str]) -> str | None:
+    text = None if value is None else clean_text(str(value))
+    if text and len(text) > LONGEST_ID:
+        notes["source_id"] = f"longer than {LONGEST_ID} characters"
+        return None
+    return text
+
+
+def _whole(value: object, notes: dict[str, str]) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = int(float(str(value)))
+    except (ValueError, OverflowError):
+        notes["priority"] = "not a number"
+        return None
+    return max(-(2**31), min(2**31 - 1, number))
+
+
+def _object(value: object) -> dict[str, object]:
+    """The JSON object in this text; other text is kept as {"text": ...}."""
+    text = clean_text(str(value))
+    try:
+        parsed = clean(json.loads(text))
+    except (ValueError, RecursionError):
+        parsed = None
+    return {str(k): v for k, v in parsed.items()} if isinstance(parsed, dict) else {"text": text}
+
+
+def _fits(key: str, value: object, notes: dict[str, str]) -> bool:
+    size = len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+    if size <= LONGEST_ATTRIBUTE and len(key) <= LONGEST_ID:
+        return True
+    notes[key[:LONGEST_ID]] = f"longer than {LONGEST_ATTRIBUTE} bytes"
+    return False
+
+
+# --- writing values --------------------------------------------------------------------------------------------------
+
+
+def _owner_or_partner(salesforce_id: str | None) -> tuple[str | None, str | None]:
+    if not salesforce_id or not is_id(salesforce_id):
+        return None, None
+    return (long_id(salesforce_id), None) if salesforce_id.startswith(_OWNERS) else (None, long_id(salesforce_id))
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    return None if text is None else clean_text(text[:longest])
+
+
+def _miles(metres: float | None) -> float | None:
+    return None if metres is None else round(metres / METRES_PER_MILE, 2)
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def _file(path: Path) -> Mapping[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as exc:
+        raise BadInput(
+            f"{path} cannot be read ({exc.strerror})",
+            field="SALESFORCE_MAPPING_FILE",
+            fix="Name a file that is there, or unset it for the default mapping.",
+        ) from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise BadInput(
+            f"{path} is not YAML", field="SALESFORCE_MAPPING_FILE", fix="Compare it with docs/salesforce.md."
+        ) from exc
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise BadInput(f"{path} is a list or a text", field="SALESFORCE_MAPPING_FILE", fix="Write `read:` with lines.")
+    return found
+
+
+def _known(lines: Any, default: Mapping[str, Any], under: str) -> None:
+    if not isinstance(lines, Mapping):
+        raise BadInput("is not a section", field=under.rstrip("."), fix="Write `ours: Salesforce_Field__c` lines.")
+    for key in lines:
+        if key not in default:
+            raise BadInput(
+                "is not one of our names", field=f"{under}{key}", fix=f"Known here are {', '.join(sorted(default))}."
+            )
+
+
+def _one(key: str, value: object) -> str:
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise BadInput(
+        f"{value!r} is not a Salesforce API name",
+        field=key,
+        fix="Give one such as Postal_Area__c, from Object Manager.",
+    )
+
+
+def _some(key: str, value: object) -> tuple[str, ...]:
+    values: Sequence[object] = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(_one(key, one) for one in values)
+
+
+def _apart(writes: dict[str, str]) -> dict[str, str]:
+    """The outputs, each with a field of its own."""
+    for key, earlier in _doubles(writes):
+        raise BadInput(
+            f"{writes[key]} is also write.{earlier}", field=f"write.{key}", fix="Give each output a field of its own."
+        )
+    return writes
+
+
+def _doubles(writes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for key, name in writes.items():
+        if name in first:
+            yield key, first[name]
+        first.setdefault(name, key)
