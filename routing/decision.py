@@ -102,6 +102,7 @@ class Decision:
     lead: int
     attempt: int
     at: datetime
+    market: str
     pool: str
     rotation: str  # of the deciding group; empty when nobody was chosen
     mode: Mode

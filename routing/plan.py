@@ -7,11 +7,10 @@ from uuid import UUID
 
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
 from routing.lead import Lead, Precision, Reason
-from routing.member import Member
+from routing.near import Near
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EDGE_M = 1e-3  # rings include their edge; a millimetre is arithmetic, not distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +78,19 @@ def reach_m(lead: Lead, pool: Pool) -> tuple[float, ...]:
     return radii[1:] if wider else radii
 
 
-def plan(
-    lead: Lead, pool: Pool, policy: Policy, near: Sequence[tuple[Member, float]], *, nearest_m: float | None = None
-) -> Plan:
-    """Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried."""
+def plan(lead: Lead, pool: Pool, policy: Policy, near: Sequence[Near], *, nearest_m: float | None = None) -> Plan:
+    """Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried.
+
+    `near` was measured with the radii of `reach_m`; distances are kept to a decimetre, as the ledger stores them.
+    """
     radii = reach_m(lead, pool)
     by_tier = pool.tiers is Tiers.RANKED or pool.mode is Mode.CURSOR
     reach = _Reach()
-    for member, distance in near:
-        ring = next((i for i, r in enumerate(radii) if distance <= r + EDGE_M), None)
-        if ring is None:
-            continue
+    for member, distance, ring in near:
         tier = policy.tier(member.tier)
         candidate = Candidate(
             member=member.id,
-            distance_m=distance,
+            distance_m=round(distance, 1),
             ring=ring,
             tier_rank=tier.rank,
             weight=tier.weight if member.weight is None else member.weight,
@@ -135,6 +132,7 @@ def conclude(plan: Plan, grant: Grant, versions: Versions) -> Verdict:
         lead=plan.lead.id,
         attempt=plan.lead.attempt,
         at=EPOCH + timedelta(microseconds=grant.at_us),
+        market=plan.pool.market,
         pool=plan.pool.name,
         rotation=deciding.rotation if deciding else "",
         mode=plan.pool.mode,

@@ -1,0 +1,40 @@
+"""What a routing batch is to routing: leads under lock, versions, and a way to save what was decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from routing.lead import Lead, Reason
+from routing.plan import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A market's versions at the moment of locking."""
+
+    name: str
+    roster_version: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was written, and what the ledger refused because a member would have passed its capacity."""
+
+    kept: tuple[Verdict, ...]
+    over: tuple[Verdict, ...]
+
+
+class Batch(Protocol):
+    """Leads nobody else can route until the batch is left."""
+
+    @property
+    def leads(self) -> tuple[Lead, ...]: ...
+    @property
+    def policy_version(self) -> int: ...
+    @property
+    def markets(self) -> dict[str, Market]: ...
+
+    def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
+        """Write everything decided in the batch's own transaction."""
+        ...

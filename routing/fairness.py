@@ -1,0 +1,197 @@
+"""Whose turn it is: the rule in whole micro-turns, exactly as the turnstile's Lua performs it.
+
+Mode `fair` is the carpool rule: R. Fagin and J. H. Williams, "A Fair Carpool Scheduling Algorithm", IBM Journal of
+Research and Development 27 (1983); bounds: M. Ajtai, J. Aspnes, M. Naor, Y. Rabani, L. Schulman, O. Waarts, "Fairness
+in Scheduling", Journal of Algorithms 29 (1998): with equal weights nobody is ever further than (n - 1) / 2 turns from
+what is due to it, whoever is eligible when.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cmp_to_key
+
+from routing.decision import Ask, Candidate, Sight
+from routing.policy import Mode
+
+TURN = 1_000_000  # micro-turns
+
+Seen = tuple[Candidate, int]  # a candidate, and how many offers it holds
+
+
+@dataclass(slots=True)
+class Book:
+    """The accounts of one rotation; standings add up to zero."""
+
+    standing: dict[int, int] = field(default_factory=dict)  # micro-turns owed to the member
+    served: dict[int, int] = field(default_factory=dict)  # tick of the member's last turn; absent = never
+    tick: int = 0  # turns given so far
+    cursor: int = 0  # member served last
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whose turn it is, with what is needed to write it into the book and to take it back."""
+
+    mode: Mode
+    chosen: int | None
+    shares: Mapping[int, int] = field(default_factory=dict)  # of everyone eligible; only mode fair moves standings
+    tick: int = 0  # of this turn
+    served_before: int = 0  # the chosen member's last tick before
+    cursor_before: int = 0
+
+    @property
+    def payment(self) -> int:
+        """What the turn costs: exactly the sum of the shares, so that nothing is made or lost."""
+        return sum(self.shares.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one Ask: the verdict of the first group with anyone eligible, and everyone looked at."""
+
+    group: int | None
+    verdict: Verdict | None
+    sights: tuple[Sight, ...]
+
+
+def is_eligible(candidate: Candidate, open_: int) -> bool:
+    return open_ < candidate.capacity
+
+
+def decimetres(distance_m: float) -> int:
+    """The distance in whole decimetres: nearer than that is a tie, here and in the turnstile alike."""
+    return round(distance_m * 10)
+
+
+def shares(eligible: Iterable[Candidate]) -> dict[int, int]:
+    """Each member's part of one turn by weight, in micro-turns rounded down."""
+    weights = {c.member: c.weight for c in eligible}
+    total = max(sum(weights.values()), 1)
+    return {member: weight * TURN // total for member, weight in weights.items()}
+
+
+def choose(mode: Mode, candidates: Sequence[Seen], book: Book) -> Verdict:
+    """The member whose turn it is among those with room, or nobody; the book is not touched.
+
+    The members of `candidates` are distinct, with ids above 0.
+    """
+    eligible = [(c, open_) for c, open_ in candidates if is_eligible(c, open_)]
+    if not eligible:
+        return Verdict(mode, None)
+    parts = shares(c for c, _ in eligible)
+    chosen = _CHOICES[mode](eligible, parts, book)
+    return Verdict(
+        mode,
+        chosen,
+        parts,
+        tick=book.tick + 1,
+        served_before=book.served.get(chosen, 0),
+        cursor_before=book.cursor,
+    )
+
+
+def decide(ask: Ask, opens: Mapping[int, int], book_of: Callable[[str], Book]) -> Outcome:
+    """The first group with anyone eligible decides, by its rotation's book; no book is touched."""
+    sights: list[Sight] = []
+    for index, group in enumerate(ask.groups):
+        book = book_of(group.rotation)
+        seen = [(c, opens.get(c.member, 0)) for c in group.candidates]
+        sights += (_sight(c, open_, book) for c, open_ in seen)
+        verdict = choose(ask.mode, seen, book)
+        if verdict.chosen is not None:
+            return Outcome(index, verdict, tuple(sights))
+    return Outcome(None, None, tuple(sights))
+
+
+def apply(verdict: Verdict, book: Book) -> None:
+    """Write the turn into the book."""
+    if verdict.chosen is None:
+        return
+    if verdict.mode is Mode.FAIR:
+        _move(verdict, book, +1)
+    book.served[verdict.chosen] = book.tick = verdict.tick
+    book.cursor = verdict.chosen
+
+
+def undo(verdict: Verdict, book: Book) -> None:
+    """Take the turn back: shares and payment exactly; tick and cursor as far as no later turn has passed over them."""
+    if verdict.chosen is None:
+        return
+    if verdict.mode is Mode.FAIR:
+        _move(verdict, book, -1)
+    if book.served.get(verdict.chosen) == verdict.tick:
+        book.served[verdict.chosen] = verdict.served_before
+    if book.tick == verdict.tick:
+        book.tick -= 1
+        book.cursor = verdict.cursor_before
+
+
+@dataclass(slots=True)
+class Deviation:
+    """Received minus entitled of each member, in micro-turns, while decisions pass by."""
+
+    now: dict[int, int] = field(default_factory=dict)
+    worst: int = 0  # the farthest anyone has ever been from what was due to it
+
+    def add(self, verdict: Verdict) -> None:
+        for member, share in verdict.shares.items():
+            self.now[member] = self.now.get(member, 0) - share + TURN * (member == verdict.chosen)
+            self.worst = max(self.worst, abs(self.now[member]))
+
+    @property
+    def worst_turns(self) -> float:
+        return self.worst / TURN
+
+
+def _sight(candidate: Candidate, open_: int, book: Book) -> Sight:
+    member = candidate.member
+    eligible = is_eligible(candidate, open_)
+    return Sight(member, eligible, open_, book.standing.get(member, 0), book.served.get(member, 0))
+
+
+def _move(verdict: Verdict, book: Book, sign: int) -> None:
+    for member, share in verdict.shares.items():
+        paid = verdict.payment if member == verdict.chosen else 0
+        book.standing[member] = book.standing.get(member, 0) + sign * (share - paid)
+
+
+def _fair(eligible: Sequence[Seen], parts: Mapping[int, int], book: Book) -> int:
+    def rank(member: int) -> tuple[int, int, int]:
+        return -(book.standing.get(member, 0) + parts[member]), book.served.get(member, 0), member
+
+    return min((c.member for c, _ in eligible), key=rank)
+
+
+def _cursor(eligible: Sequence[Seen], _parts: Mapping[int, int], book: Book) -> int:
+    return min((c.member for c, _ in eligible), key=lambda member: (member <= book.cursor, member))
+
+
+def _least_recent(eligible: Sequence[Seen], _parts: Mapping[int, int], book: Book) -> int:
+    return min((c.member for c, _ in eligible), key=lambda member: (book.served.get(member, 0), member))
+
+
+def _least_loaded(eligible: Sequence[Seen], _parts: Mapping[int, int], book: Book) -> int:
+    def order(a: Seen, b: Seen) -> int:
+        (one, one_open), (other, other_open) = a, b
+        by_load = one_open * other.capacity - other_open * one.capacity  # open / capacity, without dividing
+        mine, theirs = ((book.served.get(c.member, 0), c.member) for c in (one, other))
+        return by_load or (-1 if mine < theirs else 1)
+
+    return min(eligible, key=cmp_to_key(order))[0].member
+
+
+def _nearest(eligible: Sequence[Seen], _parts: Mapping[int, int], book: Book) -> int:
+    def rank(candidate: Candidate) -> tuple[int, int, int]:
+        member = candidate.member
+        return decimetres(candidate.distance_m), book.served.get(member, 0), member
+
+    return min((c for c, _ in eligible), key=rank).member
+
+
+_CHOICES: Mapping[Mode, Callable[[Sequence[Seen], Mapping[int, int], Book], int]] = {
+    Mode.FAIR: _fair,
+    Mode.CURSOR: _cursor,
+    Mode.LEAST_RECENT: _least_recent,
+    Mode.LEAST_LOADED: _least_loaded,
+    Mode.NEAREST: _nearest,
+}

@@ -1,0 +1,267 @@
+"""Intake: pending events read into their leads, inside one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from routing.change import Change
+from routing.intake import Folded, Meaning, Sheet
+from routing.lead import LeadState, Point, Reason
+from routing.near import cell
+from storage.postgres import tables as t
+from storage.postgres.ending import tell_salesforce
+from storage.postgres.steps import bigints, note, withdraw
+
+Row = sa.RowMapping
+Read = Callable[[Change, Sheet | None], Folded]
+
+
+@dataclass(slots=True)
+class Taken:
+    """What intake left to do, as lead ids; `busy` events are somebody else's for the moment."""
+
+    to_locate: list[int] = field(default_factory=list)
+    to_route: list[int] = field(default_factory=list)
+    dirty: list[int] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    meanings: dict[str, int] = field(default_factory=dict)
+    resync_since: datetime | None = None
+
+
+def lock_events(conn: sa.Connection, ids: Sequence[int]) -> list[Change]:
+    e = t.events
+    query = (
+        sa.select(e)
+        .where(e.c.id == sa.any_(bigints(ids)), e.c.state == "pending")
+        .order_by(e.c.commit_number, e.c.sequence_number, e.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    return [_change(row) for row in conn.execute(query).mappings()]
+
+
+def _change(row: Row) -> Change:
+    return Change(
+        id=row["id"],
+        event_id=row["event_id"],
+        record_id=row["record_id"],
+        change_type=row["change_type"],
+        replay_id=row["replay_id"],
+        committed_at=row["committed_at"] or row["received_at"],
+        origin=row["origin"],
+        commit_user=row["commit_user"],
+        commit_number=row["commit_number"],
+        sequence_number=row["sequence_number"],
+        changed=tuple(row["changed"]),
+        nulled=tuple(row["nulled"]),
+        body=row["body"],
+    )
+
+
+def take(conn: sa.Connection, changes: list[Change], read: Read, task_id: str) -> Taken:
+    before = _lock_sheets(conn, sorted({c.record_id for c in changes}))
+    sheets = dict(before)
+    taken, notes, outcomes = Taken(), [], {}
+    gone: dict[str, Reason] = {}
+    for change in changes:
+        folded = read(change, sheets.get(change.record_id))
+        outcomes[change.id] = folded.meaning
+        if folded.sheet is not None:
+            sheets[change.record_id] = folded.sheet
+            notes.append((change, folded))
+        if folded.withdrawn is not None:
+            gone[change.record_id] = folded.withdrawn
+        elif folded.meaning is Meaning.NEW:
+            gone.pop(change.record_id, None)
+        if folded.meaning is Meaning.RESYNC:
+            taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
+    ids = _save_sheets(conn, before, sheets)
+    missing = {c.record_id for c in changes if c.record_id in sheets and c.record_id not in ids}
+    _finish_events(conn, {c.id: outcomes[c.id] for c in changes if c.id and c.record_id not in missing})
+    _note_intake(conn, notes, ids, task_id)
+    for reason in set(gone.values()):
+        leaving = [ids[r] for r, why in gone.items() if why is reason and r in ids]
+        withdraw(conn, leaving, reason, task_id)
+        taken.withdrawn += leaving
+    _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in gone}, before, task_id)
+    for meaning in outcomes.values():
+        taken.meanings[meaning] = taken.meanings.get(meaning, 0) + 1
+    return taken
+
+
+def _lock_sheets(conn: sa.Connection, record_ids: Sequence[str]) -> dict[str, Sheet]:
+    c = t.lead_contacts.c
+    query = (
+        sa.select(t.leads, c.name, c.company, c.email, c.phone, c.street)
+        .join(t.lead_contacts, isouter=True)
+        .where(t.leads.c.salesforce_id == sa.any_(sa.cast(list(record_ids), sa.ARRAY(sa.Text))))
+        .order_by(t.leads.c.id)
+        .with_for_update(of=t.leads)
+    )
+    return {row["salesforce_id"]: _sheet(row) for row in conn.execute(query).mappings()}
+
+
+def _sheet(row: Row) -> Sheet:
+    return Sheet(
+        id=row["id"],
+        salesforce_id=row["salesforce_id"],
+        received_at=row["received_at"],
+        state=LeadState(row["state"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        version=row["version"],
+        commit_number=row["commit_number"],
+        sequence_number=row["sequence_number"],
+        snapshot_at=row["snapshot_at"],
+        dirty=row["dirty"],
+        owner_id=row["owner_id"],
+        source_id=row["source_id"],
+        source=row["source"],
+        priority=row["priority"],
+        street=row["street"] or "",
+        city=row["city"],
+        state_name=row["region"],
+        postal_code=row["postal_code"],
+        country=row["country"],
+        name=row["name"] or "",
+        company=row["company"] or "",
+        email=row["email"] or "",
+        phone=row["phone"] or "",
+        place=None if row["lat"] is None else Point(row["lat"], row["lon"]),
+        located=row["lat"] is not None,
+        attributes=row["attributes"],
+    )
+
+
+def _save_sheets(conn: sa.Connection, before: Mapping[str, Sheet], after: Mapping[str, Sheet]) -> dict[str, int]:
+    """Insert the new leads and update the changed; returns every lead's id by Salesforce id."""
+    ids = {key: sheet.id for key, sheet in before.items() if sheet.id is not None}
+    fresh = [s for key, s in after.items() if key not in before]
+    if fresh:
+        statement = insert(t.leads).on_conflict_do_nothing().returning(t.leads.c.salesforce_id, t.leads.c.id)
+        added = {row.salesforce_id: row.id for row in conn.execute(statement, [_lead_values(s) for s in fresh])}
+        contacts = [_contact_values(s, added[s.salesforce_id]) for s in fresh if s.salesforce_id in added]
+        if contacts:
+            conn.execute(sa.insert(t.lead_contacts), contacts)
+        ids |= added
+    changed = [s for key, s in after.items() if key in before and s != before[key]]
+    if changed:
+        conn.execute(_UPDATE_LEAD, [_lead_values(s) | {"the_id": s.id} for s in changed])
+        conn.execute(_UPDATE_CONTACT, [_contact_values(s, s.id) for s in changed])
+    return ids
+
+
+def _lead_values(s: Sheet) -> dict[str, Any]:
+    return {
+        "salesforce_id": s.salesforce_id,
+        "received_at": s.received_at,
+        "state": s.state,
+        "reason": s.reason,
+        "commit_number": s.commit_number,
+        "sequence_number": s.sequence_number,
+        "snapshot_at": s.snapshot_at,
+        "dirty": s.dirty,
+        "owner_id": s.owner_id,
+        "source_id": s.source_id,
+        "source": s.source,
+        "priority": s.priority,
+        "city": s.city,
+        "region": s.state_name,
+        "postal_code": s.postal_code,
+        "country": s.country,
+        "attributes": dict(s.attributes),
+        "lat": s.place.lat if s.place else None,
+        "lon": s.place.lon if s.place else None,
+        "cell": cell(s.place.lat, s.place.lon) if s.place else None,
+    }
+
+
+def _contact_values(s: Sheet, lead_id: int | None) -> dict[str, Any]:
+    return {
+        "lead_id": lead_id,
+        "name": s.name,
+        "company": s.company,
+        "email": s.email,
+        "phone": s.phone,
+        "street": s.street,
+    }
+
+
+def _finish_events(conn: sa.Connection, outcomes: Mapping[int, Meaning]) -> None:
+    if outcomes:
+        conn.execute(_FINISH_EVENTS, {"ids": list(outcomes), "meanings": [str(m) for m in outcomes.values()]})
+
+
+def _note_intake(
+    conn: sa.Connection, notes: Sequence[tuple[Change, Folded]], ids: Mapping[str, int], task_id: str
+) -> None:
+    note(
+        conn,
+        [
+            (
+                ids[change.record_id],
+                "received" if folded.meaning is Meaning.NEW else str(folded.meaning),
+                {"event": change.id, "change": change.change_type, "committed_at": change.committed_at.isoformat()},
+            )
+            for change, folded in notes
+            if change.record_id in ids and folded.meaning not in {Meaning.STALE, Meaning.ECHO, Meaning.NOTHING}
+        ],
+        task_id,
+        actor="salesforce",
+    )
+
+
+def _sort_out(
+    conn: sa.Connection, taken: Taken, sheets: Mapping[int, Sheet], before: Mapping[str, Sheet], task_id: str
+) -> None:
+    """Say what each lead needs next; leads in review are told to Salesforce."""
+    told = []
+    for lead_id, sheet in sheets.items():
+        if sheet == before.get(sheet.salesforce_id):
+            continue
+        if sheet.dirty:
+            taken.dirty.append(lead_id)
+        elif sheet.state is LeadState.NEW:
+            (taken.to_route if sheet.place else taken.to_locate).append(lead_id)
+        elif sheet.state is LeadState.REVIEW:
+            told.append((lead_id, "review", {"reason": sheet.reason}))
+    moved = [i for i, s in sheets.items() if s.place != getattr(before.get(s.salesforce_id), "place", None)]
+    if moved:
+        conn.execute(_OWN_PLACE, {"ids": moved})
+    tell_salesforce(conn, [lead_id for lead_id, _, _ in told])
+    note(conn, told, task_id)
+
+
+_UPDATE_LEAD = (
+    sa.update(t.leads)
+    .where(t.leads.c.id == sa.bindparam("the_id"))
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in _lead_values(Sheet("", datetime.min))  # noqa: DTZ901 - only the names are used
+            if name not in {"salesforce_id", "received_at"}
+        }
+        | {
+            "version": t.leads.c.version
+            + sa.case((t.leads.c.state != sa.bindparam("state", type_=sa.Text), 1), else_=0),
+            "updated_at": sa.func.now(),
+            "next_try_at": None,
+            "nudged_at": None,
+        }
+    )
+)
+_UPDATE_CONTACT = sa.update(t.lead_contacts).where(t.lead_contacts.c.lead_id == sa.bindparam("lead_id")).values(
+    {name: sa.bindparam(name) for name in ("name", "company", "email", "phone", "street")}
+)  # fmt: skip
+# A place that changes in intake is the lead's own, or none any more.
+_OWN_PLACE = sa.text("""
+    UPDATE leads SET geo_precision = CASE WHEN lat IS NULL THEN NULL ELSE 'exact' END,
+           geo_provider = CASE WHEN lat IS NULL THEN NULL ELSE 'source' END
+    WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+_FINISH_EVENTS = sa.text("""
+    UPDATE events SET state = 'done', meaning = f.meaning, done_at = clock_timestamp()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:meanings AS text[])) AS f(id, meaning) WHERE events.id = f.id
+""")

@@ -1,0 +1,243 @@
+"""Leads in the ledger: taken in from events, placed, woken, withdrawn, expired. Routing itself is in routing_batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from routing.change import Change
+from routing.lead import Address, Located, Point, Reason
+from routing.near import cell
+from storage.postgres import tables as t
+from storage.postgres.ending import end_offers, tell_salesforce
+from storage.postgres.engine import transaction
+from storage.postgres.intake import Read, Taken, lock_events, take
+from storage.postgres.steps import lock, review, withdraw
+
+Row = sa.RowMapping
+
+#: A row announced this recently is left alone by the relay.
+LEASE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ToLocate:
+    """A lead that has an address and no place."""
+
+    id: int
+    version: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A waiting lead in the neighbourhood of a member."""
+
+    id: int
+    place: Point
+    country: str
+    reason: Reason
+
+
+class Leads:
+    """The ledger's leads; each public method is one transaction and safe to repeat."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    # --- taken in
+
+    def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken:
+        """Read pending events into their leads with `read`, in the order Salesforce committed them."""
+        with transaction(self._engine) as conn:
+            changes = lock_events(conn, event_ids)
+            return take(conn, changes, read, task_id)
+
+    def snapshots(self, changes: Sequence[Change], read: Read, *, task_id: str = "") -> Taken:
+        """Read records that were fetched by REST into their leads."""
+        with transaction(self._engine) as conn:
+            return take(conn, list(changes), read, task_id)
+
+    def park_event(self, event_id: int, reason: str, *, task_id: str = "") -> None:
+        """Set one event aside with its reason; replaying it makes it pending again."""
+        with transaction(self._engine) as conn:
+            conn.execute(
+                sa.update(t.events).where(t.events.c.id == event_id).values(state="parked", done_at=sa.func.now())
+            )
+            row = {"kind": "event", "ref": str(event_id), "reason": reason, "task_id": task_id}
+            conn.execute(insert(t.parked).values(row).on_conflict_do_nothing())
+
+    # --- placed
+
+    def unplaced(self, ids: Sequence[int]) -> list[ToLocate]:
+        """Those of the leads that wait for a place."""
+        query = (
+            sa.select(t.leads, t.lead_contacts.c.street)
+            .join(t.lead_contacts, isouter=True)
+            .where(
+                t.leads.c.id == sa.any_(bigints(ids)),
+                t.leads.c.state == "new",
+                t.leads.c.lat.is_(None),
+                ~t.leads.c.dirty,
+            )
+            .order_by(t.leads.c.id)
+        )
+        with transaction(self._engine) as conn:
+            return [_to_locate(row) for row in conn.execute(query).mappings()]
+
+    def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]:
+        """Keep the places found; leads nobody can place go to review. Returns the ids that can be routed now."""
+        known = [_placed(lead, at) for lead, at in found if at is not None]
+        lost = [lead for lead, at in found if at is None]
+        with transaction(self._engine) as conn:
+            lock(conn, [lead.id for lead, _ in found])
+            ready = [row["lead"] for row in known if conn.execute(_PLACE, row).rowcount]
+            note(conn, [(row["lead"], "located", row["detail"]) for row in known if row["lead"] in set(ready)], task_id)
+            review(conn, [lead.id for lead in lost], Reason.UNKNOWN_PLACE, task_id)
+            return ready
+
+    # --- ended
+
+    def withdraw(self, ids: Sequence[int], reason: Reason, *, task_id: str = "") -> int:
+        """End the leads and their open offers; returns how many offers ended. Ended leads are left alone."""
+        with transaction(self._engine) as conn:
+            return withdraw(conn, ids, reason, task_id)
+
+    def expire(self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = "") -> list[int]:
+        """End offers whose deadline has passed. Returns the leads to route again; the last attempt goes to review.
+
+        `reassignments` is the limit after the first offer, by pool.
+        """
+        with transaction(self._engine) as conn:
+            overdue = conn.execute(_OVERDUE, {"limit": limit}).mappings().all()
+            ended = end_offers(conn, [r["id"] for r in overdue], "expired", "no answer", task_id, only_overdue=True)
+            leads = {e.lead_id for e in ended}
+            over = [r["id"] for r in overdue if r["id"] in leads and r["attempt"] > reassignments.get(r["pool"], 3)]
+            again = sorted(leads.difference(over))
+            conn.execute(_NEXT_ATTEMPT, {"ids": sorted(leads)})
+            review(conn, over, Reason.EXHAUSTED, task_id)
+            tell_salesforce(conn, again)
+            return again
+
+    # --- waiting
+
+    def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> list[Waiting]:
+        """Waiting leads of these cells that were never offered to the member: best priority, then oldest, first."""
+        rows = {"cells": list(cells), "member": member_id, "limit": limit, "skip": skip}
+        with transaction(self._engine) as conn:
+            return [
+                Waiting(r["id"], Point(r["lat"], r["lon"]), r["country"], Reason(r["reason"]))
+                for r in conn.execute(_WAITING_NEAR, rows).mappings()
+            ]
+
+    def wake(self, ids: Sequence[int] | None = None) -> int:
+        """Let waiting leads be planned again (all of them when no ids are given); returns how many."""
+        which = sa.true() if ids is None else t.leads.c.id == sa.any_(bigints(ids))
+        statement = sa.update(t.leads).where(t.leads.c.state == "waiting", which).values(next_try_at=sa.func.now())
+        with transaction(self._engine) as conn:
+            return int(conn.execute(statement).rowcount)
+
+    def woken(self, *, limit: int = 100) -> list[int]:
+        """Waiting leads that may be planned again: best priority, then oldest, first."""
+        query = (
+            sa.select(t.leads.c.id)
+            .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.now())
+            .order_by(t.leads.c.priority.desc(), t.leads.c.received_at, t.leads.c.id)
+            .limit(limit)
+        )
+        with transaction(self._engine) as conn:
+            return list(conn.execute(query).scalars())
+
+    # --- found again by the relay
+
+    def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]:
+        """Rows whose message got lost, by what they need: `intake` (event ids), `locate`, `route`, `refresh`.
+
+        They are marked as announced, so that asking again at once finds nothing.
+        """
+        with transaction(self._engine) as conn:
+            values = {"age": older_than_s, "lease": LEASE_S, "limit": limit}
+            events = list(conn.execute(_LOST_EVENTS, values).scalars())
+            found: dict[str, list[int]] = {"intake": events, "locate": [], "route": [], "refresh": []}
+            for row in conn.execute(_LOST_LEADS, values).mappings():
+                found["refresh" if row["dirty"] else "locate" if row["lat"] is None else "route"].append(row["id"])
+            return found
+
+    def dirty(self, *, limit: int = 200) -> list[str]:
+        """Salesforce ids of leads that must be read again."""
+        query = sa.select(t.leads.c.salesforce_id).where(t.leads.c.dirty).order_by(t.leads.c.id).limit(limit)
+        with transaction(self._engine) as conn:
+            return list(conn.execute(query).scalars())
+
+    def held_of(self, offers: Sequence[Any]) -> list[Row]:
+        """Lead, attempt and state of these offers, as far as the ledger has them."""
+        query = sa.select(t.offers).where(t.offers.c.id == sa.any_(sa.cast(list(offers), sa.ARRAY(sa.Uuid))))
+        with transaction(self._engine) as conn:
+            return list(conn.execute(query).mappings())
+
+
+def _to_locate(row: Row) -> ToLocate:
+    address = Address(
+        street=row["street"] or "",
+        city=row["city"],
+        state=row["region"],
+        postal_code=row["postal_code"],
+        country=row["country"],
+    )
+    return ToLocate(row["id"], row["version"], address)
+
+
+def _placed(lead: ToLocate, at: Located) -> dict[str, Any]:
+    return {
+        "lead": lead.id,
+        "seen": lead.version,
+        "to_lat": at.point.lat,
+        "to_lon": at.point.lon,
+        "to_cell": cell(at.point.lat, at.point.lon),
+        "to_precision": at.precision,
+        "to_provider": at.provider,
+        "detail": {"precision": at.precision, "provider": at.provider},
+    }
+
+
+_PLACE = sa.text("""
+    UPDATE leads SET lat = :to_lat, lon = :to_lon, cell = :to_cell, geo_precision = :to_precision,
+           geo_provider = :to_provider, updated_at = now(), nudged_at = NULL
+    WHERE id = :lead AND state = 'new' AND lat IS NULL AND version = :seen
+""")
+_OVERDUE = sa.text("""
+    SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
+    WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
+    ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
+""")
+_NEXT_ATTEMPT = sa.text("""
+    UPDATE leads SET attempt = attempt + 1, state = 'new', reason = NULL, version = version + 1,
+           updated_at = now(), nudged_at = NULL
+    WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+_WAITING_NEAR = sa.text("""
+    SELECT w.* FROM unnest(CAST(:cells AS int[])) AS c(cell) CROSS JOIN LATERAL (
+        SELECT id, lat, lon, country, reason, priority, received_at FROM leads
+        WHERE state = 'waiting' AND leads.cell = c.cell
+          AND NOT EXISTS (SELECT 1 FROM offers o
+                          WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')
+        ORDER BY priority DESC, received_at, id LIMIT :limit + :skip
+    ) w ORDER BY w.priority DESC, w.received_at, w.id OFFSET :skip LIMIT :limit
+""")
+_LOST_EVENTS = sa.text("""
+    UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (
+        SELECT id FROM events WHERE state = 'pending' AND received_at < clock_timestamp() - make_interval(secs => :age)
+          AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING id
+""")
+_LOST_LEADS = sa.text("""
+    UPDATE leads SET nudged_at = clock_timestamp() WHERE id IN (
+        SELECT id FROM leads WHERE (state = 'new' OR dirty)
+          AND updated_at < clock_timestamp() - make_interval(secs => :age)
+          AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
+        ORDER BY priority DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING id, lat, dirty
+""")

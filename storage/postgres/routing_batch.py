@@ -1,0 +1,203 @@
+"""One routing batch: leads locked, planned by the caller, and everything decided written in the same transaction."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from routing.batch import Market, Saved
+from routing.decision import Decision
+from routing.lead import Lead, Point, Precision, Reason
+from routing.plan import Verdict
+from storage.postgres import tables as t
+from storage.postgres.ending import tell_salesforce
+from storage.postgres.engine import transaction
+from storage.postgres.steps import note, review
+
+
+@dataclass(frozen=True, slots=True)
+class LockedBatch:
+    """Leads nobody else can route until the transaction ends, and the versions they are routed under."""
+
+    leads: tuple[Lead, ...]
+    policy_version: int
+    markets: dict[str, Market]
+    _conn: sa.Connection
+    _task_id: str
+
+    def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
+        """Write offers, decisions, outbox and lead states; what the ledger refuses is left unwritten and named.
+
+        Refused means that a member would pass its capacity: the turnstile was wrong, its caller must rebuild it.
+        """
+        over = self._take_places(verdicts)
+        kept = [v for v in verdicts if v.decision.chosen not in over]
+        if kept:
+            self._write(kept)
+        by_reason: dict[Reason, list[int]] = {}
+        for lead, reason in refused:
+            by_reason.setdefault(reason, []).append(lead.id)
+        for reason, ids in by_reason.items():
+            review(self._conn, ids, reason, self._task_id)
+        return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.decision.chosen in over))
+
+    def _take_places(self, verdicts: Sequence[Verdict]) -> set[int | None]:
+        """Count the chosen members up, under guard; returns those who would pass their capacity."""
+        chosen = sorted(v.decision.chosen for v in verdicts if v.decision.chosen is not None)
+        if not chosen:
+            return set()
+        self._conn.execute(_LOCK_MEMBERS, {"ids": chosen})
+        return {*chosen}.difference(self._conn.execute(_TAKE_PLACES, {"ids": chosen}).scalars())
+
+    def _write(self, verdicts: Sequence[Verdict]) -> None:
+        conn = self._conn
+        conn.execute(sa.insert(t.decisions), [_decision_row(v.decision) for v in verdicts])
+        offers = [_offer_row(v) for v in verdicts if v.decision.chosen is not None]
+        if offers:
+            conn.execute(sa.insert(t.offers), offers)
+        settled = [v for v in verdicts if v.decision.chosen is not None or v.waits]
+        if settled:
+            conn.execute(_SETTLE, _states(settled))
+        reviewed = [v for v in verdicts if v.decision.chosen is None and not v.waits]
+        for reason in {v.reason for v in reviewed if v.reason}:
+            review(conn, [v.plan.lead.id for v in reviewed if v.reason is reason], reason, self._task_id)
+        tell_salesforce(conn, [v.plan.lead.id for v in settled])
+        note(conn, [_entry(v) for v in settled], self._task_id, policy_version=self.policy_version)
+
+
+@contextmanager
+def routing_batch(
+    engine: sa.Engine, ids: Sequence[int], *, woken: bool = False, task_id: str = ""
+) -> Iterator[LockedBatch]:
+    """Lock those of the leads that are new (or, when `woken`, waiting) and free, best priority, then oldest, first.
+
+    The turnstile's generation cannot change until the transaction ends.
+    """
+    with transaction(engine) as conn:
+        conn.execute(_HOLD_GENERATION)
+        markets = {r.name: Market(r.name, r.roster_version, r.generation) for r in conn.execute(_MARKETS)}
+        version = conn.execute(_POLICY_VERSION).scalar()
+        rows = conn.execute(_LOCK_LEADS, {"ids": list(ids), "woken": woken}).mappings().all()
+        again = [r["id"] for r in rows if r["attempt"] > 1]
+        tried: dict[int, list[int]] = {}
+        if again:
+            tried = {row.lead_id: row.members for row in conn.execute(_TRIED, {"ids": again})}
+        leads = tuple(_lead(r, tried.get(r["id"], ())) for r in rows)
+        yield LockedBatch(leads, version or 0, markets, conn, task_id)
+
+
+def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
+    return Lead(
+        id=row["id"],
+        received_at=row["received_at"],
+        country=row["country"],
+        place=Point(row["lat"], row["lon"]),
+        precision=Precision(row["geo_precision"]) if row["geo_precision"] else None,
+        priority=row["priority"],
+        attempt=row["attempt"],
+        tried=frozenset(tried),
+        version=row["version"],
+    )
+
+
+def _decision_row(d: Decision) -> dict[str, Any]:
+    w = d.weighed
+    return {
+        "id": d.id,
+        "lead_id": d.lead,
+        "attempt": d.attempt,
+        "at": d.at,
+        "market": d.market,
+        "pool": d.pool,
+        "rotation": d.rotation,
+        "mode": d.mode,
+        "rings_m": list(d.rings_m),
+        "ring": d.ring,
+        "policy_version": d.policy_version,
+        "roster_version": d.roster_version,
+        "generation": d.generation,
+        "seq": d.seq,
+        "chosen": d.chosen,
+        "reason": d.reason,
+        "nearest_m": d.nearest_m,
+        "member": [c.member for c in w],
+        "distance_m": [c.distance_m for c in w],
+        "member_ring": [c.ring for c in w],
+        "weight": [c.weight for c in w],
+        "capacity": [c.capacity for c in w],
+        "tier_rank": [c.tier_rank for c in w],
+        "gate": [int(c.gate) for c in w],
+        "open": [c.open for c in w],
+        "standing": [c.standing for c in w],
+        "served": [c.served for c in w],
+    }
+
+
+def _offer_row(v: Verdict) -> dict[str, Any]:
+    d = v.decision
+    ring = d.ring if d.ring is not None else 0
+    return {
+        "id": d.id,
+        "lead_id": d.lead,
+        "member_id": d.chosen,
+        "market": d.market,
+        "attempt": d.attempt,
+        "distance_m": next(c.distance_m for c in d.weighed if c.member == d.chosen),
+        "ring_m": d.rings_m[ring],
+        "offered_at": d.at,
+        "expires_at": d.at + v.plan.pool.answer_within,
+    }
+
+
+def _states(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "ids": [v.plan.lead.id for v in verdicts],
+        "states": ["waiting" if v.waits else "offered" for v in verdicts],
+        "reasons": [str(v.reason) if v.reason else None for v in verdicts],
+        "pools": [v.plan.pool.name for v in verdicts],
+        "nearest": [v.plan.nearest_m for v in verdicts],
+    }
+
+
+def _entry(v: Verdict) -> tuple[int, str, dict[str, Any]]:
+    d = v.decision
+    if d.chosen is None:
+        return d.lead, "waiting", {"decision": str(d.id), "reason": d.reason, "nearest_m": d.nearest_m}
+    ms = (d.at - v.plan.lead.received_at) / timedelta(milliseconds=1)
+    ring = d.rings_m[d.ring] if d.ring is not None else None
+    return d.lead, "offered", {"offer": str(d.id), "member": d.chosen, "ring_m": ring, "since_received_ms": round(ms)}
+
+
+_HOLD_GENERATION = sa.text("SELECT count(pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))) FROM markets")
+_MARKETS = sa.select(t.markets.c.name, t.markets.c.roster_version, t.markets.c.generation)
+_POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
+_LOCK_LEADS = sa.text("""
+    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version FROM leads
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND lat IS NOT NULL AND NOT dirty
+      AND (state = 'new' OR (state = 'waiting' AND (:woken OR next_try_at <= clock_timestamp())))
+    ORDER BY priority DESC, received_at, id FOR UPDATE SKIP LOCKED
+""")
+_TRIED = sa.text("""
+    SELECT lead_id, array_agg(member_id) AS members FROM offers
+    WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND state <> 'void' GROUP BY lead_id
+""")
+_LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
+_TAKE_PLACES = sa.text("""
+    UPDATE members SET open = open + g.n
+    FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
+    WHERE members.id = g.id AND members.open + g.n <= coalesce(
+        members.capacity,
+        (SELECT capacity FROM tiers WHERE name = members.tier),
+        (SELECT capacity FROM tiers WHERE name = ''))
+    RETURNING members.id
+""")
+_SETTLE = sa.text("""
+    UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest,
+           version = version + 1, next_try_at = NULL, nudged_at = NULL, updated_at = clock_timestamp()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:pools AS text[]),
+                CAST(:nearest AS real[])) AS s(id, state, reason, pool, nearest)
+    WHERE leads.id = s.id
+""")

@@ -1,0 +1,81 @@
+"""Small steps on leads, used inside other transactions that hold the leads' locks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from routing.lead import Reason
+from storage.postgres import tables as t
+from storage.postgres.ending import end_offers, tell_salesforce
+
+
+def review(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str) -> None:
+    """Put leads before a person, with the reason, and tell Salesforce."""
+    if not ids:
+        return
+    statement = (
+        sa.update(t.leads)
+        .where(t.leads.c.id == sa.any_(bigints(ids)))
+        .values(
+            state="review", reason=reason, version=t.leads.c.version + 1, updated_at=sa.func.now(), next_try_at=None
+        )
+    )
+    conn.execute(statement)
+    tell_salesforce(conn, ids)
+    note(conn, [(i, "review", {"reason": reason}) for i in ids], task_id)
+
+
+def withdraw(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str) -> int:
+    if not ids:
+        return 0
+    alive = (
+        sa.select(t.leads.c.id)
+        .where(t.leads.c.id == sa.any_(bigints(ids)), t.leads.c.state.not_in(["withdrawn", "done"]))
+        .order_by(t.leads.c.id)
+        .with_for_update()
+    )
+    leaving = list(conn.execute(alive).scalars())
+    ended = end_offers(conn, leaving, "withdrawn", reason, task_id)
+    conn.execute(
+        sa.update(t.leads)
+        .where(t.leads.c.id == sa.any_(bigints(leaving)))
+        .values(
+            state="withdrawn", reason=reason, version=t.leads.c.version + 1, next_try_at=None, updated_at=sa.func.now()
+        )
+    )
+    note(conn, [(i, "withdrawn", {"reason": reason}) for i in leaving], task_id)
+    return len(ended)
+
+
+def note(
+    conn: sa.Connection,
+    entries: Sequence[tuple[int, str, Mapping[str, Any]]],
+    task_id: str,
+    *,
+    actor: str = "fairturn",
+    policy_version: int | None = None,
+) -> None:
+    """Write timeline entries: (lead, what, detail); details are ids and numbers, never personal data."""
+    if entries:
+        rows = [
+            {
+                "lead_id": lead,
+                "what": what,
+                "actor": actor,
+                "task_id": task_id or None,
+                "policy_version": policy_version,
+                "detail": dict(detail),
+            }
+            for lead, what, detail in entries
+        ]
+        conn.execute(sa.insert(t.timeline), rows)
+
+
+def lock(conn: sa.Connection, ids: Sequence[int]) -> None:
+    query = sa.select(t.leads.c.id).where(t.leads.c.id == sa.any_(bigints(ids))).order_by(t.leads.c.id)
+    conn.execute(query.with_for_update())
+
+
+def bigints(ids: Sequence[int]) -> Any:
+    return sa.cast(list(ids), sa.ARRAY(sa.BigInteger))
