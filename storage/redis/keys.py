@@ -1,0 +1,73 @@
+"""Every key of ours in Redis, with its type and meaning.
+
+All keys of one market carry the hash tag {market}: on a cluster they live in one slot, and one script may use them all.
+An ACL user for the turnstile needs the patterns `turnstile:*` and `rate:*`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MarketKeys:
+    """The names of one market's keys, live or staged for a rebuild."""
+
+    market: str
+    staging: str = ""  # a token; staged keys wait under it until the switch
+
+    def _name(self, what: str) -> str:
+        place = f"staged:{self.staging}:" if self.staging else ""
+        return f"turnstile:{{{self.market}}}:{place}{what}"
+
+    @property
+    def state(self) -> str:
+        """HASH: generation, seq (of the last answer), at_us (its clock)."""
+        return self._name("state")
+
+    @property
+    def offers(self) -> str:
+        """HASH: offer (32 hex digits) -> the member whose place it holds."""
+        return self._name("offers")
+
+    @property
+    def open(self) -> str:
+        """HASH: member -> how many offers it holds; in step with `offers`, none at zero."""
+        return self._name("open")
+
+    @property
+    def reservations(self) -> str:
+        """HASH: "lead:attempt" -> the whole answer, packed (see records.py); gone once settled."""
+        return self._name("reservations")
+
+    @property
+    def leases(self) -> str:
+        """ZSET: "lead:attempt" of each reservation, scored by when it was made (microseconds)."""
+        return self._name("leases")
+
+    @property
+    def ticks(self) -> str:
+        """HASH: rotation -> turns given so far; it names every rotation there is."""
+        return self._name("ticks")
+
+    @property
+    def cursors(self) -> str:
+        """HASH: rotation -> member served last."""
+        return self._name("cursors")
+
+    def standing(self, rotation: str = "") -> str:
+        """HASH per rotation: member -> standing in micro-turns. Without a rotation: the stem of those names."""
+        return self._name(f"standing:{rotation}")
+
+    def served(self, rotation: str = "") -> str:
+        """HASH per rotation: member -> tick of its last turn. Without a rotation: the stem of those names."""
+        return self._name(f"served:{rotation}")
+
+    @property
+    def all(self) -> list[str]:
+        """KEYS[1..9] of every script: seven keys and two stems, in this order."""
+        fixed = [self.state, self.offers, self.open, self.reservations, self.leases, self.ticks, self.cursors]
+        return [*fixed, self.standing(), self.served()]
+
+
+def rate(name: str) -> str:
+    """STRING: the next free slot of one rate limit, in microseconds since 1970."""
+    return f"rate:{{{name}}}"

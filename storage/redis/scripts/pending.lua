@@ -1,0 +1,16 @@
+--[[ Reservations that nobody settled within a time, oldest first.
+
+  KEYS[1..9] as in reserve.lua; used: [1] state, [4] reservations, [5] leases
+  ARGV[1] age in microseconds
+  Returns { now in microseconds, "lead:attempt", packed answer, "lead:attempt", packed answer, ... }.
+  Error COLD when there is no generation.
+]]
+if redis.call('HEXISTS', KEYS[1], 'generation') == 0 then
+  return redis.error_reply('COLD the turnstile has generation none')
+end
+local now = now_us()
+local found = { whole(now) }
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', whole(now - tonumber(ARGV[1])))) do
+  found[#found + 1], found[#found + 2] = id, redis.call('HGET', KEYS[4], id)
+end
+return found

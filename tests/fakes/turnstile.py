@@ -1,0 +1,124 @@
+"""A turnstile in memory, deciding by routing.fairness."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from routing import fairness
+from routing.decision import Ask, Grant
+from routing.errors import ColdTurnstile
+from routing.fairness import Book, Verdict
+from routing.ports import Pending, Snapshot, Standing
+
+
+@dataclass(frozen=True)
+class _Reservation:
+    grant: Grant
+    rotation: str
+    verdict: Verdict
+
+
+@dataclass
+class _Market:
+    generation: int
+    seq: int
+    at_us: int = 0
+    offers: dict[UUID, int] = field(default_factory=dict)
+    reservations: dict[tuple[int, int], _Reservation] = field(default_factory=dict)
+    books: defaultdict[str, Book] = field(default_factory=lambda: defaultdict(Book))
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class FakeTurnstile:
+    """Keeps the promises of routing.ports.Turnstile for one thread."""
+
+    def __init__(self, clock: Callable[[], int] = _now_us) -> None:
+        self._clock = clock  # microseconds since 1970
+        self._markets: dict[str, _Market] = {}
+
+    def reserve(
+        self, market: str, asks: Sequence[Ask], *, generation: int, release: Sequence[UUID] = ()
+    ) -> list[Grant]:
+        held = self._warm(market)
+        if held.generation != generation:
+            raise ColdTurnstile(market=market)
+        self.release(market, release)
+        now = self._clock()
+        return [self._answer(held, ask, now) for ask in asks]
+
+    def settle(
+        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        if market not in self._markets:
+            return
+        held = self._markets[market]
+        for one in keep:
+            held.reservations.pop(one, None)
+        for one in cancel:
+            if reservation := held.reservations.pop(one, None):
+                held.offers.pop(reservation.grant.offer, None)
+                fairness.undo(reservation.verdict, held.books[reservation.rotation])
+
+    def release(self, market: str, offers: Sequence[UUID]) -> None:
+        held = self._warm(market)
+        for offer in offers:
+            held.offers.pop(offer, None)
+
+    def rebuild(self, market: str, snapshot: Snapshot) -> None:
+        before = self._markets.get(market)
+        held = _Market(snapshot.generation, snapshot.seq, before.at_us if before else 0, dict(snapshot.open_offers))
+        for rotation in snapshot.standings.keys() | snapshot.ticks.keys() | snapshot.cursors.keys():
+            accounts = snapshot.standings.get(rotation, {})
+            held.books[rotation] = Book(
+                standing={member: account.standing for member, account in accounts.items()},
+                served={member: account.served for member, account in accounts.items()},
+                tick=snapshot.ticks.get(rotation, 0),
+                cursor=snapshot.cursors.get(rotation, 0),
+            )
+        self._markets[market] = held
+
+    def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
+        now = self._clock()
+        grants = (r.grant for r in self._warm(market).reservations.values())
+        old = sorted((g for g in grants if now - g.at_us >= older_than_s * 1e6), key=lambda g: g.at_us)
+        return [
+            Pending(g.lead, g.attempt, g.offer, g.member, (now - g.at_us) / 1e6) for g in old if g.member is not None
+        ]
+
+    def standings(self, market: str, rotation: str) -> dict[int, Standing]:
+        books = self._warm(market).books
+        if rotation not in books:
+            return {}
+        book = books[rotation]
+        found = {
+            member: Standing(book.standing.get(member, 0), book.served.get(member, 0))
+            for member in book.standing.keys() | book.served.keys()
+        }
+        return {member: account for member, account in found.items() if account != Standing(0, 0)}
+
+    def open_counts(self, market: str) -> dict[int, int]:
+        return dict(Counter(self._warm(market).offers.values()))
+
+    def _warm(self, market: str) -> _Market:
+        if market not in self._markets:
+            raise ColdTurnstile(market=market)
+        return self._markets[market]
+
+    def _answer(self, held: _Market, ask: Ask, now: int) -> Grant:
+        if reservation := held.reservations.get((ask.lead, ask.attempt)):
+            return replace(reservation.grant, repeated=True)
+        held.seq, held.at_us = held.seq + 1, max(now, held.at_us + 1)
+        outcome = fairness.decide(ask, Counter(held.offers.values()), held.books.__getitem__)
+        chosen = outcome.verdict.chosen if outcome.verdict else None
+        grant = Grant(ask.lead, ask.attempt, ask.offer, chosen, outcome.group, held.seq, held.at_us, outcome.sights)
+        if outcome.verdict and outcome.group is not None and chosen is not None:
+            rotation = ask.groups[outcome.group].rotation
+            fairness.apply(outcome.verdict, held.books[rotation])
+            held.offers.setdefault(ask.offer, chosen)
+            held.reservations[ask.lead, ask.attempt] = _Reservation(grant, rotation, outcome.verdict)
+        return grant
