@@ -1,0 +1,277 @@
+"""The policy document: what people write in YAML, checked word by word, and made into routing's Policy."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from gateways.countries import alpha2
+from routing.errors import BadInput
+from routing.lead import Precision
+from routing.policy import METRES, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
+
+#: Nothing on earth is farther away than half its girth.
+FARTHEST_M = 20_037_508.0
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_FIXES = {
+    "missing": "Add it; config/policy.yaml shows a whole document.",
+    "extra_forbidden": "No such word is known here: check its spelling and its indentation, or take it out.",
+}
+
+
+def _wrong(message: str, fix: str) -> PydanticCustomError:
+    return PydanticCustomError("policy", "{message}", {"message": message, "fix": fix})
+
+
+def _country(value: object) -> object:
+    code = alpha2(value) if isinstance(value, str) else None
+    if code is None:
+        raise _wrong(f"{value!r} is not a country", "Write an ISO 3166 code such as US, DE or AU, or a country's name.")
+    return code
+
+
+def _ascending(radii: list[float]) -> list[float]:
+    if not all(math.isfinite(r) and r > 0 for r in radii):
+        raise _wrong(f"{radii} holds a radius that is not above 0", "Give distances above 0, smallest first.")
+    if any(near >= far for near, far in pairwise(radii)):
+        raise _wrong(f"{radii} does not ascend", "Write each radius once, smallest first, such as [5, 15, 30, 50].")
+    return radii
+
+
+def _thousandths(weight: float) -> float:
+    if abs(weight * 1000 - round(weight * 1000)) > 1e-6:
+        raise _wrong(f"{weight} has more than three decimals", "Round it to three decimals, such as 1.25.")
+    return weight
+
+
+def _duration(value: object) -> object:
+    """A timedelta from `4h`, `90m`, `1d12h`."""
+    text = value.replace(" ", "") if isinstance(value, str) else ""
+    if not re.fullmatch(r"(\d{1,6}[smhd])+", text):
+        raise _wrong(f"{value!r} is not a length of time", "Write a number and s, m, h or d, such as 4h, 90m or 1d12h.")
+    seconds = sum(int(count) * _UNITS_S[unit] for count, unit in re.findall(r"(\d+)([smhd])", text))
+    if not 0 < seconds <= 365 * 86400:
+        raise _wrong(f"{value!r} is out of range", "Give more than nothing and at most 365d.")
+    return timedelta(seconds=seconds)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+#: Tiers are named by the partner programme, so nearly anything goes.
+TierName = Annotated[str, Field(pattern=r"^\S(.{0,78}\S)?$")]
+Country = Annotated[str, BeforeValidator(_country)]
+Radii = Annotated[list[float], Field(min_length=1, max_length=10), AfterValidator(_ascending)]
+Weight = Annotated[float, Field(gt=0, le=1000), AfterValidator(_thousandths)]
+Capacity = Annotated[int, Field(ge=0, le=100_000)]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^(\d+[smhd])+$"})
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RingsPart(_Part):
+    """Search radii, smallest first; a lead goes to the smallest ring with an eligible member, edges inclusive."""
+
+    unit: Literal["mi", "km"]
+    radii: Radii
+
+    @model_validator(mode="after")
+    def _on_earth(self) -> Self:
+        if self.radii[-1] * METRES[self.unit] > FARTHEST_M:
+            raise _wrong(f"{self.radii[-1]:g} {self.unit} reaches around the earth", "Give at most 12450 mi, 20037 km.")
+        return self
+
+    def made(self) -> Rings:
+        return Rings(self.unit, tuple(self.radii))
+
+
+class CountryRingsPart(RingsPart):
+    """Radii for some countries."""
+
+    countries: Annotated[list[Country], Field(min_length=1)]
+
+
+class PoolPart(_Part):
+    """Who takes turns for one kind of lead."""
+
+    name: Name
+    market: Name
+    countries: list[Country] = []  # empty: every country no other pool names
+    rings: RingsPart
+    rings_by_country: list[CountryRingsPart] = []
+    mode: Annotated[Mode, Field(strict=False)] = Mode.FAIR
+    tiers: Annotated[Tiers, Field(strict=False)] = Tiers.BLENDED
+    scope: Annotated[Scope, Field(strict=False)] = Scope.POOL
+    rotation: Name | None = None  # the shared rotation's name, with scope: shared
+    reassignments: Annotated[int, Field(ge=0, le=100)] = 3
+    answer_within: Duration = timedelta(hours=4)
+    poor_places: dict[
+        Literal["street", "postal", "city", "region", "country"],
+        Annotated[PoorPlace, Field(strict=False)],
+    ] = {}
+
+    @model_validator(mode="after")
+    def _rotation_fits(self) -> Self:
+        if self.scope is Scope.SHARED and not self.rotation:
+            raise _wrong("scope is shared, and no rotation is named", "Add rotation: NAME, the same in each such pool.")
+        if self.scope is not Scope.SHARED and self.rotation:
+            raise _wrong("a rotation is named, and scope is not shared", "Write scope: shared, or take rotation out.")
+        _once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
+        return self
+
+    def made(self) -> Pool:
+        return Pool(
+            name=self.name,
+            market=self.market,
+            countries=frozenset(self.countries),
+            rings=self.rings.made(),
+            rings_by_country={c: part.made() for part in self.rings_by_country for c in part.countries},
+            mode=self.mode,
+            tiers=self.tiers,
+            scope=self.scope,
+            rotation=self.rotation or "",
+            reassignments=self.reassignments,
+            answer_within=self.answer_within,
+            poor_places={Precision(name): way for name, way in self.poor_places.items()},
+        )
+
+
+class DefaultTierPart(_Part):
+    """What holds for members of a tier that the policy does not name."""
+
+    weight: Weight = 1
+    capacity: Capacity
+
+    def made(self, name: str, rank: int) -> Tier:
+        return Tier(name=name, rank=rank, capacity=self.capacity, weight=round(self.weight * 1000))
+
+
+class TierPart(DefaultTierPart):
+    """A layer of the partner hierarchy; the first of the list is the best."""
+
+    name: TierName
+
+
+class Document(_Part):
+    """A policy as people write it."""
+
+    pools: Annotated[list[PoolPart], Field(min_length=1)]
+    tiers: list[TierPart] = []
+    default_tier: DefaultTierPart
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        _once([pool.name for pool in self.pools], "pools has", "name")
+        _once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
+        _once([c for pool in self.pools for c in pool.countries], "pools name", "country")
+        if sum(not pool.countries for pool in self.pools) > 1:
+            raise _wrong("two pools take every country", "Name the countries of each pool but one.")
+        return self
+
+    def made(self, version: int) -> Policy:
+        tiers = {part.name: part.made(part.name, rank) for rank, part in enumerate(self.tiers, start=1)}
+        default = self.default_tier.made("", len(tiers) + 1)
+        return Policy(version=version, pools=tuple(p.made() for p in self.pools), tiers=tiers, default_tier=default)
+
+
+def parse(document: Mapping[str, Any], version: int) -> Policy:
+    """The policy a document states. Raises BadInput naming the first wrong field by its path, and the fix."""
+    try:
+        return Document.model_validate(document).made(version)
+    except ValidationError as exc:
+        _refuse(exc.errors()[0], exc)
+
+
+def json_schema() -> dict[str, Any]:
+    """The document's JSON Schema, for editors and the API."""
+    return Document.model_json_schema()
+
+
+def default_document() -> dict[str, Any]:
+    """The policy that ships with Fairturn."""
+    return _read((files("config") / "policy.yaml").read_text("utf-8"), "config/policy.yaml")
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The document in a YAML file, not yet checked. Raises BadInput when there is none."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError as exc:
+        raise BadInput(
+            f"cannot read {path}: {exc.strerror}", field="policy file", fix="Name a YAML file that exists."
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise BadInput(f"{path} is not UTF-8", field="policy file", fix="Save it as UTF-8.") from exc
+    return _read(text, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its traps: `NO` is Norway, `12:30` is text, a repeated key is an error."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML keeps its resolvers in this class attribute
+        first: [(tag, rule) for tag, rule in rules if tag.rsplit(":", 1)[1] in {"null", "merge"}]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if len(written) > len(set(written)):
+            twice = next(key for key in written if written.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is written twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+
+
+def _read(text: str, name: str) -> dict[str, Any]:
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(exc, "problem", None) or "it is not YAML"
+        raise BadInput(f"{problem}", field=f"{name}{line}", fix="Mend the YAML there.") from exc
+    if not isinstance(document, dict):
+        raise BadInput("it holds no document", field=name, fix="Begin with pools:, tiers: and default_tier:.")
+    return document
+
+
+def _once(names: list[str], where: str, what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise _wrong(f"{where} the {what} {name} twice", "Keep one of them.")
+
+
+def _refuse(error: ErrorDetails, cause: ValidationError) -> NoReturn:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if part != "[key]")
+    fix = error.get("ctx", {}).get("fix") or _FIXES.get(error["type"], f"It is {_short(error['input'])} now.")
+    raise BadInput(error["msg"], field=path.lstrip(".") or "policy", fix=fix) from cause
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
