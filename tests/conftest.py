@@ -1,0 +1,79 @@
+"""Real servers for every test that asks: started once, a fresh database for each test."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from storage.postgres import schema
+from workers.embedded import Urls
+from workers.embedded import servers as embedded
+
+TEMPLATE = "template_migrated"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+    """Postgres and Valkey of this test session. Take `database_url` or `redis_url` for a place of your own."""
+    place = tmp_path_factory.mktemp("servers")
+    with embedded(place) as urls:
+        yield urls
+    _remove(place)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: Urls) -> str:
+    """The name of a database with the newest schema and nothing in it."""
+    _administer(servers, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    schema.upgrade(_to(servers, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(servers: Urls, migrated_template: str) -> Iterator[str]:
+    """A database of this test alone, with the newest schema."""
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(
+        servers,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template)),
+    )
+    yield _to(servers, name)
+    _administer(servers, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database_url(servers: Urls) -> Iterator[str]:
+    """A database of this test alone, without any table."""
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(servers, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield _to(servers, name)
+    _administer(servers, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def redis_url(servers: Urls) -> str:
+    """Valkey with all its databases empty; the URL names number 0, the others are this test's as well."""
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+    return servers.redis_url
+
+
+def _administer(servers: Urls, statement: sql.Composed) -> None:
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _to(servers: Urls, database: str) -> str:
+    return servers.database_url.rpartition("/")[0] + "/" + database
+
+
+def _remove(place: Path) -> None:
+    for found in (place / "postgres", place / "valkey"):
+        if found.is_symlink():
+            shutil.rmtree(found.resolve().parent, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
