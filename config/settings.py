@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     # --- faces
     web_host: str = "127.0.0.1"
     web_port: int = Field(8000, ge=1, le=65535)
+    api_token: SecretStr = SecretStr("")  # empty: only callers on this machine are let in
     flower_host: str = "127.0.0.1"
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"

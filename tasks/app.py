@@ -11,7 +11,7 @@ from celery import Celery, Task
 from celery.exceptions import TaskPredicate
 
 from config import celery as celery_config
-from config import logs, settings
+from config import logs, metrics, settings
 from routing.errors import FairturnError, GiveUp, Refused, TryLater
 
 log = structlog.get_logger()
@@ -77,8 +77,13 @@ class FairturnTask(Task):
                 # Celery tells Flower and its own log the text of what is raised here, so it holds no values.
                 raise Broken(f"{type(exc).__name__} at {_place(exc)}") from None
             finally:
-                log.info("task.done", outcome=outcome, took_ms=round((perf_counter() - start) * 1000, 1), **facts)
+                self._tell(outcome, perf_counter() - start, facts)
         return {"outcome": outcome, **facts}
+
+    def _tell(self, outcome: str, took_s: float, facts: Mapping[str, Any]) -> None:
+        log.info("task.done", outcome=outcome, took_ms=round(took_s * 1000, 1), **facts)
+        metrics.count("fairturn_tasks_total", task=self.name, outcome=outcome)
+        metrics.observe("fairturn_task_seconds", took_s, task=self.name)
 
     def _gave_up(self, args: tuple[Any, ...], error: GiveUp) -> None:
         log.warning("task.gave_up", failure=logs.tell(error))
@@ -121,6 +126,7 @@ def _publish(name: str, args: list[Any]) -> bool:
         app.send_task(name, args=args)
     except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the caller's work is committed
         log.warning("announce.failed", task=name, failure=logs.tell(exc))
+        metrics.count("fairturn_announcements_lost_total", task=name)
         return False
     return True
 
