@@ -1,0 +1,116 @@
+"""Events of the change stream: stored before anything is done about them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from routing.change import Change, Unreadable
+from routing.errors import Refused
+from storage.postgres.engine import transaction
+from storage.postgres.tables import NOW, events, parked, positions
+from storage.postgres.values import clean, clean_text
+
+#: Rows a single INSERT carries at most: their parameters stay below the wire's 65,535.
+CHUNK = 2000
+
+
+class Superseded(Refused):
+    """Another subscriber has taken over this stream."""
+
+
+class Events:
+    """The ledger's inbox."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def store(
+        self,
+        topic: str,
+        changes: Sequence[Change],
+        unreadable: Sequence[Unreadable] = (),
+        *,
+        replay_id: bytes,
+        epoch: int,
+    ) -> list[int]:
+        """Store events together with the position after them; the ids of those that are new.
+
+        An event that is there already is left as it is. Raises Superseded, and stores nothing, when the stream
+        belongs to a later subscriber.
+        """
+        with transaction(self._engine) as connection:
+            advance(connection, topic, epoch=epoch, replay_id=replay_id, committed_at=_latest(changes))
+            if unreadable:
+                connection.execute(_PARK, [_parked_row(topic, one) for one in unreadable])
+            rows = [_event_row(topic, change) for change in changes]
+            return sorted(
+                event_id
+                for at in range(0, len(rows), CHUNK)
+                for event_id in connection.execute(_STORE, rows[at : at + CHUNK]).scalars()
+            )
+
+    def pending(self, older_than_s: float = 5.0, limit: int = 1000) -> list[int]:
+        """Ids of events nobody has handled or announced for that long, oldest first; counted as announced now."""
+        with transaction(self._engine) as connection:
+            return sorted(connection.execute(_ANNOUNCE, {"seconds": older_than_s, "limit": limit}).scalars())
+
+
+def advance(connection: sa.Connection, topic: str, *, epoch: int, replay_id: bytes, committed_at: Any = None) -> None:
+    """Move the position of a stream; raises Superseded when the epoch is not ours any more."""
+    moved = connection.execute(
+        sa.update(positions)
+        .where(positions.c.topic == topic, positions.c.epoch == epoch)
+        .values(
+            replay_id=replay_id,
+            committed_at=sa.func.greatest(positions.c.committed_at, sa.cast(committed_at, sa.DateTime(timezone=True))),
+            updated_at=NOW,
+        )
+    )
+    if moved.rowcount != 1:
+        raise Superseded(f"epoch {epoch} of {topic} is over", topic=topic, epoch=epoch)
+
+
+_STORE = insert(events).on_conflict_do_nothing(index_elements=["event_id", "record_id"]).returning(events.c.id)
+_PARK = insert(parked).on_conflict_do_nothing(index_elements=["kind", "ref"])
+_ANNOUNCE = sa.text("""
+    UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (
+        SELECT id FROM events
+        WHERE state = 'pending'
+          AND coalesce(nudged_at, received_at) <= clock_timestamp() - make_interval(secs => :seconds)
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id
+""")
+
+
+def _latest(changes: Iterable[Change]) -> Any:
+    return max((change.committed_at for change in changes), default=None)
+
+
+def _event_row(topic: str, change: Change) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "event_id": clean_text(change.event_id),
+        "record_id": clean_text(change.record_id),
+        "replay_id": change.replay_id,
+        "change_type": change.change_type,
+        "origin": clean_text(change.origin),
+        "commit_user": clean_text(change.commit_user),
+        "commit_number": change.commit_number,
+        "sequence_number": change.sequence_number,
+        "committed_at": change.committed_at,
+        "changed": [clean_text(name) for name in change.changed],
+        "nulled": [clean_text(name) for name in change.nulled],
+        "body": clean(change.body),
+    }
+
+
+def _parked_row(topic: str, event: Unreadable) -> dict[str, Any]:
+    return {
+        "kind": "event",
+        "ref": clean_text(event.event_id) or f"{topic} {event.replay_id.hex()}",
+        "reason": clean_text(event.reason),
+        "input": {"topic": topic, "schema_id": clean_text(event.schema_id), "replay_id": event.replay_id.hex()},
+        "raw": event.payload,
+    }

@@ -1,0 +1,246 @@
+"""Members: who can be given a lead, and from where they work."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+
+from routing.lead import Point
+from routing.member import Member, Roster
+from storage.postgres.audit import record
+from storage.postgres.engine import transaction
+from storage.postgres.tables import NOW, markets, members, places
+from storage.postgres.values import clean, clean_text
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One member as a file or Salesforce gives it.
+
+    None leaves the tier to decide (capacity, weight) or what is known to stay (salesforce_id, active).
+    """
+
+    key: str  # the outside id, such as partner_id
+    name: str
+    market: str
+    tier: str = ""
+    country: str = ""
+    capacity: int | None = None
+    weight: int | None = None  # thousandths
+    active: bool | None = None
+    salesforce_id: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    places: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A member as the ledger holds it; `open` offers use its capacity."""
+
+    id: int
+    open: int
+    row: MemberRow
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did."""
+
+    added: int
+    changed: int
+    same: int
+    member_ids_changed: tuple[int, ...]  # added ones as well
+
+
+class Members:
+    """The roster's rows."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def roster(self, market: str) -> Roster:
+        """Everyone of a market, with the version that counts every change; version 0 when there is no such market."""
+        query = (
+            sa.select(markets.c.roster_version, *_COLUMNS)
+            .select_from(markets.outerjoin(members, members.c.market == markets.c.name))
+            .where(markets.c.name == market)
+            .order_by(members.c.id)
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).all()
+        version = rows[0].roster_version if rows else 0
+        return Roster(market, version, tuple(_member(row) for row in rows if row.id is not None))
+
+    def versions(self) -> dict[str, int]:
+        """The roster version of every market."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(sa.select(markets.c.name, markets.c.roster_version))
+            return {row.name: row.roster_version for row in rows}
+
+    def all(self) -> list[Held]:
+        """Every member of every market."""
+        with transaction(self._engine) as connection:
+            return list(_held(connection).values())
+
+    def upsert(self, rows: Sequence[MemberRow], *, actor: str) -> ImportResult:
+        """Make the members as the rows say (the last one of a key counts); given twice, the second changes nothing."""
+        wanted = {row.key: row for row in map(_cleaned, rows)}
+        with transaction(self._engine) as connection:
+            connection.execute(ONE_AT_A_TIME)
+            held = _held(connection, wanted)
+            rows_to_write = [
+                row for row in (_keeping(row, held.get(row.key)) for row in wanted.values()) if _differs(row, held)
+            ]
+            ids = _write(connection, rows_to_write)
+            added = sum(row.key not in held for row in rows_to_write)
+            result = ImportResult(added, len(ids) - added, len(wanted) - len(ids), tuple(sorted(ids)))
+            if rows_to_write:
+                touched = {row.market for row in rows_to_write}
+                touched |= {held[row.key].row.market for row in rows_to_write if row.key in held}
+                _raise_versions(connection, touched)
+                record(
+                    connection,
+                    actor,
+                    "members.imported",
+                    added=result.added,
+                    changed=result.changed,
+                    same=result.same,
+                    markets=sorted(touched),
+                )
+            return result
+
+    def pause(self, keys: Iterable[str], *, actor: str = "fairturn") -> list[int]:
+        """Give these members no new leads; the ids of those it changed. What they hold they keep."""
+        return self._activate(keys, False, actor)
+
+    def resume(self, keys: Iterable[str], *, actor: str = "fairturn") -> list[int]:
+        """Give these members leads again; the ids of those it changed."""
+        return self._activate(keys, True, actor)
+
+    def _activate(self, keys: Iterable[str], active: bool, actor: str) -> list[int]:
+        change = (
+            sa.update(members)
+            .where(members.c.key.in_(list(keys)), members.c.active.is_(not active))
+            .values(active=active, updated_at=NOW)
+            .returning(members.c.id, members.c.key, members.c.market)
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(ONE_AT_A_TIME)
+            rows = connection.execute(change).all()
+            if rows:
+                _raise_versions(connection, {row.market for row in rows})
+                action = "members.resumed" if active else "members.paused"
+                record(connection, actor, action, members=sorted(row.key for row in rows))
+            return sorted(row.id for row in rows)
+
+    def link(self, salesforce_ids: Mapping[str, str]) -> int:
+        """Tell members (by key) their Salesforce ids; how many were not so already."""
+        with transaction(self._engine) as connection:
+            linked = connection.execute(
+                _LINK, {"keys": list(salesforce_ids), "salesforce_ids": list(salesforce_ids.values())}
+            )
+            return linked.rowcount
+
+
+_PLACES = (
+    sa.select(sa.func.json_agg(aggregate_order_by(sa.func.json_build_array(places.c.lat, places.c.lon), places.c.id)))
+    .where(places.c.member_id == members.c.id)
+    .correlate(members)
+    .scalar_subquery()
+    .label("places")
+)
+_COLUMNS = (*members.c, _PLACES)
+#: Changes of the roster, a new policy among them, take turns: roster versions rise in one order.
+ONE_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('fairturn:roster'))")
+_LINK = sa.text("""
+    UPDATE members SET salesforce_id = link.salesforce_id, updated_at = clock_timestamp()
+    FROM unnest(CAST(:keys AS text[]), CAST(:salesforce_ids AS text[])) AS link (key, salesforce_id)
+    WHERE members.key = link.key AND members.salesforce_id IS DISTINCT FROM link.salesforce_id
+""")
+
+
+def _points(row: Any) -> tuple[Point, ...]:
+    return tuple(Point(lat, lon) for lat, lon in row.places or ())
+
+
+def _member(row: Any) -> Member:
+    return Member(
+        row.id, row.key, row.name, row.market, row.tier, _points(row), row.capacity, row.weight, active=row.active
+    )
+
+
+def _held(connection: sa.Connection, keys: Iterable[str] | None = None) -> dict[str, Held]:
+    query = sa.select(*_COLUMNS).order_by(members.c.id)
+    if keys is not None:
+        query = query.where(members.c.key == sa.any_(sa.cast(list(keys), sa.ARRAY(sa.Text))))
+    return {row.key: Held(row.id, row.open, _row(row)) for row in connection.execute(query)}
+
+
+def _row(row: Any) -> MemberRow:
+    return MemberRow(
+        key=row.key,
+        name=row.name,
+        market=row.market,
+        tier=row.tier,
+        country=row.country,
+        capacity=row.capacity,
+        weight=row.weight,
+        active=row.active,
+        salesforce_id=row.salesforce_id,
+        attributes=row.attributes,
+        places=_points(row),
+    )
+
+
+def _cleaned(row: MemberRow) -> MemberRow:
+    return replace(
+        row,
+        key=clean_text(row.key),
+        name=clean_text(row.name),
+        market=clean_text(row.market),
+        tier=clean_text(row.tier),
+        country=clean_text(row.country),
+        attributes=clean(row.attributes),
+        places=tuple(row.places),
+    )
+
+
+def _keeping(row: MemberRow, held: Held | None) -> MemberRow:
+    """The row with what it leaves open filled from what is known."""
+    active = row.active if row.active is not None else held is None or bool(held.row.active)
+    return replace(row, active=active, salesforce_id=row.salesforce_id or (held.row.salesforce_id if held else None))
+
+
+def _differs(row: MemberRow, held: Mapping[str, Held]) -> bool:
+    return row.key not in held or held[row.key].row != row
+
+
+def _write(connection: sa.Connection, rows: Sequence[MemberRow]) -> list[int]:
+    if not rows:
+        return []
+    markets_of_rows = [{"name": name} for name in sorted({row.market for row in rows})]
+    connection.execute(insert(markets).on_conflict_do_nothing(), markets_of_rows)
+    ids: dict[str, int] = {row.key: row.id for row in connection.execute(_UPSERT, [_values(row) for row in rows])}
+    connection.execute(sa.delete(places).where(places.c.member_id.in_(list(ids.values()))))
+    points = [{"member_id": ids[row.key], "lat": point.lat, "lon": point.lon} for row in rows for point in row.places]
+    if points:
+        connection.execute(sa.insert(places), points)
+    return list(ids.values())
+
+
+_FIELDS = ("name", "market", "tier", "country", "capacity", "weight", "active", "salesforce_id", "attributes")
+_INSERT = insert(members)
+_UPSERT = _INSERT.on_conflict_do_update(
+    index_elements=["key"], set_={name: _INSERT.excluded[name] for name in _FIELDS} | {"updated_at": NOW}
+).returning(members.c.id, members.c.key)
+
+
+def _values(row: MemberRow) -> dict[str, Any]:
+    return {"key": row.key} | {name: getattr(row, name) for name in _FIELDS}
+
+
+def _raise_versions(connection: sa.Connection, names: Iterable[str]) -> None:
+    raised = {"roster_version": markets.c.roster_version + 1}
+    connection.execute(sa.update(markets).where(markets.c.name.in_(sorted(names))).values(raised))
