@@ -70,6 +70,22 @@ class Folded:
     withdrawn: Reason | None = None
 
 
+@dataclass(slots=True)
+class Taken:
+    """What intake left to do, as lead ids."""
+
+    to_locate: list[int] = field(default_factory=list)
+    to_route: list[int] = field(default_factory=list)
+    dirty: list[int] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    review: list[int] = field(default_factory=list)
+    meanings: dict[str, int] = field(default_factory=dict)
+    resync_since: datetime | None = None
+
+
+Read = Callable[[Change, Sheet | None], Folded]
+
+
 def fold(
     known: Sheet | None,
     change: Change,
@@ -164,11 +180,16 @@ def _what_now(
         sheet.reason in {Reason.BAD_COORDINATES, Reason.NO_ADDRESS, Reason.UNKNOWN_PLACE, Reason.IMPRECISE_PLACE}
     )
     if not fresh and not (moved or refined):
-        return Folded(Meaning.UPDATED, sheet)
+        return Folded(Meaning.UPDATED if known and _says_more(sheet, known) else Meaning.NOTHING, sheet)
     if not fresh and sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
         return Folded(Meaning.UPDATED, sheet)
     placed = _placed(replace(sheet, state=LeadState.NEW, reason=None, place=None, located=False), fields, alpha2)
     return Folded(Meaning.NEW if fresh else Meaning.MOVED, placed)
+
+
+def _says_more(sheet: Sheet, known: Sheet) -> bool:
+    stamps = {"commit_number": 0, "sequence_number": 0, "snapshot_at": None, "dirty": False}
+    return replace(sheet, **stamps) != replace(known, **stamps)  # type: ignore[arg-type]  # a dict of fields
 
 
 def _address(sheet: Sheet) -> dict[str, str]:

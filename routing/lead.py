@@ -30,6 +30,7 @@ class Reason(StrEnum):
     UNKNOWN_COUNTRY = "unknown_country"  # review: the country is not one we know, or no pool serves it
     BAD_COORDINATES = "bad_coordinates"  # review: latitude or longitude out of range
     IMPRECISE_PLACE = "imprecise_place"  # review: the policy wants a better place than this
+    ERROR = "error"  # review: handling it failed; the error is among the parked
     EXHAUSTED = "exhausted"  # review: the last reassignment was used up
     EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
     DELETED = "deleted"  # withdrawn: deleted in Salesforce
@@ -100,3 +101,12 @@ class Lead:
     attempt: int = 1
     tried: frozenset[int] = field(default_factory=frozenset)  # members offered this lead before
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToLocate:
+    """A lead that has an address and no place."""
+
+    id: int
+    version: int
+    address: Address

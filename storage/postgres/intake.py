@@ -1,7 +1,6 @@
 """Intake: pending events read into their leads, inside one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from routing.change import Change
-from routing.intake import Folded, Meaning, Sheet
+from routing.intake import Folded, Meaning, Read, Sheet, Taken
 from routing.lead import LeadState, Point, Reason
 from routing.near import cell
 from storage.postgres import tables as t
@@ -17,19 +16,6 @@ from storage.postgres.ending import tell_salesforce
 from storage.postgres.steps import bigints, note, withdraw
 
 Row = sa.RowMapping
-Read = Callable[[Change, Sheet | None], Folded]
-
-
-@dataclass(slots=True)
-class Taken:
-    """What intake left to do, as lead ids; `busy` events are somebody else's for the moment."""
-
-    to_locate: list[int] = field(default_factory=list)
-    to_route: list[int] = field(default_factory=list)
-    dirty: list[int] = field(default_factory=list)
-    withdrawn: list[int] = field(default_factory=list)
-    meanings: dict[str, int] = field(default_factory=dict)
-    resync_since: datetime | None = None
 
 
 def lock_events(conn: sa.Connection, ids: Sequence[int]) -> list[Change]:
@@ -226,6 +212,7 @@ def _sort_out(
         elif sheet.state is LeadState.NEW:
             (taken.to_route if sheet.place else taken.to_locate).append(lead_id)
         elif sheet.state is LeadState.REVIEW:
+            taken.review.append(lead_id)
             told.append((lead_id, "review", {"reason": sheet.reason}))
     moved = [i for i, s in sheets.items() if s.place != getattr(before.get(s.salesforce_id), "place", None)]
     if moved:

@@ -8,27 +8,19 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from routing.change import Change
-from routing.lead import Address, Located, Point, Reason
+from routing.intake import Read, Taken
+from routing.lead import Address, Located, Point, Reason, ToLocate
 from routing.near import cell
 from storage.postgres import tables as t
 from storage.postgres.ending import end_offers, tell_salesforce
 from storage.postgres.engine import transaction
-from storage.postgres.intake import Read, Taken, lock_events, take
-from storage.postgres.steps import lock, review, withdraw
+from storage.postgres.intake import lock_events, take
+from storage.postgres.steps import bigints, lock, note, review, withdraw
 
 Row = sa.RowMapping
 
 #: A row announced this recently is left alone by the relay.
 LEASE_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ToLocate:
-    """A lead that has an address and no place."""
-
-    id: int
-    version: int
-    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +60,13 @@ class Leads:
             )
             row = {"kind": "event", "ref": str(event_id), "reason": reason, "task_id": task_id}
             conn.execute(insert(t.parked).values(row).on_conflict_do_nothing())
+
+    def park_lead(self, lead_id: int, reason: str, *, task_id: str = "") -> None:
+        """Put a lead that cannot be handled before a person, with the error kept."""
+        with transaction(self._engine) as conn:
+            row = {"kind": "lead", "ref": str(lead_id), "reason": reason, "task_id": task_id}
+            conn.execute(insert(t.parked).values(row).on_conflict_do_nothing())
+            review(conn, [lead_id], Reason.ERROR, task_id)
 
     # --- placed
 

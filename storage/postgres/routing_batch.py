@@ -44,7 +44,7 @@ class LockedBatch:
             review(self._conn, ids, reason, self._task_id)
         return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.decision.chosen in over))
 
-    def _take_places(self, verdicts: Sequence[Verdict]) -> set[int | None]:
+    def _take_places(self, verdicts: Sequence[Verdict]) -> set[int]:
         """Count the chosen members up, under guard; returns those who would pass their capacity."""
         chosen = sorted(v.decision.chosen for v in verdicts if v.decision.chosen is not None)
         if not chosen:

@@ -1,0 +1,79 @@
+"""What leaves the house after a commit: write-backs to Salesforce, and places given back to the turnstile."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from routing.change import Delivery, Outcome, WriteBack, Written
+from routing.dispatcher import Dispatcher
+from routing.errors import GiveUp
+from routing.lead import Reason
+
+
+class Free(Protocol):
+    """A leased row that says: this offer's place is free."""
+
+    @property
+    def outbox_id(self) -> int: ...
+    @property
+    def offer_id(self) -> UUID: ...
+    @property
+    def member_id(self) -> int: ...
+    @property
+    def market(self) -> str: ...
+
+
+class OutboxBook(Protocol):
+    """What is asked of the ledger's outbox."""
+
+    def claim_writes(self, limit: int = 200, lease_s: float = 30) -> Sequence[Delivery]: ...
+    def finish(self, results: Sequence[tuple[Delivery, Written]], *, task_id: str = "") -> Sequence[int]: ...
+    def claim_frees(self, limit: int = 200) -> Sequence[Free]: ...
+    def freed(self, ids: Sequence[int]) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """Empties the outbox; each row is tried until it is delivered or parked."""
+
+    outbox: OutboxBook
+    dispatcher: Dispatcher
+    write: Callable[[Sequence[WriteBack]], list[Written]]
+    withdraw: Callable[[Sequence[int], Reason], object]
+    nudge: Callable[[str], object]
+
+    def deliver(self, *, task_id: str = "") -> dict[str, int]:
+        """Show Salesforce every lead as it stands now; one record's failure touches no other."""
+        counts: dict[str, int] = {}
+        while claimed := self.outbox.claim_writes():
+            results = list(zip(claimed, self._written(claimed), strict=True))
+            gone = self.outbox.finish(results, task_id=task_id)
+            if gone:
+                self.withdraw(gone, Reason.DELETED)
+                self.nudge("outbox.free")
+            for _, written in results:
+                counts[written.outcome] = counts.get(written.outcome, 0) + 1
+        return counts
+
+    def free(self, *, task_id: str = "") -> dict[str, int]:
+        """Give back the places of ended offers, first of all to waiting leads."""
+        freed = offered = 0
+        while claimed := self.outbox.claim_frees():
+            for row in claimed:
+                routed = self.dispatcher.free({row.offer_id: row.member_id}, row.market, task_id=task_id)
+                offered += sum(r.offered for r in routed)
+            self.outbox.freed([row.outbox_id for row in claimed])
+            freed += len(claimed)
+        if freed:
+            self.nudge("outbox.deliver")
+        return {"freed": freed, "offered": offered}
+
+    def _written(self, claimed: Sequence[Delivery]) -> list[Written]:
+        """The results in order; when the whole call is refused for good, every record is parked with the reason."""
+        writes = [d.write for d in claimed]
+        try:
+            by_lead = {w.lead_id: w for w in self.write(writes)}
+        except GiveUp as exc:
+            return [Written(w.lead_id, Outcome.PARK, type(exc).__name__, str(exc)) for w in writes]
+        return [by_lead[w.lead_id] for w in writes]

@@ -1,0 +1,94 @@
+"""What beat starts: the relay that heals lost messages, and the hourly sweep that compares us with Salesforce."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from routing.change import Change
+from routing.dispatcher import Dispatcher
+from routing.journey import Journey
+from routing.ports import Pending, Turnstile
+
+#: A reservation nobody settled is looked at when it is older than this.
+UNSETTLED_S = 10.0
+#: How far before the last sweep the next one begins: rows of open transactions appear late.
+OVERLAP = timedelta(hours=2)
+#: While more messages than this wait in the queue, nothing is announced again: they are on their way.
+BUSY = 50
+
+
+class ReservationBook(Protocol):
+    """What the reaper asks of the ledger: which reservations became offers, with their leads under lock."""
+
+    def judged(
+        self, pending: Sequence[Pending]
+    ) -> AbstractContextManager[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+        """(keep, cancel) as (lead, attempt); leads another batch is working on are in neither."""
+        ...
+
+
+class Watermark(Protocol):
+    """How far the hourly sweep has come."""
+
+    def swept(self, topic: str) -> datetime | None: ...
+    def mark_swept(self, topic: str, to: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """Finds what was left behind; running it twice, or twice at once, changes nothing more."""
+
+    journey: Journey
+    dispatcher: Dispatcher
+    turnstile: Turnstile
+    reservations: ReservationBook
+    watermark: Watermark
+    topic: str
+    markets: Callable[[], Iterable[str]]
+    changed_since: Callable[[datetime], Iterable[list[Change]]]
+    due: Callable[[str], bool]  # whether the outbox has rows of a kind that nobody holds
+    depth: Callable[[str], int]  # messages waiting in a queue
+    nudge: Callable[[str], object]
+    now: Callable[[], datetime]
+
+    def relay(self, *, task_id: str = "") -> dict[str, int]:
+        """Every second: deadlines that passed, messages that got lost, reservations nobody settled."""
+        counts = self.journey.expire(task_id=task_id)
+        if self.depth("leads") < BUSY:
+            counts |= self.journey.bring_back()
+        if self.journey.leads.woken(limit=1):
+            self.nudge("leads.wake")
+        for kind, task in (("salesforce", "outbox.deliver"), ("turnstile", "outbox.free")):
+            if self.due(kind):
+                self.nudge(task)
+        counts["settled"] = sum(self.reap(market) for market in self.markets())
+        return {name: n for name, n in counts.items() if n}
+
+    def reap(self, market: str) -> int:
+        """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked."""
+        pending = self.turnstile.pending(market, older_than_s=UNSETTLED_S)
+        if not pending:
+            return 0
+        with self.reservations.judged(pending) as (keep, cancel):
+            self.turnstile.settle(market, keep=keep, cancel=cancel)
+        return len(keep) + len(cancel)
+
+    def hourly(self, *, task_id: str = "") -> dict[str, int]:
+        """Compare with Salesforce what changed since the last sweep, and let every member with room be offered to."""
+        began = self.now()
+        since = self.watermark.swept(self.topic)
+        counts = self.resync((since or began - timedelta(hours=24)) - OVERLAP, task_id=task_id)
+        self.watermark.mark_swept(self.topic, began)
+        counts["filled"] = sum(self.dispatcher.fill(market, task_id=task_id) for market in self.markets())
+        return counts
+
+    def resync(self, since: datetime, *, task_id: str = "") -> dict[str, int]:
+        """Read every record that changed since then; what is known already stays as it is."""
+        counts: dict[str, int] = {"read": 0}
+        for page in self.changed_since(since):
+            counts["read"] += len(page)
+            for meaning, n in self.journey.snapshots(page, task_id=task_id).items():
+                counts[meaning] = counts.get(meaning, 0) + n
+        return counts

@@ -1,0 +1,82 @@
+"""The ledger as the dispatcher asks it: one object over the nouns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import sqlalchemy as sa
+
+from routing.batch import Batch
+from routing.errors import GiveUp
+from routing.member import Roster
+from routing.policy import Policy
+from routing.ports import Snapshot
+from storage.postgres.engine import transaction
+from storage.postgres.leads import Leads, Waiting
+from storage.postgres.members import Members
+from storage.postgres.policies import Policies
+from storage.postgres.routing_batch import routing_batch
+from storage.postgres.snapshot import Turns
+
+
+class NoPolicy(GiveUp):
+    """No policy is published: run `fairturn migrate`, which publishes the default one."""
+
+
+class RoutingLedger:
+    """Keeps routing.dispatcher.Ledger's promises with Postgres."""
+
+    def __init__(self, engine: sa.Engine, parse: Callable[[Mapping[str, Any], int], Policy]) -> None:
+        self._engine = engine
+        self._parse = parse
+        self._leads = Leads(engine)
+        self._members = Members(engine)
+        self._policies = Policies(engine)
+        self._turns = Turns(engine)
+        self._published: Policy | None = None
+
+    def batch(self, ids: Sequence[int], *, woken: bool, task_id: str) -> AbstractContextManager[Batch]:
+        return routing_batch(self._engine, ids, woken=woken, task_id=task_id)
+
+    def policy(self, version: int) -> Policy:
+        document = self._policies.get(version)
+        if document is None:
+            raise NoPolicy(version=version)
+        return self._parse(document, version)
+
+    def published(self) -> Policy:
+        current = self._policies.current()
+        if current is None:
+            raise NoPolicy
+        version, document = current
+        if self._published is None or self._published.version != version:
+            self._published = self._parse(document, version)
+        return self._published
+
+    def roster(self, market: str) -> Roster:
+        return self._members.roster(market)
+
+    def rebuild(self, market: str) -> AbstractContextManager[Snapshot]:
+        return self._turns.rebuild(market)
+
+    def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[Waiting]:
+        return self._leads.waiting_near(cells, member_id, limit=limit, skip=skip)
+
+    def wake(self, ids: Sequence[int]) -> int:
+        return self._leads.wake(ids) if ids else 0
+
+    def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
+        values = {"market": market, "ids": None if ids is None else list(ids)}
+        with transaction(self._engine) as conn:
+            return {row.id: row.room for row in conn.execute(_WITH_ROOM, values)}
+
+
+_WITH_ROOM = sa.text("""
+    SELECT id, room FROM (
+        SELECT m.id, coalesce(m.capacity, (SELECT capacity FROM tiers WHERE name = m.tier),
+                              (SELECT capacity FROM tiers WHERE name = '')) - m.open AS room
+        FROM members m
+        WHERE m.market = :market AND m.active
+          AND (CAST(:ids AS int[]) IS NULL OR m.id = ANY(CAST(:ids AS int[])))
+    ) r WHERE room > 0 ORDER BY id
+""")
