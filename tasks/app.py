@@ -125,7 +125,7 @@ def _publish(name: str, args: list[Any]) -> bool:
     try:
         app.send_task(name, args=args)
     except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the caller's work is committed
-        log.warning("announce.failed", task=name, failure=logs.tell(exc))
+        log.warning("announce.failed", task=name, because=type(exc).__name__)
         metrics.count("fairturn_announcements_lost_total", task=name)
         return False
     return True

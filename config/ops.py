@@ -1,0 +1,172 @@
+"""How the whole is doing: what /metrics shows, what /readyz checks, what a process's health check asks."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from config import celery as celery_config
+from config.metrics import Sample
+from config.settings import Settings
+from routing.errors import ColdTurnstile, FairturnError, TryLater
+from routing.ports import Turnstile
+from storage.postgres.vitals import Measure
+
+PENDING_AT_MOST_S = 10.0
+CANARY_AT_MOST_S = 60.0
+_MICRO = 1_000_000
+
+
+class BrokerUnreachable(TryLater):
+    """The broker does not answer."""
+
+
+class Vital(Protocol):
+    """What is asked of the ledger: storage.postgres.vitals.Vitals."""
+
+    def measures(self) -> list[Measure]: ...
+    def busy_rotations(self) -> list[tuple[str, str]]: ...
+    def open_counts(self) -> dict[str, dict[int, int]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question /readyz asks, with its answer in words."""
+
+    name: str
+    ok: bool
+    detail: str
+    took_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Ops:
+    """Asks the parts how they are; a part that does not answer is an answer, too."""
+
+    ledger: Vital
+    turnstile: Turnstile
+    settings: Settings
+    _queues: tuple[str, ...] = field(default=celery_config.QUEUES)
+
+    def samples(self) -> list[Sample]:
+        """Every gauge of the catalogue that can be read now."""
+        found: list[Sample] = []
+        for part, read in (("ledger", self._of_ledger), ("turnstile", self._of_turnstile), ("broker", self._of_broker)):
+            try:
+                found += read()
+            except FairturnError:
+                found.append(Sample("fairturn_up", 0, {"part": part}))
+            else:
+                found.append(Sample("fairturn_up", 1, {"part": part}))
+        return found
+
+    def checks(self) -> list[Check]:
+        """Whether this installation can route a lead now; each check says what it found and what to do."""
+        measures: list[Measure] = []
+
+        def ledger_answers() -> str:
+            measures.extend(self.ledger.measures())
+            return "answers"
+
+        ledger = _timed("ledger", ledger_answers)
+        broker = _timed("broker", self._broker_answers)
+        turnstile = _timed("turnstile", self._turnstile_answers)
+        late = _backlog(measures) if ledger.ok else Check("backlog", ok=False, detail="the ledger does not answer")
+        return [ledger, turnstile, broker, late, *self._canaries(measures)]
+
+    def _canaries(self, measures: Iterable[Measure]) -> list[Check]:
+        ages = heartbeats(measures)
+        return [canary(queue, ages.get(f"queue:{queue}")) for queue in self._queues]
+
+    def _of_ledger(self) -> list[Sample]:
+        return [Sample(f"fairturn_{m.name}", m.value, m.labels) for m in self.ledger.measures()]
+
+    def _of_turnstile(self) -> list[Sample]:
+        found = []
+        for market, held in self.ledger.open_counts().items():
+            with _cold_is_fine():
+                seen = self.turnstile.open_counts(market)
+                drift = sum(abs(seen.get(member, 0) - held.get(member, 0)) for member in seen.keys() | held.keys())
+                found.append(Sample("fairturn_capacity_drift_offers", drift, {"market": market}))
+        for market, rotation in self.ledger.busy_rotations():
+            with _cold_is_fine():
+                accounts = self.turnstile.standings(market, rotation).values()
+                worst = max((abs(account.standing) for account in accounts), default=0) / _MICRO
+                labels = {"market": market, "rotation": rotation}
+                found.append(Sample("fairturn_worst_standing_turns", worst, labels))
+        return found
+
+    def _of_broker(self) -> list[Sample]:
+        depths = broker_depths(self.settings)
+        return [Sample("fairturn_queue_messages", depth, {"queue": queue}) for queue, depth in depths.items()]
+
+    def _broker_answers(self) -> str:
+        return f"{sum(broker_depths(self.settings).values())} messages wait"
+
+    def _turnstile_answers(self) -> str:
+        for market in self.ledger.open_counts() or {"": {}}:
+            try:
+                self.turnstile.open_counts(market)
+            except ColdTurnstile:
+                return "answers; will be rebuilt from the ledger by the next decision"
+        return "answers"
+
+
+def canary(queue: str, age_s: float | None) -> Check:
+    """Whether a worker took a message of this queue lately."""
+    if age_s is None:
+        return Check(f"queue:{queue}", ok=False, detail="no worker has taken a canary yet; start worker and beat")
+    fresh = age_s <= CANARY_AT_MOST_S
+    fix = "" if fresh else f", more than {CANARY_AT_MOST_S:g} s; restart its workers, look whether beat runs"
+    return Check(f"queue:{queue}", ok=fresh, detail=f"a worker took a canary {age_s:.0f} s ago{fix}")
+
+
+def heartbeats(measures: Iterable[Measure]) -> Mapping[str, float]:
+    """The age of each heartbeat in seconds, by name."""
+    return {m.labels["name"]: m.value for m in measures if m.name == "heartbeat_age_seconds"}
+
+
+def broker_depths(settings: Settings) -> dict[str, int]:
+    """How many messages wait in each queue. Raises BrokerUnreachable."""
+    conf = celery_config.conf(settings)
+    options = {**conf["broker_transport_options"], "socket_timeout": 2, "max_retries": 1, "interval_start": 0}
+    broker = Connection(conf["broker_url"], transport_options=options)  # type: ignore[no-untyped-call]  # typed in part
+    try:
+        with broker:
+            channel: Any = broker.default_channel
+            return {queue: int(channel.client.llen(queue)) for queue in celery_config.QUEUES}
+    except (OperationalError, *broker.connection_errors) as exc:
+        raise BrokerUnreachable from exc
+
+
+def _backlog(measures: Iterable[Measure]) -> Check:
+    age = next((m.value for m in measures if m.name == "events_oldest_pending_seconds"), 0.0)
+    ok = age < PENDING_AT_MOST_S
+    fix = "" if ok else f", more than {PENDING_AT_MOST_S:g} s; look at the workers of queue leads"
+    return Check("backlog", ok=ok, detail=f"the oldest event waits {age:.1f} s{fix}")
+
+
+@contextmanager
+def _cold_is_fine() -> Iterator[None]:
+    """A turnstile that awaits its rebuild has nothing to say, and is not down."""
+    try:
+        yield
+    except ColdTurnstile:
+        return
+
+
+def _timed(name: str, ask: Callable[[], str]) -> Check:
+    start = perf_counter()
+    try:
+        detail = ask()
+    except FairturnError as exc:
+        return Check(name, ok=False, detail=str(exc), took_ms=_ms(start))
+    return Check(name, ok=True, detail=detail, took_ms=_ms(start))
+
+
+def _ms(start: float) -> float:
+    return round((perf_counter() - start) * 1000, 1)

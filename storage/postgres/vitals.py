@@ -1,0 +1,116 @@
+"""How the ledger is doing, in one cheap question: what waits, for how long, and how fast it went lately."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from storage.postgres.engine import transaction
+
+#: Of the last five minutes, at most the newest so many decisions of a market: a scrape must stay cheap.
+NEWEST = 5_000
+
+_MEASURES = sa.text(
+    """
+WITH recent AS MATERIALIZED (
+    SELECT d.market, d.rotation, d.reason, d.attempt, d.at, d.lead_id
+    FROM markets m CROSS JOIN LATERAL (
+        SELECT * FROM decisions d
+        WHERE d.market = m.name AND d.generation = m.generation ORDER BY d.seq DESC LIMIT :newest
+    ) d
+    WHERE d.at > clock_timestamp() - interval '5 minutes'
+), waits AS (
+    SELECT EXTRACT(EPOCH FROM r.at - l.received_at)::float8 AS s
+    FROM recent r JOIN leads l ON l.id = r.lead_id WHERE r.reason = 'chosen' AND r.attempt = 1
+)
+SELECT 'leads' AS name, jsonb_build_object('state', state, 'reason', COALESCE(reason, '')) AS labels,
+       COUNT(*)::float8 AS value FROM leads GROUP BY state, reason
+UNION ALL
+SELECT 'leads_oldest_new_seconds', '{}', COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(updated_at)), 0)::float8
+FROM leads WHERE state = 'new'
+UNION ALL
+SELECT 'events_pending', '{}', COUNT(*)::float8 FROM events WHERE state = 'pending'
+UNION ALL
+SELECT 'events_oldest_pending_seconds', '{}',
+       COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(received_at)), 0)::float8
+FROM events WHERE state = 'pending'
+UNION ALL
+SELECT 'outbox_pending', jsonb_build_object('kind', kind), COUNT(*)::float8
+FROM outbox WHERE state = 'pending' GROUP BY kind
+UNION ALL
+SELECT 'outbox_oldest_seconds', jsonb_build_object('kind', kind),
+       EXTRACT(EPOCH FROM clock_timestamp() - MIN(created_at))::float8
+FROM outbox WHERE state = 'pending' GROUP BY kind
+UNION ALL
+SELECT 'parked', jsonb_build_object('kind', kind), COUNT(*)::float8
+FROM parked WHERE resolved_at IS NULL GROUP BY kind
+UNION ALL
+SELECT 'offers_open', jsonb_build_object('state', state), COUNT(*)::float8
+FROM offers WHERE state IN ('offered', 'accepted') GROUP BY state
+UNION ALL
+SELECT 'decisions_5m', jsonb_build_object('reason', reason), COUNT(*)::float8 FROM recent GROUP BY reason
+UNION ALL
+SELECT 'event_to_offer_5m_seconds', jsonb_build_object('quantile', q::text),
+       (SELECT PERCENTILE_CONT(q) WITHIN GROUP (ORDER BY s) FROM waits)
+FROM UNNEST(ARRAY[0.5, 0.9, 0.99]) AS q WHERE EXISTS (SELECT FROM waits)
+UNION ALL
+SELECT 'stream_quiet_seconds', jsonb_build_object('topic', topic),
+       EXTRACT(EPOCH FROM clock_timestamp() - updated_at)::float8 FROM positions
+UNION ALL
+SELECT 'heartbeat_age_seconds', jsonb_build_object('name', name),
+       EXTRACT(EPOCH FROM clock_timestamp() - at)::float8 FROM heartbeats
+UNION ALL
+SELECT 'generation', jsonb_build_object('market', name), generation::float8 FROM markets
+"""
+)
+
+_ROTATIONS = sa.text(
+    """
+SELECT DISTINCT d.market, d.rotation
+FROM markets m CROSS JOIN LATERAL (
+    SELECT market, rotation, at FROM decisions d
+    WHERE d.market = m.name AND d.generation = m.generation ORDER BY d.seq DESC LIMIT :newest
+) d
+WHERE d.rotation <> '' AND d.at > clock_timestamp() - interval '5 minutes'
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number about the ledger."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class Vitals:
+    """What /metrics and /readyz ask the ledger."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def measures(self) -> list[Measure]:
+        """What waits and how long it has, what was decided lately, and how fast."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(_MEASURES, {"newest": NEWEST})
+            return [Measure(row.name, row.labels, row.value) for row in rows]
+
+    def busy_rotations(self) -> list[tuple[str, str]]:
+        """Market and rotation of the decisions of the last five minutes."""
+        with transaction(self._engine) as connection:
+            return [(row.market, row.rotation) for row in connection.execute(_ROTATIONS, {"newest": NEWEST})]
+
+    def open_counts(self) -> dict[str, dict[int, int]]:
+        """How many offers each member holds by the ledger, by market; those that hold none are absent."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text("SELECT name, id, open FROM markets LEFT JOIN members ON market = name AND open > 0")
+            )
+            counts: dict[str, dict[int, int]] = {}
+            for row in rows:
+                held = counts.setdefault(row.name, {})
+                if row.id is not None:
+                    held[row.id] = row.open
+            return counts
