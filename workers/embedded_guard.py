@@ -13,6 +13,7 @@ import secrets
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,12 +56,16 @@ def main() -> None:
         os._exit(0)
     first = socket.socket(fileno=chosen.first)
     first.set_inheritable(False)
+    guard = Guard(chosen.data_dir, chosen.as_root)
     try:
         with _sole_guard(chosen.data_dir):
-            Guard(chosen.data_dir, chosen.as_root).serve(first)
+            guard.serve(first)
     except (GiveUp, OSError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - into guard.log
         with contextlib.suppress(OSError):
             first.sendall(json.dumps({"error": str(exc)}).encode() + b"\n")
+    sys.stderr.flush()
+    os._exit(0)  # the last user hears its connection close when nothing of us is left
 
 
 @contextmanager

@@ -317,14 +317,18 @@ def _stop(process: subprocess.Popen[bytes] | None, how: signal.Signals) -> None:
 
 def _evict(place: Path, program: str) -> None:
     """End servers that an earlier guard left at this place: the guard's lock says that nobody else uses them."""
-    left = [p for p in psutil.process_iter() if _works_in(p, place, program)]
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(left, timeout=STOPS_WITHIN_S)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, timeout=STOPS_WITHIN_S)
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + STOPS_WITHIN_S
+        told: set[int] = set()
+        while left := [p for p in psutil.process_iter() if _works_in(p, place, program)]:
+            for process in left:
+                if process.pid not in told:
+                    told.add(process.pid)
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.send_signal(how)
+            if time.monotonic() > until:
+                break
+            time.sleep(0.05)
 
 
 def _works_in(process: psutil.Process, place: Path, program: str) -> bool:
