@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from routing.errors import GiveUp, LedgerUnreachable, Refused, TryLater
 
+Engine = sa.Engine
+
 #: SQLSTATE classes: connection failure, insufficient resources, operator intervention, system error.
 UNREACHABLE = ("08", "53", "57P", "58")
 #: Serialization failure, deadlock, lock timeout, statement timeout.

@@ -1,0 +1,225 @@
+"""The only place that knows both a setting and a class; everything is built on first use, once a process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+
+from config import policy as policy_file
+from config import settings
+from gateways.countries import alpha2
+from gateways.geocoding.chain import Chain
+from gateways.geocoding.providers import providers
+from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
+from gateways.salesforce.mapping import FieldMap
+from gateways.salesforce.rest import Salesforce
+from routing.change import Change
+from routing.dispatcher import Dispatcher
+from routing.errors import BadInput
+from routing.intake import Folded, Sheet, fold
+from routing.journey import Journey
+from routing.outbound import Outbound
+from routing.policy import Policy
+from routing.sweeper import Sweeper
+from storage.postgres.engine import Engine, connect
+from storage.postgres.events import Events
+from storage.postgres.geocodes import Geocodes
+from storage.postgres.heartbeats import Heartbeats
+from storage.postgres.leads import Leads
+from storage.postgres.ledger import RoutingLedger
+from storage.postgres.members import Members
+from storage.postgres.outbox import Outbox
+from storage.postgres.parked import Parked
+from storage.postgres.policies import Policies
+from storage.postgres.positions import Positions
+from storage.postgres.reservations import Reservations
+from storage.redis.broker import Broker
+from storage.redis.limiter import RateLimiter
+from storage.redis.turnstile import RedisTurnstile
+
+Announce = Callable[[str, Sequence[int]], object]
+Nudge = Callable[[str], object]
+
+
+@cache
+def engine() -> Engine:
+    """The ledger's engine. Raises BadInput when no database is set."""
+    url = settings.load().sqlalchemy_url()
+    if not url:
+        raise BadInput(
+            "no database is set",
+            field="DATABASE_URL",
+            fix="Set DATABASE_URL, or start with `fairturn up`, which brings its own server.",
+        )
+    return connect(url)
+
+
+@cache
+def ledger() -> RoutingLedger:
+    return RoutingLedger(engine(), policy_file.parse)
+
+
+@cache
+def turnstile() -> RedisTurnstile:
+    return RedisTurnstile(settings.load().turnstile())
+
+
+@cache
+def broker() -> Broker:
+    return Broker(settings.load().broker())
+
+
+@cache
+def dispatcher() -> Dispatcher:
+    return Dispatcher(ledger=ledger(), turnstile=turnstile(), new_id=new_id)
+
+
+@cache
+def field_map() -> FieldMap:
+    return FieldMap.load(settings.load().salesforce_mapping_file)
+
+
+@cache
+def tokens() -> TokenProvider:
+    cfg = settings.load()
+    if not cfg.salesforce_login_url:
+        raise BadInput(
+            "no Salesforce org is set",
+            field="SALESFORCE_LOGIN_URL",
+            fix="Set it to your My Domain, such as https://example.my.salesforce.com.",
+        )
+    return TokenProvider(cfg.salesforce_login_url, _flow(cfg), ca_file=cfg.salesforce_ca_file)
+
+
+@cache
+def salesforce() -> Salesforce:
+    cfg = settings.load()
+    return Salesforce(
+        tokens(),
+        field_map(),
+        version=cfg.salesforce_api_version,
+        client_name=cfg.salesforce_client_name,
+        ca_file=cfg.salesforce_ca_file,
+    )
+
+
+@cache
+def geocoder() -> Chain:
+    cfg = settings.load()
+    return Chain(
+        providers(cfg.geocoders, keys=cfg.geocoder_keys, user_agent=cfg.geocoder_user_agent,
+                  timeout_s=cfg.geocoder_timeout_s, nominatim_domain=cfg.geocoder_nominatim_domain),
+        cache=Geocodes(engine()),
+        limiter=RateLimiter(cfg.turnstile()),
+        rate_per_s=cfg.geocoder_rate_per_s,
+        timeout_s=cfg.geocoder_timeout_s,
+    )  # fmt: skip
+
+
+@cache
+def journey(announce: Announce, nudge: Nudge) -> Journey:
+    """The verbs of a lead's way; the caller brings the way to tell workers."""
+    return Journey(
+        leads=Leads(engine()),
+        dispatcher=dispatcher(),
+        geocoder=geocoder(),
+        read=read,
+        fetch=lambda ids: salesforce().read(ids),
+        reassignments=lambda: {p.name: p.reassignments for p in ledger().published().pools},
+        announce=announce,
+        nudge=nudge,
+    )
+
+
+@cache
+def outbound(nudge: Nudge) -> Outbound:
+    return Outbound(
+        outbox=Outbox(engine()),
+        dispatcher=dispatcher(),
+        write=lambda writes: salesforce().write(writes),
+        withdraw=Leads(engine()).withdraw,
+        nudge=nudge,
+    )
+
+
+@cache
+def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
+    return Sweeper(
+        journey=journey(announce, nudge),
+        dispatcher=dispatcher(),
+        turnstile=turnstile(),
+        reservations=Reservations(engine()),
+        watermark=Positions(engine()),
+        topic=settings.load().salesforce_topic,
+        markets=lambda: Members(engine()).versions(),
+        changed_since=lambda at: salesforce().changed_since(at),
+        due=Outbox(engine()).due,
+        depth=lambda queue: broker().depth(queue),
+        nudge=nudge,
+        now=lambda: datetime.now(UTC),
+    )
+
+
+@cache
+def heartbeats() -> Heartbeats:
+    return Heartbeats(engine())
+
+
+@cache
+def parked() -> Parked:
+    return Parked(engine())
+
+
+@cache
+def events() -> Events:
+    return Events(engine())
+
+
+@cache
+def positions() -> Positions:
+    return Positions(engine())
+
+
+@cache
+def members() -> Members:
+    return Members(engine())
+
+
+def read(change: Change, known: Sheet | None) -> Folded:
+    """Read one change into its lead, through the field map."""
+    mapping = field_map()
+    echo = mapping.is_echo(change, client_name=settings.load().salesforce_client_name)
+    return fold(known, change, mapping.fields_of(change.body), ours=echo, alpha2=alpha2)
+
+
+def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, note: str = "") -> Policy:
+    """Publish a policy document (the file of FAIRTURN_POLICY_FILE, else the default) and wake what waits for it."""
+    file = settings.load().policy_file
+    doc = document or (policy_file.load_file(file) if file else policy_file.default_document())
+    draft = policy_file.parse(doc, 0)
+    before = Policies(engine()).current()
+    pools = [(p.name, p.market, str(p.mode)) for p in draft.pools]
+    version = Policies(engine()).publish(
+        doc, list(draft.tiers.values()), draft.default_tier, pools, actor=actor, note=note
+    )
+    if before is not None and before[0] != version:
+        Leads(engine()).wake()
+    return policy_file.parse(doc, version)
+
+
+def new_id() -> UUID:
+    """An id for an offer: a UUID of version 7, so that ids made later sort later."""
+    return uuid_utils.uuid7()
+
+
+def _flow(cfg: settings.Settings) -> Flow:
+    if cfg.salesforce_auth == "client_credentials":
+        return ClientCredentials(cfg.salesforce_client_id, cfg.salesforce_client_secret.get_secret_value())
+    if cfg.salesforce_private_key_file is None:
+        raise BadInput("no key file is set", field="SALESFORCE_PRIVATE_KEY_FILE", fix="Name the PEM file of the key.")
+    return JwtBearer.from_file(
+        cfg.salesforce_client_id, cfg.salesforce_username, cfg.salesforce_private_key_file, cfg.salesforce_audience
+    )

@@ -1,0 +1,23 @@
+"""How full the broker's queues are."""
+
+from storage.redis.client import connect, in_our_words
+
+
+class Broker:
+    """Looks at Celery's queues without touching them."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = connect(url)
+
+    def depth(self, queue: str) -> int:
+        """Messages waiting in a queue. Raises TurnstileUnreachable when Redis does not answer."""
+        with in_our_words():
+            return int(self._redis.llen(queue))
+
+    def depths(self, queues: tuple[str, ...]) -> dict[str, int]:
+        """Messages waiting in each queue, in one round trip."""
+        with in_our_words():
+            pipe = self._redis.pipeline(transaction=False)
+            for queue in queues:
+                pipe.llen(queue)
+            return dict(zip(queues, map(int, pipe.execute()), strict=True))
