@@ -9,8 +9,8 @@ if redis.call('HEXISTS', KEYS[1], 'generation') == 0 then
   return redis.error_reply('COLD the turnstile has generation none')
 end
 local now = now_us()
-local found = { whole(now) }
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', whole(now - tonumber(ARGV[1])))) do
+local found = { now }
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[1]))) do
   found[#found + 1], found[#found + 2] = id, redis.call('HGET', KEYS[4], id)
 end
 return found

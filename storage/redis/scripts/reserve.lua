@@ -23,6 +23,7 @@
   floor of the quotient. The rule is that of routing/fairness.py.
 ]]
 local TURN = 1000000
+local floor = math.floor
 
 local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us')
 if state[1] ~= ARGV[1] then
@@ -112,20 +113,13 @@ local function pack_sights(sights)
   return table.concat(parts)
 end
 
--- Each mode answers: is the candidate at i better than the best so far? Ties go on to the longest unserved, then id.
+-- Each other mode answers: is the candidate at i better than the best so far? Ties: the longest unserved, then id.
 local better = {}
 
 local function by_turn(candidates, i, best, book)
   local mine, theirs = book.served[candidates[i]], book.served[candidates[best]]
   if mine ~= theirs then return mine < theirs end
   return candidates[i] < candidates[best]
-end
-
-function better.fair(candidates, i, best, book, share)
-  local mine = book.standing[candidates[i]] + share[i]
-  local theirs = book.standing[candidates[best]] + share[best]
-  if mine ~= theirs then return mine > theirs end
-  return by_turn(candidates, i, best, book)
 end
 
 function better.cursor(candidates, i, best, book)
@@ -150,47 +144,61 @@ function better.nearest(candidates, i, best, book)
   return by_turn(candidates, i, best, book)
 end
 
--- The position of the chosen candidate, nil when nobody has room; appends what was seen to `sights`.
-local function choose(mode, candidates, book, sights)
-  local weights, share, best = 0, {}, nil
-  local last = #candidates - 3
+-- Mode fair: the highest standing after everyone eligible has had its share.
+local function best_standing(candidates, eligible, after, book)
+  local best, highest = eligible[1], after[1]
+  for k = 2, #eligible do
+    local mine = after[k]
+    if mine > highest or mine == highest and by_turn(candidates, eligible[k], best, book) then
+      best, highest = eligible[k], mine
+    end
+  end
+  return best
+end
+
+local function best_of(mode, candidates, eligible, book)
+  local best, is_better = eligible[1], better[mode]
+  for k = 2, #eligible do
+    if is_better(candidates, eligible[k], best, book) then best = eligible[k] end
+  end
+  return best
+end
+
+-- Looks at all candidates and appends what was seen to `sights`.
+-- Returns the positions of those eligible, each one's standing with its share, and the sum of the shares.
+local function weigh(candidates, book, sights)
+  local standing, served, last, weights = book.standing, book.served, #candidates - 3, 0
   for i = 1, last, 4 do
     if open[candidates[i]] < candidates[i + 2] then weights = weights + candidates[i + 1] end
   end
-  local standing, served, is_better = book.standing, book.served, better[mode]
   weights = math.max(weights, 1)
-  local n = #sights
+  local eligible, after, payment, n, s = {}, {}, 0, 0, #sights
   for i = 1, last, 4 do
     local member = candidates[i]
-    local part = -1
-    if open[member] < candidates[i + 2] then
-      part = math.floor(candidates[i + 1] * TURN / weights)
-      share[i] = part
-      if not best or is_better(candidates, i, best, book, share) then best = i end
+    local held, account, part = open[member], standing[member], -1
+    if held < candidates[i + 2] then
+      part = floor(candidates[i + 1] * TURN / weights)
+      payment, n = payment + part, n + 1
+      eligible[n], after[n] = i, account + part
     end
-    sights[n + 1], sights[n + 2], sights[n + 3] = member, part, open[member]
-    sights[n + 4], sights[n + 5] = standing[member], served[member]
-    n = n + 5
+    sights[s + 1], sights[s + 2], sights[s + 3], sights[s + 4], sights[s + 5] = member, part, held, account, served[member]
+    s = s + 5
   end
-  return best, share
-end
-
-local function move_standings(candidates, share, member, book)
-  local standing, changed, payment = book.standing, book.standing_changed, 0
-  for i, part in pairs(share) do
-    local one = candidates[i]
-    payment = payment + part
-    standing[one] = standing[one] + part
-    changed[one] = true
-  end
-  standing[member] = standing[member] - payment
+  return eligible, after, payment
 end
 
 local stored, stored_order, leases = {}, {}, {}
 
-local function give(id, offer, mode, rotation, book, candidates, share, best)
-  local member = candidates[best]
-  if mode == 'fair' then move_standings(candidates, share, member, book) end
+local function move_standings(candidates, eligible, after, payment, member, book)
+  local standing, changed = book.standing, book.standing_changed
+  for k = 1, #eligible do
+    local one = candidates[eligible[k]]
+    standing[one], changed[one] = after[k], true
+  end
+  standing[member] = standing[member] - payment
+end
+
+local function give(offer, member, book)
   book.tick, book.cursor, book.turned = book.tick + 1, member, true
   book.served[member], book.served_changed[member] = book.tick, true
   if redis.call('HSETNX', KEYS[2], offer, member) == 1 then
@@ -198,26 +206,34 @@ local function give(id, offer, mode, rotation, book, candidates, share, best)
   end
 end
 
-local function decide(id, offer, mode, groups)
+local function remember(id, answer)
+  stored[id] = answer
+  stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, answer
+  leases[#leases + 1], leases[#leases + 2] = last_at, id
+end
+
+local function decide(ask)
   local sights = {}
   seq, last_at = seq + 1, math.max(now, last_at + 1)
-  for number, group in ipairs(groups) do
+  for number, group in ipairs(ask.groups) do
     local rotation, candidates = group[1], integers(group[2])
     local book = book_of(rotation)
     look(rotation, book, candidates)
-    local best, share = choose(mode, candidates, book, sights)
-    if best then
-      local cursor = book.cursor
-      give(id, offer, mode, rotation, book, candidates, share, best)
-      local answer = struct.pack(ANSWER, candidates[best], number - 1, mode == 'fair' and 1 or 0, cursor, #sights / 5,
-        seq, last_at, book.tick, offer) .. pack_sights(sights) .. rotation
-      stored[id] = answer
-      stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, answer
-      leases[#leases + 1], leases[#leases + 2] = whole(last_at), id
+    local eligible, after, payment = weigh(candidates, book, sights)
+    if #eligible > 0 then
+      local fair, cursor = ask.mode == 'fair', book.cursor
+      local best = fair and best_standing(candidates, eligible, after, book)
+        or best_of(ask.mode, candidates, eligible, book)
+      local member = candidates[best]
+      if fair then move_standings(candidates, eligible, after, payment, member, book) end
+      give(ask.offer, member, book)
+      local answer = struct.pack(ANSWER, member, number - 1, fair and 1 or 0, cursor, #sights / 5, seq, last_at,
+        book.tick, ask.offer) .. pack_sights(sights) .. rotation
+      remember(ask.id, answer)
       return answer
     end
   end
-  return struct.pack(ANSWER, 0, -1, 0, 0, #sights / 5, seq, last_at, 0, offer) .. pack_sights(sights)
+  return struct.pack(ANSWER, 0, -1, 0, 0, #sights / 5, seq, last_at, 0, ask.offer) .. pack_sights(sights)
 end
 
 local asks, ids = {}, {}
@@ -243,7 +259,7 @@ for i, ask in ipairs(asks) do
   if answer then
     repeated[#repeated + 1] = i
   else
-    answer = decide(ask.id, ask.offer, ask.mode, ask.groups)
+    answer = decide(ask)
   end
   answers[i] = answer
 end
@@ -257,7 +273,7 @@ end
 local function write_changed(key, cache, changed)
   local fields, n = {}, 0
   for member in pairs(changed) do
-    fields[n + 1], fields[n + 2] = member, whole(cache[member])
+    fields[n + 1], fields[n + 2] = member, cache[member]
     n = n + 2
   end
   write('HSET', key, fields)
@@ -268,11 +284,11 @@ write('ZADD', KEYS[5], leases)
 write_changed(KEYS[3], open, open_changed)
 for rotation, book in pairs(books) do
   if book.turned then
-    redis.call('HSET', KEYS[6], rotation, whole(book.tick))
-    redis.call('HSET', KEYS[7], rotation, whole(book.cursor))
+    redis.call('HSET', KEYS[6], rotation, book.tick)
+    redis.call('HSET', KEYS[7], rotation, book.cursor)
     write_changed(KEYS[8] .. rotation, book.standing, book.standing_changed)
     write_changed(KEYS[9] .. rotation, book.served, book.served_changed)
   end
 end
-redis.call('HSET', KEYS[1], 'seq', whole(seq), 'at_us', whole(last_at))
+redis.call('HSET', KEYS[1], 'seq', seq, 'at_us', last_at)
 return { answers, repeated }

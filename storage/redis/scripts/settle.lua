@@ -39,11 +39,11 @@ local function undo(record)
   free(KEYS[2], KEYS[3], offer)
   if moved == 1 then move_back(record, count, member, KEYS[8] .. rotation) end
   if tonumber(redis.call('HGET', served, member)) == tick then
-    redis.call('HSET', served, member, whole(served_before(record, count, member)))
+    redis.call('HSET', served, member, served_before(record, count, member))
   end
   if tonumber(redis.call('HGET', KEYS[6], rotation)) == tick then
-    redis.call('HSET', KEYS[6], rotation, whole(tick - 1))
-    redis.call('HSET', KEYS[7], rotation, whole(cursor))
+    redis.call('HSET', KEYS[6], rotation, tick - 1)
+    redis.call('HSET', KEYS[7], rotation, cursor)
   end
 end
 

@@ -12,9 +12,7 @@ local SIGHT = 'i4i4i4i8i8'
 local SIGHT_BYTES = 28
 local CHUNK = 1000 -- arguments of one call; Lua's stack holds some 8000
 
-local function whole(number)
-  return string.format('%.0f', number)
-end
+-- Numbers go to Redis as they are: whole ones below 2^53 arrive as all their digits.
 
 -- Free the place an offer holds; nothing happens when it holds none.
 local function free(offers, open, offer)

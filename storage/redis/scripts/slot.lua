@@ -12,5 +12,5 @@ if slot - now > tonumber(ARGV[2]) then
   return -1
 end
 local next_slot = slot + tonumber(ARGV[1])
-redis.call('SET', KEYS[1], whole(next_slot), 'PX', whole(math.ceil((next_slot - now) / 1000) + 1000))
+redis.call('SET', KEYS[1], next_slot, 'PX', math.ceil((next_slot - now) / 1000) + 1000)
 return slot - now

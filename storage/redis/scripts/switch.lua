@@ -4,9 +4,9 @@
   KEYS[10..18] staged, in the same order; used: [11] offers, [12] open, [15] ticks, [16] cursors, stems [17] and [18]
   ARGV[1] generation   ARGV[2] seq   ARGV[3] number of offers staged   ARGV[4] number of rotations staged
   ARGV[5..] rotations staged with accounts: name, number of members (pairs)
-  Error COLD when a staged key is not whole (the server lost it half way); nothing is changed then.
+  Error COLD when a staged key is incomplete (the server lost it half way); nothing is changed then.
 ]]
-local function staged_whole()
+local function all_staged()
   if redis.call('HLEN', KEYS[11]) ~= tonumber(ARGV[3]) then return false end
   if redis.call('HLEN', KEYS[15]) ~= tonumber(ARGV[4]) then return false end
   for i = 5, #ARGV, 2 do
@@ -24,7 +24,7 @@ local function put(staged, live)
   end
 end
 
-if not staged_whole() then
+if not all_staged() then
   return redis.error_reply('COLD the rebuild was lost half way')
 end
 for _, rotation in ipairs(redis.call('HKEYS', KEYS[6])) do
