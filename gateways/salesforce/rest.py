@@ -25,6 +25,7 @@ from routing.errors import GiveUp, TryLater
 MOST = 200  # records in one collection call, and ids in one query
 PAGE = 2_000
 _ALWAYS = ("Id", "IsDeleted", "SystemModstamp", "CreatedDate", "LastModifiedById")
+_CLOSED_S = 60.0
 _TRIGGER = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
 _FOR_ALL = frozenset({"INVALID_FIELD", "INVALID_TYPE"})  # true of every record alike: the same fields are written
 
@@ -54,7 +55,10 @@ class FieldInfo:
 
 
 class Salesforce:
-    """One org. Every call may raise TryLater (perhaps with `pause_s`), OrgClosed or GiveUp."""
+    """One org. Every call may raise TryLater (perhaps with `pause_s`) or GiveUp.
+
+    That the org refuses us altogether is a TryLater with `alarm`: no queued row is at fault, none should be parked.
+    """
 
     def __init__(
         self,
@@ -106,8 +110,6 @@ class Salesforce:
     def _write(self, writes: Sequence[WriteBack]) -> list[Written]:
         try:
             results = self._patch(writes)
-        except OrgClosed:
-            raise
         except GiveUp as exc:
             if exc.facts.get("status") != requests.codes.bad_request:
                 raise
@@ -184,6 +186,12 @@ class Salesforce:
 
     def _call(self, ask: Callable[[Any], T]) -> T:
         """One call, with one new token when the old one is refused; errors come out in our words."""
+        try:
+            return self._with_token(ask)
+        except OrgClosed as exc:
+            raise TryLater(str(exc), pause_s=_CLOSED_S, alarm=True, **exc.facts) from exc
+
+    def _with_token(self, ask: Callable[[Any], T]) -> T:
         session = self._tokens.token()
         try:
             return self._once(session, ask)

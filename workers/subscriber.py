@@ -1,0 +1,195 @@
+"""`python -m workers.subscriber`: follows Salesforce's change stream and stores every event before anything else."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from config import logs, wiring
+from config.settings import Settings, load
+from gateways.salesforce.stream import Batch, Endpoint, Idle, Resync, Stream
+from routing.change import Change
+from routing.errors import GiveUp, TryLater
+from routing.sweeper import OVERLAP
+from storage.postgres.events import Events, Superseded
+from storage.postgres.positions import Position
+from tasks import app as tasks
+
+BEAT_EVERY_S = 10.0
+_RETRY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Stands(Protocol):
+    """Who may read the stream, and from where."""
+
+    def stand(self, topic: str, *, stop: threading.Event) -> AbstractContextManager[Position | None]: ...
+    def advance(self, topic: str, epoch: int, replay_id: bytes) -> None: ...
+
+
+class Subscriber:
+    """The one reader of one topic; any number may run, one reads and the others stand by."""
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        positions: Stands,
+        events: Events,
+        stream: Callable[[threading.Event], Stream],
+        announce: Callable[[Sequence[int]], object],
+        resync: Callable[[datetime | None], object],
+        beat: Callable[[], object],
+    ) -> None:
+        self._topic = topic
+        self._positions, self._events = positions, events
+        self._new_stream = stream
+        self._announce, self._resync, self._beat = announce, resync, beat
+        self._stopped = threading.Event()
+        self._stream: Stream | None = None
+        self._beaten = 0.0
+
+    def stop(self) -> None:
+        """End `run()` soon; may be called from another thread."""
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.stop()
+
+    def run(self) -> None:
+        """Follow the stream until told to stop. Raises GiveUp when a person must look."""
+        while not self._stopped.is_set():
+            try:
+                with self._positions.stand(self._topic, stop=self._stopped) as position:
+                    if position is not None:
+                        self._follow(position)
+            except Superseded:
+                log.warning("subscriber.superseded", topic=self._topic)
+            except TryLater as exc:
+                log.warning("subscriber.waits", topic=self._topic, failure=logs.tell(exc))
+            self._stopped.wait(_RETRY_S)
+
+    def _follow(self, position: Position) -> None:
+        log.info("subscriber.reads", topic=self._topic, epoch=position.epoch)
+        self._stream = stream = self._new_stream(self._stopped)
+        with closing(stream.items(position.replay_id, position.committed_at)) as items:
+            for item in items:
+                match item:
+                    case Batch():
+                        self._store(item, position.epoch)
+                        self._show_life(position)
+                    case Resync(since):
+                        log.error("subscriber.resync", topic=self._topic, since=since and since.isoformat())
+                        self._resync(since)
+                    case Idle(connected=True):
+                        self._show_life(position)
+
+    def _store(self, batch: Batch, epoch: int) -> None:
+        """Keep what arrived together with the position, in one transaction; then tell the workers."""
+        if not (batch.changes or batch.unreadable):
+            self._positions.advance(self._topic, epoch, batch.replay_id)
+            return
+        try:
+            new = self._keep(batch, epoch)
+        except GiveUp as exc:
+            # Something in it cannot be kept: note which records changed, to be read again, and go on.
+            log.error("subscriber.unkept", topic=self._topic, failure=logs.tell(exc))  # noqa: TRY400 - in `failure`
+            new = self._keep(replace(batch, changes=tuple(_bare(change) for change in batch.changes)), epoch)
+        for event in batch.unreadable:
+            log.error("subscriber.unreadable", topic=self._topic, event_id=event.event_id, schema_id=event.schema_id)
+        log.debug("subscriber.stored", topic=self._topic, events=len(batch.changes), new=len(new))
+        if new:
+            self._announce(new)
+
+    def _keep(self, batch: Batch, epoch: int) -> list[int]:
+        return self._events.store(self._topic, batch.changes, batch.unreadable, replay_id=batch.replay_id, epoch=epoch)
+
+    def _show_life(self, position: Position) -> None:
+        """Now and then: say that we are well, and make sure that the stream is still ours."""
+        now = time.monotonic()
+        if now - self._beaten >= BEAT_EVERY_S:
+            self._beaten = now
+            position.check()
+            self._beat()
+
+
+def _bare(change: Change) -> Change:
+    gap = change.change_type if change.change_type.startswith("GAP_") else f"GAP_{change.change_type}"
+    return replace(change, change_type=gap, body={}, changed=(), nulled=())
+
+
+# --- assembly --------------------------------------------------------------------------------------------------------
+
+
+def build(settings: Settings) -> Subscriber:
+    """The subscriber as these settings want it."""
+    mapping, worker = wiring.field_map(), f"{socket.gethostname()}:{os.getpid()}"
+    endpoint = Endpoint(settings.salesforce_pubsub, settings.salesforce_pubsub_plaintext, settings.salesforce_ca_file)
+
+    def stream(stop: threading.Event) -> Stream:
+        return Stream(
+            endpoint,
+            settings.salesforce_topic,
+            wiring.tokens(),
+            entity=mapping.record_type,
+            preset=settings.salesforce_replay,
+            stop=stop,
+        )
+
+    return Subscriber(
+        settings.salesforce_topic,
+        positions=wiring.positions(),
+        events=wiring.events(),
+        stream=stream,
+        announce=lambda ids: tasks.announce("leads.intake", ids),
+        resync=_resync,
+        beat=lambda: wiring.heartbeats().beat("subscriber", worker),
+    )
+
+
+def _resync(since: datetime | None) -> None:
+    """Have everything compared that changed since then; the hourly sweep would find it too, only later."""
+    if since is None:
+        tasks.nudge("sweep.hourly")
+        return
+    try:
+        tasks.app.send_task("sweep.resync", args=[(since - OVERLAP).isoformat()])
+    except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the stream goes on
+        log.error("subscriber.resync_unannounced", failure=logs.tell(exc))  # noqa: TRY400 - in `failure`
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; 1 when a person must look."""
+    logs.setup(process="subscriber")
+    try:
+        settings = load()
+        logs.setup(settings.log_level, settings.log_format, process="subscriber")
+        subscriber = build(settings)
+        _stop_on_signals(subscriber)
+        subscriber.run()
+    except GiveUp as exc:
+        log.critical("subscriber.stopped", failure=logs.tell(exc))
+        return 1
+    return 0
+
+
+def _stop_on_signals(subscriber: Subscriber) -> None:
+    def stop(_number: int, _frame: object) -> None:
+        # Not here: the signal may have interrupted the very lock that stopping needs.
+        threading.Thread(target=subscriber.stop, name="stop").start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
