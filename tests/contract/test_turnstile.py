@@ -1,0 +1,375 @@
+"""One set of promises for every turnstile: the one in memory and the one on a real Valkey."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from routing.decision import Ask, Candidate, Grant, Group
+from routing.errors import ColdTurnstile
+from routing.fairness import TURN
+from routing.policy import Mode
+from routing.ports import Snapshot, Standing, Turnstile
+from storage.redis.turnstile import RedisTurnstile
+from tests.fakes.turnstile import FakeTurnstile
+
+MARKET = "solar"
+EMPTY = Snapshot(generation=1, seq=0, open_offers={}, standings={}, ticks={}, cursors={})
+PLENTY = 1_000_000
+
+
+@pytest.fixture(params=["fake", "valkey"])
+def turnstile(request: pytest.FixtureRequest) -> Iterator[Turnstile]:
+    """A turnstile warm at generation 1 with nothing in it."""
+    if request.param == "fake":
+        made: Turnstile = FakeTurnstile()
+        made.rebuild(MARKET, EMPTY)
+        yield made
+        return
+    real = RedisTurnstile(request.getfixturevalue("redis_url"))
+    real.rebuild(MARKET, EMPTY)
+    yield real
+    real.close()
+
+
+leads = count(1)
+
+
+def a_candidate(
+    member: int, *, weight: int = 1000, capacity: int = PLENTY, distance_m: float = 1000.0, ring: int = 0
+) -> Candidate:
+    return Candidate(member, distance_m, ring, tier_rank=1, weight=weight, capacity=capacity)
+
+
+def a_group(*candidates: Candidate | int, rotation: str = "installers") -> Group:
+    made = tuple(c if isinstance(c, Candidate) else a_candidate(c) for c in candidates)
+    return Group(0, rotation, made)
+
+
+def an_ask(*groups: Group, lead: int | None = None, attempt: int = 1, mode: Mode = Mode.FAIR) -> Ask:
+    return Ask(lead or next(leads), attempt, uuid4(), mode, groups)
+
+
+def ask(turnstile: Turnstile, *asks: Ask, release: Sequence[UUID] = ()) -> list[Grant]:
+    return turnstile.reserve(MARKET, asks, generation=1, release=release)
+
+
+def turns(turnstile: Turnstile, group: Group, number: int, mode: Mode = Mode.FAIR) -> list[int | None]:
+    return [ask(turnstile, an_ask(group, mode=mode))[0].member for _ in range(number)]
+
+
+def test_F1_a_hundred_leads_go_around_four_members_without_anyone_lapped(turnstile: Turnstile) -> None:
+    grants = ask(turnstile, *(an_ask(a_group(1, 2, 3, 4)) for _ in range(100)))
+    given_to = [grant.member for grant in grants]
+    for upto in range(1, 101):
+        counts = [given_to[:upto].count(member) for member in (1, 2, 3, 4)]
+        assert max(counts) - min(counts) <= 1
+    assert turnstile.open_counts(MARKET) == {1: 25, 2: 25, 3: 25, 4: 25}
+
+
+def test_F2_least_recent_chooses_the_oldest_last_turn(turnstile: Turnstile) -> None:
+    assert turns(turnstile, a_group(1, 2, 3), 3, Mode.LEAST_RECENT) == [1, 2, 3]
+    assert turns(turnstile, a_group(2, 3), 1, Mode.LEAST_RECENT) == [2]
+    assert turns(turnstile, a_group(1, 2, 3, 4), 4, Mode.LEAST_RECENT) == [4, 1, 3, 2]
+
+
+def test_F4_rotations_do_not_move_each_others_turns(turnstile: Turnstile) -> None:
+    gold, silver = a_group(1, 2, 3, rotation="gold"), a_group(2, 3, rotation="silver")
+    first = turns(turnstile, gold, 2)
+    turns(turnstile, silver, 3)
+    assert first + turns(turnstile, gold, 4) == [1, 2, 3, 1, 2, 3]
+    assert set(turnstile.standings(MARKET, "silver")) == {2, 3}
+
+
+def test_F4_turns_survive_a_rebuild_from_what_was_recorded(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, weight=2000), 2, 3)
+    for mode in (Mode.FAIR, Mode.CURSOR):
+        turnstile.rebuild(MARKET, EMPTY)
+        grants = ask(turnstile, *(an_ask(group, mode=mode) for _ in range(5)))
+        accounts = turnstile.standings(MARKET, "installers")
+        held = {grant.offer: grant.member for grant in grants if grant.member}
+        last = grants[-1].member or 0
+        recorded = Snapshot(1, 5, held, {"installers": accounts}, {"installers": 5}, {"installers": last})
+        straight_on = turns(turnstile, group, 6, mode)
+        turnstile.rebuild(MARKET, recorded)
+        assert turns(turnstile, group, 6, mode) == straight_on
+
+
+def test_F8_adding_and_removing_a_member_leaves_the_order_of_the_others(turnstile: Turnstile) -> None:
+    others, everyone = a_group(1, 2, 4), a_group(1, 2, 3, 4)
+    assert turns(turnstile, others, 2) == [1, 2]
+    assert turns(turnstile, everyone, 4) == [4, 3, 1, 2]
+    assert turns(turnstile, others, 3) == [4, 1, 2]
+
+
+def test_C1_nobody_gets_more_than_its_capacity(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, capacity=5), a_candidate(2, capacity=3))
+    grants = ask(turnstile, *(an_ask(group) for _ in range(20)))
+    assert [grant.member for grant in grants].count(1) == 5
+    assert [grant.member for grant in grants].count(2) == 3
+    assert [grant.member for grant in grants][8:] == [None] * 12
+    assert turnstile.open_counts(MARKET) == {1: 5, 2: 3}
+
+
+def test_C6_a_pending_offer_holds_a_place_until_it_is_released(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, capacity=1))
+    (first,) = ask(turnstile, an_ask(group))
+    assert ask(turnstile, an_ask(group))[0].member is None
+    turnstile.release(MARKET, [first.offer, first.offer, uuid4()])
+    assert turnstile.open_counts(MARKET) == {}
+    (second,) = ask(turnstile, an_ask(group))
+    assert second.member == 1
+    assert ask(turnstile, an_ask(group), release=[second.offer])[0].member == 1
+
+
+def test_the_first_group_with_anyone_eligible_decides_and_later_ones_are_not_looked_at(turnstile: Turnstile) -> None:
+    full = a_group(a_candidate(1, capacity=0), rotation="near")
+    (grant,) = ask(turnstile, an_ask(full, a_group(2, rotation="far"), a_group(3, rotation="farther")))
+    assert (grant.member, grant.group) == (2, 1)
+    assert [(sight.member, sight.eligible) for sight in grant.sights] == [(1, False), (2, True)]
+    assert turnstile.standings(MARKET, "near") == {}
+
+
+def test_the_same_ask_again_gets_the_same_answer(turnstile: Turnstile) -> None:
+    group = a_group(1, 2)
+    (first,) = ask(turnstile, an_ask(group, lead=500))
+    turns(turnstile, group, 3)
+    again, new, within = ask(turnstile, an_ask(group, lead=500), an_ask(group, lead=501), an_ask(a_group(9), lead=501))
+    assert again == dataclasses.replace(first, repeated=True)
+    assert within == dataclasses.replace(new, repeated=True)
+    assert sum(turnstile.open_counts(MARKET).values()) == 5
+
+
+def test_an_answer_with_nobody_is_not_kept_and_the_next_time_may_find_room(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, capacity=1))
+    (holder,) = ask(turnstile, an_ask(group))
+    waiting = an_ask(group)
+    assert ask(turnstile, waiting)[0].member is None
+    assert len(turnstile.pending(MARKET, older_than_s=0)) == 1
+    (found,) = ask(turnstile, waiting, release=[holder.offer])
+    assert (found.member, found.repeated) == (1, False)
+
+
+def test_answers_are_numbered_and_their_clock_goes_forward(turnstile: Turnstile) -> None:
+    grants = ask(turnstile, *(an_ask(a_group(1)) for _ in range(50)), an_ask(a_group(a_candidate(1, capacity=0))))
+    assert [grant.seq for grant in grants] == list(range(1, 52))
+    times = [grant.at_us for grant in grants]
+    assert times == sorted(set(times))
+
+
+def test_cancelling_gives_back_place_turn_and_shares(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, weight=3000), 2, a_candidate(3, weight=7))
+    turns(turnstile, group, 4)
+    before = turnstile.standings(MARKET, "installers"), turnstile.open_counts(MARKET)
+    for mode in Mode:
+        (grant,) = ask(turnstile, an_ask(group, mode=mode))
+        assert turnstile.open_counts(MARKET) != before[1]
+        for _ in range(2):
+            turnstile.settle(MARKET, cancel=[(grant.lead, grant.attempt), (9999, 1)])
+        assert (turnstile.standings(MARKET, "installers"), turnstile.open_counts(MARKET)) == before
+
+
+def test_cancelling_an_earlier_turn_leaves_the_later_ones(turnstile: Turnstile) -> None:
+    group = a_group(1, 2)
+    first, second = ask(turnstile, an_ask(group), an_ask(group))
+    turnstile.settle(MARKET, cancel=[(first.lead, 1)])
+    assert turnstile.standings(MARKET, "installers") == {
+        1: Standing(TURN // 2, 0),
+        2: Standing(-TURN // 2, second.seq),
+    }
+
+
+def test_cancelling_after_the_place_was_released_frees_no_other_place(turnstile: Turnstile) -> None:
+    first, _ = ask(turnstile, an_ask(a_group(1)), an_ask(a_group(1)))
+    turnstile.release(MARKET, [first.offer])
+    turnstile.settle(MARKET, cancel=[(first.lead, 1)])
+    assert turnstile.open_counts(MARKET) == {1: 1}
+
+
+def test_kept_reservations_are_forgotten_and_hold_their_places(turnstile: Turnstile) -> None:
+    first, second = ask(turnstile, an_ask(a_group(1)), an_ask(a_group(1), attempt=3))
+    (one, two) = turnstile.pending(MARKET, older_than_s=0)
+    assert (one.lead, one.attempt, one.offer, one.member) == (first.lead, 1, first.offer, 1)
+    assert (two.lead, two.attempt) == (second.lead, 3)
+    assert 0 <= two.age_s <= one.age_s < 60
+    assert turnstile.pending(MARKET, older_than_s=60) == []
+    turnstile.settle(MARKET, keep=[(first.lead, 1), (second.lead, 3)])
+    turnstile.settle(MARKET, cancel=[(first.lead, 1)])
+    assert turnstile.pending(MARKET, older_than_s=0) == []
+    assert turnstile.open_counts(MARKET) == {1: 2}
+
+
+def test_the_wrong_generation_is_cold_and_changes_nothing(turnstile: Turnstile) -> None:
+    (held,) = ask(turnstile, an_ask(a_group(1)))
+    with pytest.raises(ColdTurnstile):
+        turnstile.reserve(MARKET, [an_ask(a_group(1))], generation=2, release=[held.offer])
+    assert turnstile.open_counts(MARKET) == {1: 1}
+
+
+def test_a_market_never_built_is_cold(turnstile: Turnstile) -> None:
+    nowhere = "nowhere"
+    calls: list[Callable[[], object]] = [
+        lambda: turnstile.reserve(nowhere, [], generation=0),
+        lambda: turnstile.release(nowhere, []),
+        lambda: turnstile.pending(nowhere, older_than_s=0),
+        lambda: turnstile.standings(nowhere, "installers"),
+        lambda: turnstile.open_counts(nowhere),
+    ]
+    for call in calls:
+        with pytest.raises(ColdTurnstile):
+            call()
+    turnstile.settle(nowhere, keep=[(1, 1)], cancel=[(2, 1)])  # it knows of none, so none is left to settle
+
+
+def test_a_rebuild_replaces_everything_at_once_and_may_be_repeated(turnstile: Turnstile) -> None:
+    ask(turnstile, an_ask(a_group(7, 8, rotation="old")), an_ask(a_group(7)))
+    held = {uuid4(): 3, uuid4(): 3, uuid4(): 4}
+    accounts = {"installers": {3: Standing(-40, 2), 4: Standing(40, 1)}, "new": {}}
+    snapshot = Snapshot(2, 90, held, accounts, {"installers": 2, "new": 0}, {"installers": 3})
+    for _ in range(2):
+        turnstile.rebuild(MARKET, snapshot)
+        assert turnstile.open_counts(MARKET) == {3: 2, 4: 1}
+        assert turnstile.standings(MARKET, "old") == {}
+        assert turnstile.standings(MARKET, "installers") == accounts["installers"]
+        assert turnstile.pending(MARKET, older_than_s=0) == []
+        (grant,) = turnstile.reserve(MARKET, [an_ask(a_group(3, 4))], generation=2)
+        assert (grant.member, grant.seq) == (4, 91)
+
+
+def test_markets_know_nothing_of_each_other(turnstile: Turnstile) -> None:
+    turnstile.rebuild("heat pumps", dataclasses.replace(EMPTY, generation=5))
+    ask(turnstile, an_ask(a_group(1), lead=77))
+    (other,) = turnstile.reserve("heat pumps", [an_ask(a_group(1), lead=77)], generation=5)
+    assert (other.repeated, other.seq) == (False, 1)
+    assert turnstile.open_counts(MARKET) == turnstile.open_counts("heat pumps") == {1: 1}
+
+
+# --- the two side by side on generated lives ------------------------------------------------------------------------
+
+members = st.integers(1, 9)
+candidates = st.builds(
+    a_candidate,
+    members,
+    weight=st.sampled_from([1, 7, 1000, 3000, 2_000_000_000]),
+    capacity=st.sampled_from([0, 1, 2, 3, 5, PLENTY]),
+    distance_m=st.sampled_from([0.0, 10.04, 10.01, 99.95, 12_345_678.9]),
+)
+groups = st.builds(
+    lambda rotation, found: Group(0, rotation, tuple(found)),
+    st.sampled_from(["a", "b", "ünï:cödé {x}"]),
+    st.lists(candidates, max_size=9, unique_by=lambda c: c.member),
+)
+asks = st.builds(
+    lambda lead, attempt, offer, mode, found: Ask(lead, attempt, offer, mode, tuple(found)),
+    st.integers(1, 12),
+    st.integers(1, 2),
+    st.uuids(version=4),
+    st.sampled_from(Mode),
+    st.lists(groups, max_size=3),
+)
+accounts = st.dictionaries(
+    members, st.builds(Standing, st.integers(-(10**12), 10**12), st.integers(0, 10**9)), max_size=6
+)
+
+
+class SideBySide(RuleBasedStateMachine):
+    """Whatever is done to both, both answer alike."""
+
+    real: RedisTurnstile
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake = FakeTurnstile()
+        self.generation = 0
+        self.offers: list[UUID] = []
+
+    @initialize()
+    def start_empty(self) -> None:
+        self.load(dataclasses.replace(EMPTY, generation=self.generation + 1))
+
+    @rule(
+        held=st.dictionaries(st.uuids(version=4), members, max_size=6),
+        standings=st.dictionaries(st.sampled_from(["a", "b", "c"]), accounts, max_size=3),
+        seq=st.integers(0, 2**40),
+        cursor=members,
+    )
+    def load_from_ledger(
+        self, held: dict[UUID, int], standings: dict[str, dict[int, Standing]], seq: int, cursor: int
+    ) -> None:
+        ticks = {name: max((a.served for a in found.values()), default=0) for name, found in standings.items()}
+        cursors = dict.fromkeys(standings, cursor)
+        self.offers += held
+        self.load(Snapshot(self.generation + 1, seq, held, standings, ticks, cursors))
+
+    def load(self, snapshot: Snapshot) -> None:
+        self.generation = snapshot.generation
+        for one in (self.fake, self.real):
+            one.rebuild(MARKET, snapshot)
+
+    @rule(found=st.lists(asks, min_size=1, max_size=6), data=st.data())
+    def reserve(self, found: list[Ask], data: st.DataObject) -> None:
+        release = data.draw(self.some_offers())
+        self.offers += [one.offer for one in found]
+        mine, theirs = (
+            one.reserve(MARKET, found, generation=self.generation, release=release) for one in (self.fake, self.real)
+        )
+        assert [timeless(grant) for grant in mine] == [timeless(grant) for grant in theirs]
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        offers = data.draw(self.some_offers())
+        for one in (self.fake, self.real):
+            one.release(MARKET, offers)
+
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        some = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 2)), max_size=6)
+        keep, cancel = data.draw(some), data.draw(some)
+        for one in (self.fake, self.real):
+            one.settle(MARKET, keep=keep, cancel=cancel)
+
+    @rule()
+    def ask_an_older_generation(self) -> None:
+        for one in (self.fake, self.real):
+            with pytest.raises(ColdTurnstile):
+                one.reserve(MARKET, [], generation=self.generation - 1, release=self.offers)
+
+    @invariant()
+    def both_hold_the_same(self) -> None:
+        if not self.generation:
+            return
+        assert self.real.open_counts(MARKET) == self.fake.open_counts(MARKET)
+        for rotation in ("a", "b", "c", "ünï:cödé {x}"):
+            assert self.real.standings(MARKET, rotation) == self.fake.standings(MARKET, rotation)
+        mine, theirs = (
+            [dataclasses.replace(p, age_s=0.0) for p in one.pending(MARKET, older_than_s=0)]
+            for one in (self.fake, self.real)
+        )
+        assert theirs == mine
+
+    def some_offers(self) -> st.SearchStrategy[list[UUID]]:
+        return st.lists(st.sampled_from(self.offers), max_size=4) if self.offers else st.just([])
+
+
+def timeless(grant: Grant) -> Grant:
+    return dataclasses.replace(grant, at_us=0)
+
+
+def test_the_rule_in_python_and_the_rule_in_lua_never_differ(redis_url: str) -> None:
+    class OnThisServer(SideBySide):
+        real = RedisTurnstile(redis_url)
+
+    checks = settings(
+        max_examples=int(os.environ.get("FAIRTURN_TEST_EXAMPLES", "50")),  # thousands, for a long night
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(OnThisServer, settings=checks)
+    OnThisServer.real.close()
