@@ -1,0 +1,158 @@
+"""What is missing in the org, each with how to make it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateways.salesforce.mapping import FieldMap
+from gateways.salesforce.proto.pubsub_api_pb2 import TopicInfo
+from gateways.salesforce.rest import FieldInfo, Salesforce
+from routing.errors import FairturnError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a field must be able to hold, and how Setup calls such a field."""
+
+    types: frozenset[str]
+    setup: str  # how to create it
+    length: int = 0  # texts: characters
+    digits: int = 0  # numbers: digits before the point
+    scale: int = 0  # numbers: digits after it
+
+
+class Topic(Protocol):
+    """The stream's side."""
+
+    def topic(self) -> TopicInfo: ...
+
+
+_TEXT = frozenset({"string", "textarea", "picklist", "combobox", "phone", "email", "url"})
+_LONG = frozenset({"textarea", "string"})
+_NUMBER = frozenset({"double", "int", "currency", "percent"})
+_TIME = frozenset({"datetime"})
+_REFERENCE = frozenset({"reference"})
+_ANY = frozenset[str]()
+
+WRITTEN: Mapping[str, Wanted] = {
+    "partner": Wanted(_REFERENCE, "Lookup Relationship to Account"),
+    "owner": Wanted(_REFERENCE, "the standard field Owner"),
+    "partner_key": Wanted(_TEXT, "Text, length 80", length=80),
+    "status": Wanted(_TEXT, "Text, length 40", length=40),
+    "reason": Wanted(_TEXT, "Text, length 255", length=255),
+    "distance_miles": Wanted(_NUMBER, "Number, length 7, decimal places 2", digits=5, scale=2),
+    "ring_miles": Wanted(_NUMBER, "Number, length 7, decimal places 2", digits=5, scale=2),
+    "attempt": Wanted(_NUMBER, "Number, length 3, decimal places 0", digits=3),
+    "policy_version": Wanted(_NUMBER, "Number, length 9, decimal places 0", digits=9),
+    "version": Wanted(_NUMBER, "Number, length 18, decimal places 0", digits=15),
+    "offered_at": Wanted(_TIME, "Date/Time"),
+    "expires_at": Wanted(_TIME, "Date/Time"),
+}
+READ: Mapping[str, Wanted] = {
+    "source_id": Wanted(_TEXT, "Text, length 255, External ID"),
+    "priority": Wanted(_NUMBER, "Number, length 9, decimal places 0"),
+    "attributes": Wanted(_LONG, "Text Area (Long), length 32768"),
+    "lat": Wanted(_NUMBER, "Number, length 3, decimal places 15"),
+    "lon": Wanted(_NUMBER, "Number, length 3, decimal places 15"),
+}
+_SOME = Wanted(_ANY, "the type of the value you want to keep")
+
+
+def check(salesforce: Salesforce, mapping: FieldMap, topic: Topic | None = None) -> list[Finding]:
+    """Look at everything the subscriber and the outbox need; never raises, a failure is a finding."""
+    login = _look("login", lambda: f"logged in to org {salesforce.whoami().org_id}")
+    if not login.ok:
+        return [login]
+    findings = [login]
+    if topic is not None:
+        findings.append(_look("change data capture", lambda: f"{topic.topic().topic_name} can be subscribed to"))
+    try:
+        findings += list(_fields(salesforce.describe(mapping.record_type), mapping))
+    except FairturnError as exc:
+        findings.append(Finding("fields", ok=False, message=str(exc), fix="Give the integration user Read on it."))
+    return [*findings, *_limits(salesforce)]
+
+
+def _look(name: str, ask: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, ok=True, message=ask())
+    except FairturnError as exc:
+        return Finding(name, ok=False, message=str(exc), fix="See docs/salesforce.md.")
+
+
+def _fields(known: Mapping[str, FieldInfo], mapping: FieldMap) -> Iterator[Finding]:
+    for ours, names in mapping.reads.items():
+        # Of several fields that say the same, one is enough: an org has state codes or it has not.
+        name = next((one for one in names if one in known), names[0])
+        yield _field(mapping, f"read.{ours}", name, READ.get(ours, _SOME), known, write=False)
+    for name in mapping.extras:
+        yield _field(mapping, "attributes", name, _SOME, known, write=False)
+    for ours, name in mapping.writes.items():
+        yield _field(mapping, f"write.{ours}", name, WRITTEN[ours], known, write=True)
+
+
+def _field(
+    mapping: FieldMap, line: str, name: str, wanted: Wanted, known: Mapping[str, FieldInfo], *, write: bool
+) -> Finding:
+    where = f"Setup > Object Manager > {mapping.record_type} > Fields & Relationships"
+    if name not in known:
+        return Finding(
+            name,
+            ok=False,
+            message=f"The org has no field {name} that we may see ({line}).",
+            fix=f"{where} > New: {wanted.setup}, Field Name {name.removesuffix('__c')}; then give the integration user"
+            f" {'Read and Edit' if write else 'Read'} access to it. If it is there under another name, say so in the"
+            " file of SALESFORCE_MAPPING_FILE.",
+        )
+    if trouble := _mismatch(known[name], wanted):
+        return Finding(
+            name, ok=False, message=f"{name} {trouble} ({line}).", fix=f"{where} > {name}: it must be {wanted.setup}."
+        )
+    if write and not known[name].updateable:
+        return Finding(
+            name,
+            ok=False,
+            message=f"We may not write {name} ({line}).",
+            fix=f"{where} > {name} > Set Field-Level Security: give the integration user Edit access.",
+        )
+    return Finding(name, ok=True, message=f"{name} is ready ({line})")
+
+
+def _mismatch(field: FieldInfo, wanted: Wanted) -> str:
+    if wanted.types and field.type not in wanted.types:
+        return f"is of type {field.type}"
+    if field.length and field.length < wanted.length:
+        return f"holds {field.length} characters only"
+    if field.precision and field.precision - field.scale < wanted.digits:
+        return f"holds {field.precision - field.scale} digits only"
+    if field.precision and field.scale < wanted.scale:
+        return f"has {field.scale} decimal places only"
+    return ""
+
+
+def _limits(salesforce: Salesforce) -> Iterator[Finding]:
+    try:
+        limits = salesforce.limits()
+    except FairturnError as exc:
+        yield Finding("limits", ok=False, message=str(exc), fix="Give the integration user View Setup.")
+        return
+    for key, what in (("DailyApiRequests", "API calls"), ("DailyDeliveredPlatformEvents", "event deliveries")):
+        if (limit := limits.get(key)) is None:
+            continue
+        left, most = limit["Remaining"], limit["Max"]
+        yield Finding(
+            key,
+            ok=left * 10 > most or most == 0,
+            message=f"{left} of {most} {what} are left today",
+            fix=f"Fewer than a tenth are left: see Setup > Company Information for who uses the {what}.",
+        )
