@@ -1,0 +1,67 @@
+"""Which path leads where."""
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox.org import Org
+from sandbox.pubsub import PubSub
+from sandbox.rest import admin, batches, oauth, rows
+
+_DATA = "/services/data/v{version}.0"
+_ROW = f"{_DATA}/sobjects/{{object}}/{{id}}"
+_KEY = f"{_DATA}/sobjects/{{object}}/{{key}}/{{value:path}}"
+_COLLECTION = f"{_DATA}/composite/sobjects"
+
+ROUTES = [
+    Route("/services/oauth2/token", oauth.token, methods=["POST"]),
+    Route("/services/oauth2/revoke", oauth.revoke, methods=["GET", "POST"]),
+    Route("/services/oauth2/userinfo", oauth.userinfo),
+    Route("/id/{org_id}/{user_id}", oauth.userinfo),
+    Route(_COLLECTION, batches.create, methods=["POST"]),
+    Route(_COLLECTION, batches.update, methods=["PATCH"]),
+    Route(_COLLECTION, batches.delete, methods=["DELETE"]),
+    Route(f"{_COLLECTION}/{{object}}", batches.fetch, methods=["POST"]),
+    Route(f"{_COLLECTION}/{{object}}/{{key}}", batches.upsert, methods=["PATCH"]),
+    Route(f"{_DATA}/sobjects/{{object}}", rows.create, methods=["POST"]),
+    Route(_ROW, rows.read),
+    Route(_ROW, rows.update, methods=["PATCH"]),
+    Route(_ROW, rows.delete, methods=["DELETE"]),
+    Route(_KEY, rows.read_by_key),
+    Route(_KEY, rows.upsert, methods=["PATCH"]),
+    Route("/sandbox/clock", admin.read_clock),
+    Route("/sandbox/clock", admin.set_clock, methods=["POST"]),
+    Route("/sandbox/faults", admin.list_faults),
+    Route("/sandbox/faults", admin.add_fault, methods=["POST"]),
+    Route("/sandbox/faults", admin.clear_faults, methods=["DELETE"]),
+    Route("/sandbox/gap", admin.gap, methods=["POST"]),
+    Route("/sandbox/overflow", admin.overflow, methods=["POST"]),
+    Route("/sandbox/merged", admin.merged, methods=["POST"]),
+    Route("/sandbox/redeliver", admin.redeliver, methods=["POST"]),
+    Route("/sandbox/fields", admin.fields, methods=["POST"]),
+    Route("/sandbox/options", admin.options, methods=["POST"]),
+    Route("/sandbox/revoke", admin.revoke, methods=["POST"]),
+    Route("/sandbox/state", admin.state),
+    Route("/sandbox/history", admin.history),
+]
+
+
+class Doorman:
+    """Answers under `/.salesforce.com` too (a client's domain trick), and with or without a slash at the end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/.salesforce.com").rstrip("/") or "/"
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        await self.app(scope, receive, send)
+
+
+def build_app(org: Org, service: PubSub, https_port: int) -> Doorman:
+    app = Starlette(routes=ROUTES)
+    app.state.org = org
+    app.state.service = service
+    app.state.https_port = https_port
+    return Doorman(app)
