@@ -19,11 +19,11 @@ import psutil
 
 from routing.errors import GiveUp
 from workers.embedded_identity import AsRoot, Lodging, lodge_postgres, owner_of
+from workers.logfiles import last_words, opened
 
 NAME = "fairturn"  # of the database and of its owner
 STARTS_WITHIN_S = 60.0
 STOPS_WITHIN_S = 30.0
-LOG_KEPT_BYTES = 10_000_000
 #: Below the range that systems give to outgoing connections, so that a remembered port is rarely taken by one.
 PORTS = range(20_000, 32_000)
 
@@ -274,10 +274,7 @@ def _write_secret(path: Path, text: str) -> None:
 def _spawn(
     command: list[str | Path], *, log: Path, said: str = "", cwd: Path | str = "/", **identity: Any
 ) -> subprocess.Popen[bytes]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_KEPT_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    with log.open("ab") as out:
+    with opened(log) as out:
         process = subprocess.Popen(
             command, cwd=cwd, env=_environment(), stdin=subprocess.PIPE, stdout=out, stderr=out, **identity
         )
@@ -292,16 +289,10 @@ def _await_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], *,
     while not ready():
         if process.poll() is not None or time.monotonic() > until:
             _stop(process, signal.SIGKILL)
-            raise EmbeddedServersFailed(f"{name} did not start: {_last_words(log)} (all of it in {log}).")
+            raise EmbeddedServersFailed(f"{name} did not start: {last_words(log)} (all of it in {log}).")
         time.sleep(0.01)
     if process.poll() is not None:
-        raise EmbeddedServersFailed(f"{name} started and ended at once: {_last_words(log)} (all of it in {log}).")
-
-
-def _last_words(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines[-20:] if "FATAL" in line or "PANIC" in line or "ERROR" in line or "#" in line]
-    return (telling or lines or ["it said nothing"])[-1].strip()
+        raise EmbeddedServersFailed(f"{name} started and ended at once: {last_words(log)} (all of it in {log}).")
 
 
 def _stop(process: subprocess.Popen[bytes] | None, how: signal.Signals) -> None:
