@@ -184,6 +184,11 @@ def positions() -> Positions:
 
 
 @cache
+def policies() -> Policies:
+    return Policies(engine())
+
+
+@cache
 def members() -> Members:
     return Members(engine())
 
@@ -200,14 +205,21 @@ def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, not
     file = settings.load().policy_file
     doc = document or (policy_file.load_file(file) if file else policy_file.default_document())
     draft = policy_file.parse(doc, 0)
-    before = Policies(engine()).current()
+    before = policies().current()
     pools = [(p.name, p.market, str(p.mode)) for p in draft.pools]
-    version = Policies(engine()).publish(
-        doc, list(draft.tiers.values()), draft.default_tier, pools, actor=actor, note=note
-    )
+    version = policies().publish(doc, list(draft.tiers.values()), draft.default_tier, pools, actor=actor, note=note)
     if before is not None and before[0] != version:
         Leads(engine()).wake()
     return policy_file.parse(doc, version)
+
+
+def forget() -> None:
+    """Drop what was built, so that changed settings count: for the command line, which starts servers first."""
+    if engine.cache_info().currsize:
+        engine().dispose()
+    for built in (v for v in globals().values() if hasattr(v, "cache_clear")):
+        built.cache_clear()
+    settings.load.cache_clear()
 
 
 def new_id() -> UUID:

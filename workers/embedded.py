@@ -17,7 +17,7 @@ from workers.embedded_guard import remembered
 from workers.embedded_identity import AsRoot
 from workers.embedded_servers import EmbeddedServersFailed
 
-__all__ = ["EmbeddedServersFailed", "Urls", "servers"]
+__all__ = ["EmbeddedServersFailed", "Urls", "running", "servers"]
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWERS_WITHIN_S = 180.0
@@ -45,6 +45,15 @@ def servers(data_dir: Path, *, as_root: AsRoot = "auto") -> Iterator[Urls]:
         yield urls
     finally:
         _let_go(held)
+
+
+def running(data_dir: Path) -> bool:
+    """Whether somebody uses this directory's servers now."""
+    joined = _join(data_dir)
+    if joined is None:
+        return False
+    _let_go(joined[0])
+    return True
 
 
 def _made(data_dir: Path) -> Path:

@@ -1,0 +1,69 @@
+"""What `fairturn doctor` asks of every part, each answer with its fix."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from config import settings, wiring
+from config.desk import ops
+from gateways.salesforce import doctor
+from routing.errors import FairturnError
+from storage.postgres import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer: what was looked at, whether it is well, and what to do when it is not."""
+
+    name: str
+    ok: bool
+    message: str
+    fix: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def all_findings() -> list[Finding]:
+    """Ask everything; a part that cannot be asked is a finding, too."""
+    return [*_schema(), *_parts(), *_org()]
+
+
+def _schema() -> Iterator[Finding]:
+    yield from _asked("ledger schema", _schema_finding, "Run `fairturn migrate`.")
+
+
+def _schema_finding() -> list[Finding]:
+    current = schema.is_current(wiring.engine())
+    message = "the schema is current" if current else "the schema is not current"
+    return [Finding("ledger schema", current, message, "" if current else "Run `fairturn migrate`.")]
+
+
+def _parts() -> Iterator[Finding]:
+    fix = "See docs/runbook.md; `fairturn up` starts every process."
+    yield from _asked(
+        "parts", lambda: [Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops().checks()], fix
+    )
+
+
+def _org() -> Iterator[Finding]:
+    if not settings.load().salesforce_login_url:
+        yield Finding(
+            "salesforce", False, "no org is set", "Set SALESFORCE_LOGIN_URL and the other SALESFORCE_ settings."
+        )
+        return
+    fix = "Check SALESFORCE_LOGIN_URL, SALESFORCE_CLIENT_ID and the key or secret; docs/salesforce.md tells how."
+    yield from _asked(
+        "salesforce",
+        lambda: [
+            Finding(f.name, f.ok, f.message, f.fix) for f in doctor.check(wiring.salesforce(), wiring.field_map())
+        ],
+        fix,
+    )
+
+
+def _asked(name: str, ask: Callable[[], list[Finding]], fix: str) -> list[Finding]:
+    try:
+        return ask()
+    except FairturnError as exc:
+        return [Finding(name, False, str(exc), fix)]

@@ -1,0 +1,264 @@
+"""`fairturn demo`: the whole system on given files, with a pretend Salesforce, watched until every lead is placed."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from config import settings, wiring
+from gateways.salesforce.seed import MOST, Seeder
+from routing.errors import BadInput, FairturnError, GiveUp, TryLater
+from workers import embedded, house, imports, running
+from workers.demo_screen import Screen
+from workers.rows import BadRow, LeadRow, read_leads
+from workers.supervisor import Job, Supervisor
+
+SAMPLES = house.ROOT / "data"
+USUAL_RATE = 12.0
+#: With nothing moving for so long, the demo says so and ends.
+STALLED_S = 120.0
+MARK = ".fairturn-demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run: files, pace and where to leave the outcome."""
+
+    leads: Path
+    members: Path
+    rate: float  # leads a second; 0 = as fast as it goes
+    capacity: int | None
+    report: Path | None
+    leave: bool
+    directory: Path
+
+    @classmethod
+    def of(
+        cls,
+        leads: Path | None,
+        members: Path | None,
+        *,
+        rate: float | None,
+        capacity: int | None,
+        report: Path | None,
+        leave: bool,
+        directory: Path | None,
+    ) -> "Plan":
+        """A plan with the samples and the usual pace where nothing else is wanted."""
+        own = leads is not None
+        return cls(
+            leads=leads or SAMPLES / "sample_leads_ny.csv",
+            members=members or SAMPLES / "sample_members.csv",
+            rate=rate if rate is not None else (0.0 if own else USUAL_RATE),
+            capacity=capacity,
+            report=report,
+            leave=leave,
+            directory=(directory or settings.load().data_dir / "demo").resolve(),
+        )
+
+
+@dataclass(slots=True)
+class Feed:
+    """Leads on their way into Salesforce; filled by a thread, read by the screen."""
+
+    total: int = 0  # rows of the file that can be leads
+    sent: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    done: bool = False
+
+
+def run(plan: Plan, out: Console) -> int:
+    """Run the demo; the exit code. Whatever ends it, every process and server it started is gone afterwards."""
+    watched = out.is_terminal and not plan.leave
+    _emptied(plan.directory)
+    with ExitStack() as stack:
+        stack.enter_context(house.opened(plan.directory))
+        cfg = stack.enter_context(house.faces())
+        pretend = house.pretend_salesforce(cfg.data_dir, keep=False)
+        cfg = stack.enter_context(house.pointed_at({**pretend.env, "FAIRTURN_DATA_DIR": str(cfg.data_dir)}))
+        supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ))
+        out.print(f"Starting in {cfg.data_dir} ...", soft_wrap=True)
+        supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))
+        house.migrate()
+        feed = Feed()
+        rows = list(_leads(plan.leads, feed))
+        _roster(plan, out, feed)
+        house.start(supervised)
+        running.tell_addresses(cfg, out)
+        _until(lambda: "subscriber" in wiring.heartbeats().all(), supervised, "the subscriber")
+        thread = threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True)
+        thread.start()
+        code = 0
+        try:
+            with Screen(out, feed) as screen:
+                code = _watch(supervised, feed, screen)
+                outcome = _outcome(feed)
+                screen.finish(outcome)
+                while watched:
+                    supervised.tend()
+                    screen.update()
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            out.print("Stopping ...")
+            outcome = _outcome(feed)
+        _report(outcome, plan, out)
+        return code or _code(outcome)
+
+
+def _emptied(directory: Path) -> None:
+    """An empty directory that is ours. Raises BadInput rather than emptying anybody else's."""
+    if directory.exists() and any(directory.iterdir()):
+        if not (directory / MARK).exists():
+            raise BadInput(f"{directory} is not empty", field="--dir", fix="Name a directory of the demo's own.")
+        if embedded.running(directory):
+            raise BadInput(f"a demo runs in {directory}", field="--dir", fix="Stop it, or name another directory.")
+        for entry in directory.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MARK).touch()
+
+
+def _leads(file: Path, feed: Feed) -> Iterator[LeadRow]:
+    for row in read_leads(file):
+        if isinstance(row, BadRow):
+            feed.bad.append(row)
+        else:
+            feed.total += 1
+            yield row
+    for bad in feed.bad:
+        wiring.parked().park("csv_lead", f"{bad.file}:{bad.line}", bad.reason, input=dict(bad.input))
+
+
+def _roster(plan: Plan, out: Console, feed: Feed) -> None:
+    """Import the members, and make their accounts in Salesforce so that leads can point at them."""
+    result = imports.members(plan.members, actor="fairturn demo", console=out, capacity=plan.capacity)
+    for bad in result.bad:
+        feed.errors.append(f"{bad.file}, line {bad.line}: {bad.reason}")
+    held = wiring.members().all()
+    accounts: list[Mapping[str, object]] = [
+        {"Name": member.row.name, "Fairturn_Partner_Key__c": member.row.key} for member in held
+    ]
+    made = _seeder(settings.load()).accounts(accounts, key="Fairturn_Partner_Key__c")
+    pairs = zip(held, made, strict=True)
+    wiring.members().link({member.row.key: one.salesforce_id for member, one in pairs if one.salesforce_id})
+    out.print(f"{len(held)} members; {feed.total} leads to come.")
+
+
+def _send(rows: list[LeadRow], rate: float, feed: Feed, cfg: settings.Settings) -> None:
+    """Create the leads in Salesforce at the pace wanted, one by one or in the largest calls there are."""
+    seeder = _seeder(cfg)
+    size = MOST if rate == 0 else max(1, int(rate // 20))
+    began = time.monotonic()
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        if rate:
+            time.sleep(max(0.0, began + start / rate - time.monotonic()))
+        _create(seeder, chunk, feed)
+    feed.done = True
+
+
+def _create(seeder: Seeder, chunk: list[LeadRow], feed: Feed) -> None:
+    records = [_record(row) for row in chunk]
+    for pause in (0.5, 2.0, 5.0, None):
+        try:
+            made = seeder.leads(records)
+        except TryLater as exc:
+            if pause is None:
+                feed.errors += [f"{row.source_id}: {exc}" for row in chunk]
+                return
+            time.sleep(pause)
+        except FairturnError as exc:
+            feed.errors += [f"{row.source_id}: {exc}" for row in chunk]
+            return
+        else:
+            feed.sent += sum(one.salesforce_id is not None for one in made)
+            feed.errors += [f"{row.source_id}: {one.error}" for row, one in zip(chunk, made, strict=True) if one.error]
+            return
+
+
+def _record(row: LeadRow) -> dict[str, object]:
+    """The lead as a web form would leave it in Salesforce; the files name nobody, so the name is made of the id."""
+    a = row.address
+    record: dict[str, object] = {
+        "LastName": f"Household {row.source_id}"[:80],
+        "Company": "Household",
+        "LeadSource": (row.source or "Web")[:255],
+        "Street": a.street[:255] or None,
+        "City": a.city[:40] or None,
+        "State": a.state[:80] or None,
+        "PostalCode": a.postal_code[:20] or None,
+        "Country": a.country[:80] or None,
+        "Fairturn_Source_Id__c": row.source_id,
+        "Fairturn_Priority__c": row.priority,
+        "Fairturn_Attributes__c": json.dumps(dict(row.attributes), ensure_ascii=False)[:32_000],
+    }
+    if row.place is not None:
+        record |= {"Latitude": row.place.lat, "Longitude": row.place.lon}
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _watch(supervised: Supervisor, feed: Feed, screen: Screen) -> int:
+    """Show what happens until every lead is placed and written back; 1 when nothing moves any more."""
+    moved, last = time.monotonic(), None
+    while True:
+        supervised.tend()
+        seen = screen.update()
+        now = time.monotonic()
+        if feed.done and seen.settled(feed.sent):
+            return 0
+        if seen.progress != last:
+            moved, last = now, seen.progress
+        elif now - moved > STALLED_S:
+            feed.errors.append(f"nothing moved for {STALLED_S:.0f} s; see the logs in {settings.load().data_dir}/logs")
+            return 1
+        time.sleep(0.25)
+
+
+def _until(holds: Any, supervised: Supervisor, what: str) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > until:
+            raise GiveUp(f"{what} does not start; see {settings.load().data_dir}/logs")
+        supervised.tend()
+        time.sleep(0.1)
+
+
+def _outcome(feed: Feed) -> dict[str, Any]:
+    """The outcome in the shape of the outside contract."""
+    outcome = wiring.stats().summary()
+    report = wiring.verify()
+    outcome["fairness"] = [pool.to_json() for pool in report.worst]
+    outcome["leads"]["total"] = feed.total + len(feed.bad)
+    outcome["leads"]["parked"] += 0
+    outcome["errors"] = [
+        *(f"{bad.file}, line {bad.line}: {bad.reason}" for bad in feed.bad),
+        *feed.errors,
+        *(breach.sentence for breach in report.breaches),
+    ]
+    return outcome
+
+
+def _code(outcome: Mapping[str, Any]) -> int:
+    return 1 if any(outcome["breaches"].values()) else 0
+
+
+def _report(outcome: Mapping[str, Any], plan: Plan, out: Console) -> None:
+    if plan.report:
+        plan.report.write_text(json.dumps(outcome, indent=2) + "\n")
+        out.print(f"Written to {plan.report}.", soft_wrap=True)
+    if not out.is_terminal:
+        sys.stdout.flush()
+
+
+def _seeder(cfg: settings.Settings) -> Seeder:
+    return Seeder(wiring.tokens(), version=cfg.salesforce_api_version, ca_file=cfg.salesforce_ca_file)

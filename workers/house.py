@@ -1,0 +1,157 @@
+"""The house as one: servers brought along where none are set, the pretend Salesforce, every process of the Procfile."""
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import settings, wiring
+from storage.postgres import schema
+from workers import embedded
+from workers.supervisor import Job, Supervisor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Pretend:
+    """Where the pretend Salesforce is, and the settings that lead there."""
+
+    argv: tuple[str, ...]
+    http_port: int
+    grpc_port: int
+    env: Mapping[str, str]
+
+
+@contextmanager
+def opened(data_dir: Path | None = None) -> Iterator[settings.Settings]:
+    """The settings with servers behind them: those that are set, else the embedded ones of the data directory."""
+    cfg = settings.load()
+    directory = (data_dir or cfg.data_dir).resolve()
+    if cfg.database_url and cfg.redis_url and data_dir is None:
+        with _environment({"FAIRTURN_DATA_DIR": str(directory)}) as known:
+            yield known
+        return
+    with embedded.servers(directory) as urls:
+        env = {"FAIRTURN_DATA_DIR": str(directory)}
+        if data_dir is not None or not cfg.database_url:
+            env["DATABASE_URL"] = urls.database_url
+        if data_dir is not None or not cfg.redis_url:
+            env["REDIS_URL"] = urls.redis_url
+        with _environment(env) as known:
+            yield known
+
+
+def migrate() -> int:
+    """Bring the ledger to the newest schema and publish the policy when there is none; the policy's version."""
+    schema.upgrade(settings.load().sqlalchemy_url())
+    current = wiring.policies().current()
+    return current[0] if current else wiring.publish_policy(actor="fairturn migrate").version
+
+
+def processes() -> dict[str, tuple[str, ...]]:
+    """What runs in production, by the Procfile's names."""
+    cfg = settings.load()
+    celery = ("-m", "celery", "-A", "workers.main")
+    web = ("-m", "uvicorn", "--factory", "web.main:app", "--host", cfg.web_host, "--port", str(cfg.web_port))
+    return {
+        "subscriber": ("-m", "workers.subscriber"),
+        "worker": (*celery, "worker", "--queues", "leads,outbox,sweeps"),
+        "beat": (*celery, "beat"),
+        "web": (*web, "--no-access-log"),
+        "flower": (*celery, "flower", "--conf=config/flower.py"),
+    }
+
+
+def start(supervisor: Supervisor) -> None:
+    """Start every process; returns when the faces answer."""
+    cfg = settings.load()
+    faces = {"web": (cfg.web_host, cfg.web_port), "flower": (cfg.flower_host, cfg.flower_port)}
+    for name, argv in processes().items():
+        ready = answers(*faces[name]) if name in faces else None
+        supervisor.start(Job(name, [sys.executable, *argv], ready=ready))
+
+
+def pretend_salesforce(directory: Path, *, keep: bool) -> Pretend:
+    """A local Salesforce on free ports; `keep` makes it remember across restarts."""
+    http, https, grpc, grpc_tls = free_ports(4)
+    ca = directory / "sandbox-ca.pem"
+    argv = [sys.executable, "-m", "sandbox", "--http-port", str(http), "--https-port", str(https)]
+    argv += ["--grpc-port", str(grpc), "--grpc-tls-port", str(grpc_tls), "--ca-out", str(ca)]
+    if keep:
+        argv += ["--state", str(directory / "sandbox-org.json")]
+    env = {
+        "SALESFORCE_LOGIN_URL": f"http://127.0.0.1:{http}",
+        "SALESFORCE_PUBSUB": f"127.0.0.1:{grpc}",
+        "SALESFORCE_PUBSUB_PLAINTEXT": "true",
+        "SALESFORCE_CLIENT_ID": "fairturn",
+        "SALESFORCE_CLIENT_SECRET": secrets.token_urlsafe(16),
+    }
+    return Pretend(tuple(argv), http, grpc, env)
+
+
+@contextmanager
+def faces() -> Iterator[settings.Settings]:
+    """The settings with ports for web and Flower that are free: theirs, or others when somebody has taken them."""
+    cfg = settings.load()
+    wanted = {"FAIRTURN_WEB_PORT": cfg.web_port, "FAIRTURN_FLOWER_PORT": cfg.flower_port}
+    spare = iter(free_ports(len(wanted)))
+    with _environment({name: str(p if _is_free(p) else next(spare)) for name, p in wanted.items()}) as known:
+        yield known
+
+
+@contextmanager
+def pointed_at(env: Mapping[str, str]) -> Iterator[settings.Settings]:
+    """The settings with these variables set."""
+    with _environment(env) as known:
+        yield known
+
+
+def answers(host: str, port: int) -> Callable[[], bool]:
+    """A question: does anybody listen there?"""
+
+    def check() -> bool:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return check
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@contextmanager
+def _environment(env: Mapping[str, str]) -> Iterator[settings.Settings]:
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    wiring.forget()
+    try:
+        yield settings.load()
+    finally:
+        wiring.forget()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

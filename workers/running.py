@@ -1,0 +1,74 @@
+"""Running everything in the foreground, and single steps that the command line takes by itself."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from config import settings, wiring
+from routing.errors import BadInput, GiveUp
+from tasks.app import announce, nudge
+from workers import house
+from workers.supervisor import Job, Supervisor
+
+
+def up(data_dir: Path | None, out: Console) -> None:
+    """Run every process until Ctrl-C; with no org set, a pretend Salesforce that remembers is run beside them."""
+    with ExitStack() as stack:
+        stack.enter_context(house.opened(data_dir))
+        cfg = stack.enter_context(house.faces())
+        house.migrate()
+        pretend = None if cfg.salesforce_login_url else house.pretend_salesforce(cfg.data_dir, keep=True)
+        if pretend:
+            cfg = stack.enter_context(house.pointed_at(pretend.env))
+            out.print(f"No Salesforce org is set: a pretend one runs at {cfg.salesforce_login_url}")
+        supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ, echo=out.file))
+        if pretend:
+            supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))
+        house.start(supervised)
+        tell_addresses(cfg, out)
+        try:
+            supervised.run()
+        except KeyboardInterrupt:
+            out.print("Stopping ...")
+
+
+def tell_addresses(cfg: settings.Settings, out: Console) -> None:
+    """Say where the faces are and how to get in."""
+    web = f"http://{cfg.web_host}:{cfg.web_port}"
+    out.print(f"API docs  {web}/api/v1/docs", soft_wrap=True)
+    out.print(f"Metrics   {web}/metrics   Health  {web}/readyz", soft_wrap=True)
+    out.print(f"Flower    http://{cfg.flower_host}:{cfg.flower_port}   {_login(cfg)}", soft_wrap=True)
+
+
+def sweep_now() -> dict[str, int]:
+    """The hourly sweep, here and now."""
+    return wiring.sweeper(announce, nudge).hourly(task_id="fairturn sweep")
+
+
+def replay(number: int) -> str:
+    """Try a parked input again; says what becomes of it."""
+    row = wiring.parked().get(number)
+    if row is None:
+        raise BadInput(f"nothing is parked under {number}", field="number", fix="See `fairturn parked list`.")
+    if row.kind == "event":
+        ids = wiring.replay_event(row)
+        announce("leads.intake", ids)
+        return f"{len(ids)} event(s) are pending again."
+    if row.kind == "outbox":
+        wiring.replay_outbox(row)
+        nudge("outbox.deliver")
+        return "The write-back is pending again."
+    if row.kind == "lead":
+        wiring.replay_lead(row)
+        announce("leads.geocode", [int(row.ref)])
+        return "The lead is new again."
+    raise GiveUp(f"A {row.kind} is replayed by importing its file again, with the row mended.")
+
+
+def _login(cfg: settings.Settings) -> str:
+    if cfg.flower_password.get_secret_value():
+        return f"user {cfg.flower_user}, password as set"
+    kept = cfg.data_dir / "flower.password"
+    return f"user {cfg.flower_user}, password {kept.read_text().strip()}" if kept.exists() else ""
