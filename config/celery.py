@@ -23,7 +23,7 @@ _NUDGE_LIVES_S = 30
 
 def conf(settings: Settings) -> dict[str, Any]:
     """Celery's configuration. Raises BadInput when no broker is set."""
-    if not settings.broker():
+    if not (settings.broker_url or settings.redis_url):
         raise BadInput(
             "no broker is set",
             field="REDIS_URL",

@@ -2,17 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
-from kombu.connection import Connection
-from kombu.exceptions import OperationalError
-
-from config import celery as celery_config
 from config.metrics import Sample
-from config.settings import Settings
-from routing.errors import ColdTurnstile, FairturnError, TryLater
+from routing.errors import ColdTurnstile, FairturnError
 from routing.ports import Turnstile
 from storage.postgres.vitals import Measure
 
@@ -21,16 +16,18 @@ CANARY_AT_MOST_S = 60.0
 _MICRO = 1_000_000
 
 
-class BrokerUnreachable(TryLater):
-    """The broker does not answer."""
-
-
 class Vital(Protocol):
     """What is asked of the ledger: storage.postgres.vitals.Vitals."""
 
     def measures(self) -> list[Measure]: ...
     def busy_rotations(self) -> list[tuple[str, str]]: ...
     def open_counts(self) -> dict[str, dict[int, int]]: ...
+
+
+class Depths(Protocol):
+    """What is asked of the broker: storage.redis.broker.Broker."""
+
+    def depths(self, queues: tuple[str, ...]) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +40,14 @@ class Check:
     took_ms: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Ops:
     """Asks the parts how they are; a part that does not answer is an answer, too."""
 
     ledger: Vital
     turnstile: Turnstile
-    settings: Settings
-    _queues: tuple[str, ...] = field(default=celery_config.QUEUES)
+    broker: Depths
+    queues: tuple[str, ...]
 
     def samples(self) -> list[Sample]:
         """Every gauge of the catalogue that can be read now."""
@@ -80,7 +77,7 @@ class Ops:
 
     def _canaries(self, measures: Iterable[Measure]) -> list[Check]:
         ages = heartbeats(measures)
-        return [canary(queue, ages.get(f"queue:{queue}")) for queue in self._queues]
+        return [canary(queue, ages.get(f"queue:{queue}")) for queue in self.queues]
 
     def _of_ledger(self) -> list[Sample]:
         return [Sample(f"fairturn_{m.name}", m.value, m.labels) for m in self.ledger.measures()]
@@ -101,11 +98,11 @@ class Ops:
         return found
 
     def _of_broker(self) -> list[Sample]:
-        depths = broker_depths(self.settings)
+        depths = self.broker.depths(self.queues)
         return [Sample("fairturn_queue_messages", depth, {"queue": queue}) for queue, depth in depths.items()]
 
     def _broker_answers(self) -> str:
-        return f"{sum(broker_depths(self.settings).values())} messages wait"
+        return f"{sum(self.broker.depths(self.queues).values())} messages wait"
 
     def _turnstile_answers(self) -> str:
         for market in self.ledger.open_counts() or {"": {}}:
@@ -128,19 +125,6 @@ def canary(queue: str, age_s: float | None) -> Check:
 def heartbeats(measures: Iterable[Measure]) -> Mapping[str, float]:
     """The age of each heartbeat in seconds, by name."""
     return {m.labels["name"]: m.value for m in measures if m.name == "heartbeat_age_seconds"}
-
-
-def broker_depths(settings: Settings) -> dict[str, int]:
-    """How many messages wait in each queue. Raises BrokerUnreachable."""
-    conf = celery_config.conf(settings)
-    options = {**conf["broker_transport_options"], "socket_timeout": 2, "max_retries": 1, "interval_start": 0}
-    broker = Connection(conf["broker_url"], transport_options=options)  # type: ignore[no-untyped-call]  # typed in part
-    try:
-        with broker:
-            channel: Any = broker.default_channel
-            return {queue: int(channel.client.llen(queue)) for queue in celery_config.QUEUES}
-    except (OperationalError, *broker.connection_errors) as exc:
-        raise BrokerUnreachable from exc
 
 
 def _backlog(measures: Iterable[Measure]) -> Check:

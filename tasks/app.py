@@ -67,8 +67,7 @@ class FairturnTask(Task):
             except Refused as exc:
                 outcome, facts["because"] = "refused", type(exc).__name__
             except GiveUp as exc:
-                outcome, facts["because"] = "gave_up", type(exc).__name__
-                self._gave_up(args, exc)
+                outcome, facts["because"] = self._gave_up(args, exc)
             except Exception as exc:
                 outcome = "failed"
                 if self.request.called_directly:
@@ -85,10 +84,14 @@ class FairturnTask(Task):
         metrics.count("fairturn_tasks_total", task=self.name, outcome=outcome)
         metrics.observe("fairturn_task_seconds", took_s, task=self.name)
 
-    def _gave_up(self, args: tuple[Any, ...], error: GiveUp) -> None:
+    def _gave_up(self, args: tuple[Any, ...], error: GiveUp) -> tuple[str, str]:
         log.warning("task.gave_up", failure=logs.tell(error))
-        for hook in _give_up_hooks:
-            hook(GivenUp(self.name, self.request.id or "", args, error))
+        try:
+            for hook in _give_up_hooks:
+                hook(GivenUp(self.name, self.request.id or "", args, error))
+        except TryLater as exc:  # the next run of the same rows parks them
+            return "try_later", type(exc).__name__
+        return "gave_up", type(error).__name__
 
 
 def _place(error: BaseException) -> str:
@@ -133,8 +136,3 @@ def _publish(name: str, args: list[Any]) -> bool:
 
 def _chunks(ids: Sequence[int | str]) -> Iterator[Sequence[int | str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
-
-
-def outcome_of(result: Mapping[str, Any]) -> str:
-    """The outcome in what a task returned."""
-    return str(result["outcome"])

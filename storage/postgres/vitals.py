@@ -76,6 +76,36 @@ WHERE d.rotation <> '' AND d.at > clock_timestamp() - interval '5 minutes'
 )
 
 
+_TURNS = sa.text(
+    """
+SELECT d.rotation, m.id AS member_id, m.key, COUNT(*) AS received
+FROM decisions d JOIN members m ON m.id = d.chosen
+WHERE d.market = :market AND d.rotation IN (SELECT DISTINCT rotation FROM decisions WHERE pool = :pool)
+GROUP BY d.rotation, m.id, m.key
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How many turns a member was given in a rotation, ever."""
+
+    rotation: str
+    member_id: int
+    member: str  # the outside key
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The turns given in the rotations of a pool."""
+
+    market: str
+    mode: str
+    taken: tuple[Taken, ...]
+    members: Mapping[int, str]  # of the market: id -> outside key
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """One number about the ledger."""
@@ -114,3 +144,15 @@ class Vitals:
                 if row.id is not None:
                     held[row.id] = row.open
             return counts
+
+    def turns(self, pool: str) -> Turns | None:
+        """The turns given in the rotations this pool takes part in; None for a pool nobody published."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(sa.text("SELECT market, mode FROM pools WHERE name = :p"), {"p": pool}).first()
+            if found is None:
+                return None
+            keys = connection.execute(sa.text("SELECT id, key FROM members WHERE market = :m"), {"m": found.market})
+            members = {row.id: row.key for row in keys}
+            rows = connection.execute(_TURNS, {"market": found.market, "pool": pool})
+            taken = tuple(Taken(row.rotation, row.member_id, row.key, row.received) for row in rows)
+            return Turns(found.market, found.mode, taken, members)

@@ -1,0 +1,147 @@
+"""One error page for everything: RFC 9457 problem details, with a request id to find the log line by."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from config import logs
+from routing.errors import BadInput, FairturnError, GiveUp, Refused, TryLater
+
+log = structlog.get_logger()
+
+RETRY_AFTER_S = 2
+
+
+class NotFound(Refused):
+    """There is no such thing here."""
+
+
+class Forbidden(Refused):
+    """The caller may not ask this."""
+
+
+class Unauthorized(Refused):
+    """Say who you are: send `Authorization: Bearer` with the value of FAIRTURN_API_TOKEN."""
+
+
+class Problem(BaseModel):
+    """A problem by RFC 9457."""
+
+    type: str = Field(description="A URN that names the kind of problem, or about:blank.")
+    title: str = Field(description="The kind of problem in words; always the same for one type.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened, and what to do next.")
+    request_id: str = Field(description="Names the log lines of this request.")
+    field: str | None = Field(None, description="Where the input is wrong.")
+    fix: str | None = Field(None, description="How to mend it.")
+
+
+#: For OpenAPI: what any operation may answer besides its own result.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {}}, "model": Problem}
+    for status in (401, 403, 404, 422, 503)
+}
+
+# Most telling first: the first kind an error belongs to decides.
+_KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
+    (NotFound, 404, "Not found"),
+    (Unauthorized, 401, "Not logged in"),
+    (Forbidden, 403, "Not allowed"),
+    (BadInput, 422, "Bad input"),
+    (Refused, 409, "Refused by the rules"),
+    (TryLater, 503, "A neighbour is unwell"),
+    (GiveUp, 500, "A person should look"),
+    (FairturnError, 500, "Something foreseen went wrong"),
+)
+
+
+def problem(
+    request_id: str,
+    status: int,
+    detail: str,
+    *,
+    kind: str = "",
+    title: str = "",
+    headers: Mapping[str, str] = {},
+    **facts: Any,
+) -> Response:
+    """The answer to a request that failed."""
+    body = {
+        "type": f"urn:fairturn:problem:{kind}" if kind else "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "request_id": request_id,
+        **facts,
+    }
+    return JSONResponse(body, status, headers=dict(headers), media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """From now on every error of the app leaves as a problem."""
+    app.add_exception_handler(FairturnError, _foreseen)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _by_http)
+
+
+def unforeseen(request_id: str, error: Exception) -> Response:
+    """The answer to a mistake of ours: the log knows all, the caller only where to point."""
+    log.error("http.failed", failure=logs.tell(error))
+    return problem(request_id, 500, "This should not have happened. Give the request id to whoever runs this service.")
+
+
+def request_id(request: Request) -> str:
+    """The id of this request."""
+    return str(request.scope.get("request_id", ""))
+
+
+async def _foreseen(request: Request, error: Exception) -> Response:
+    status, title = next((status, title) for kind, status, title in _KINDS if isinstance(error, kind))
+    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": 'Bearer realm="Fairturn"'}}
+    facts = {"field": error.field, "fix": error.fix} if isinstance(error, BadInput) else {}
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("http.refused", failure=logs.tell(error))
+    return problem(
+        request_id(request),
+        status,
+        logs.scrub(str(error)),
+        kind=_kebab(type(error).__name__),
+        title=title,
+        headers=headers.get(status, {}),
+        **facts,
+    )
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": ""}
+    where = ".".join(str(part) for part in first["loc"])
+    # Without the input itself: it is not ours to repeat.
+    return problem(
+        request_id(request),
+        422,
+        f"{where}: {first['msg']}",
+        kind="bad-input",
+        title="Bad input",
+        field=where,
+        fix="See the operation in /api/v1/docs.",
+    )
+
+
+async def _by_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = {404: "There is nothing at this address; /api/v1/docs lists what there is."}.get(
+        status, HTTPStatus(status).description or HTTPStatus(status).phrase
+    )
+    headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+    return problem(request_id(request), status, detail, headers=headers)
+
+
+def _kebab(name: str) -> str:
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
