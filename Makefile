@@ -1,0 +1,36 @@
+# Each target first makes .venv from requirements.lock, once; later calls need no network.
+PY := .venv/bin/python
+export PYTHON
+
+.PHONY: help ready demo up test lint format lock clean
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+ready:
+	@sh bin/bootstrap
+
+demo: ready ## the whole system on real servers, fed by a local Salesforce (make demo ARGS="--help")
+	@.venv/bin/fairturn demo $(ARGS)
+
+up: ready ## all processes in the foreground, on the settings of the environment and .env
+	@.venv/bin/fairturn up $(ARGS)
+
+test: ready ## every test (make test ARGS="-k fairness")
+	@$(PY) -m pytest $(ARGS)
+
+lint: ready ## format, style, types, and who may import whom
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+format: ready ## put the code into house style
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@sh bin/lock
+
+clean: ## forget .venv and caches; data in .fairturn is kept
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
