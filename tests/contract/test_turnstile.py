@@ -361,6 +361,7 @@ def timeless(grant: Grant) -> Grant:
     return dataclasses.replace(grant, at_us=0)
 
 
+@pytest.mark.timeout(900)  # when they differ, the shortest example is searched for
 def test_the_rule_in_python_and_the_rule_in_lua_never_differ(redis_url: str) -> None:
     class OnThisServer(SideBySide):
         real = RedisTurnstile(redis_url)
