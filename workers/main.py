@@ -4,8 +4,8 @@ from typing import Any
 
 from celery import signals
 
-from config import logs, metrics, settings
-from tasks.app import app
+from config import logs, metrics, settings, wiring
+from tasks.app import GivenUp, app, on_give_up
 
 __all__ = ["app"]
 
@@ -21,3 +21,16 @@ def _our_logs(**_: Any) -> None:
 def _our_metrics(**_: Any) -> None:
     """Each process of the pool counts into files of its own."""
     metrics.share(settings.load().data_dir / "metrics", "worker")
+
+
+@on_give_up
+def _park(given: GivenUp) -> None:
+    """One dead letter a task and kind of trouble; the rows it was about stay, and the relay brings them back."""
+    trouble = type(given.error).__name__
+    wiring.parked().park(
+        "task",
+        f"{given.task}: {trouble}",
+        str(given.error),
+        input={"args": list(given.args)},
+        task_id=given.task_id,
+    )
