@@ -106,13 +106,14 @@ def _field(
 ) -> Finding:
     where = f"Setup > Object Manager > {mapping.record_type} > Fields & Relationships"
     if name not in known:
+        make = f"{where} > New: {wanted.setup}, Field Name {name.removesuffix('__c')}; then give"
         return Finding(
             name,
             ok=False,
             message=f"The org has no field {name} that we may see ({line}).",
-            fix=f"{where} > New: {wanted.setup}, Field Name {name.removesuffix('__c')}; then give the integration user"
-            f" {'Read and Edit' if write else 'Read'} access to it. If it is there under another name, say so in the"
-            " file of SALESFORCE_MAPPING_FILE.",
+            fix=f"{make if name.endswith('__c') else 'Give'} the integration user"
+            f" {'Read and Edit' if write else 'Read'} access to it. If it is there under another name, or not needed,"
+            " say so in the file of SALESFORCE_MAPPING_FILE.",
         )
     if trouble := _mismatch(known[name], wanted):
         return Finding(
