@@ -147,8 +147,8 @@ class Salesforce:
             chunk = wanted[start : start + MOST]
             quoted = ",".join(f"'{one}'" for one in chunk)
             rows = self._query(f"{self._select()} WHERE Id IN ({quoted})")
-            found |= {change.record_id: change for change in map(_read_now, rows)}
-        return [found.get(one) or _missing(one) for one in wanted]
+            found |= {change.record_id[:15]: change for change in map(_read_now, rows)}
+        return [found.get(one[:15]) or _missing(one) for one in wanted]
 
     def changed_since(self, at: datetime, *, page: int = PAGE) -> Iterator[list[Change]]:
         """Every record changed at or after this moment, deleted ones too, oldest change first, page by page.

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-ORG, USER = "00D000000000001AAA", "005000000000001AAA"
+ORG, USER = "00D000000000001EAA", "005000000000001AAA"
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def schema_json(*more: Mapping[str, Any], fields: Iterable[Mapping[str, Any]] = 
 def header(**more: Any) -> dict[str, Any]:
     return {
         "entityName": "Lead",
-        "recordIds": ["00Q000000000001AAA"],
+        "recordIds": ["00Q000000000001EAA"],
         "changeType": "CREATE",
         "changeOrigin": "",
         "transactionKey": "0000-1111",

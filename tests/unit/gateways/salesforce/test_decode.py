@@ -94,7 +94,7 @@ def test_a_compound_emptied_as_a_whole_empties_all_its_parts() -> None:
 
 
 def test_a_merged_event_is_one_change_a_record() -> None:
-    ids = ["00Q000000000001AAA", "00Q000000000002AAA", "00Q000000000001AAA"]
+    ids = ["00Q000000000001EAA", "00Q000000000002EAA", "00Q000000000001EAA"]
     found = changes(event(recordIds=ids, body={"Company": "Engines"}))
     assert [change.record_id for change in found] == ids[:2]
     assert {change.event_id for change in found} == {"event-1"}
