@@ -4,9 +4,11 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from sandbox.org import new_org
+from sandbox.org import Org, new_org
 from sandbox.server import Doors, serve
+from sandbox.state import open_org
 from sandbox.subscription import Pace
+from sandbox.verbs import by_zip, geocode_rule
 
 
 def _arguments() -> argparse.Namespace:
@@ -17,6 +19,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--grpc-tls-port", type=int, default=0, help="Pub/Sub API over TLS")
     parser.add_argument("--ca-out", type=Path, required=True, metavar="FILE", help="where to write the CA to trust")
     parser.add_argument("--bare", action="store_true", help="an org without Fairturn's custom fields and object")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keep the org in this file from start to start")
     parser.add_argument("--seed", type=int, help="the same ids and keys at every start")
     parser.add_argument(
         "--keepalive-s", type=float, default=60.0, help="an idle stream gets an empty answer after this"
@@ -28,7 +31,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _org(chosen: argparse.Namespace) -> Org:
+    if chosen.state:
+        return open_org(chosen.state, bare=chosen.bare, seed=chosen.seed)
+    return new_org(bare=chosen.bare, seed=chosen.seed)
+
+
 def main() -> None:
+    """Parses the command line and serves."""
     chosen = _arguments()
     doors = Doors(
         ca_out=chosen.ca_out,
@@ -38,7 +48,9 @@ def main() -> None:
         grpc_tls=chosen.grpc_tls_port,
         pace=Pace(chosen.keepalive_s, chosen.idle_close_s, chosen.fetch_batch),
     )
-    asyncio.run(serve(new_org(bare=chosen.bare, seed=chosen.seed), doors))
+    org = _org(chosen)
+    org.watchers.append(geocode_rule(org, by_zip))
+    asyncio.run(serve(org, doors))
 
 
 if __name__ == "__main__":

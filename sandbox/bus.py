@@ -4,7 +4,7 @@ import asyncio
 import random
 import uuid
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sandbox.clock import Clock
@@ -56,16 +56,23 @@ class Bus:
     issued: dict[int, int] = field(default_factory=dict)
     listeners: set[asyncio.Event] = field(default_factory=set)
     tip: int = _FIRST_NUMBER
+    on_issue: Callable[[int, int, Event | None], None] = lambda *_: None
 
-    def issue(self) -> int:
+    def _issue(self) -> int:
         """A new replay number, with gaps between: nobody may count with them."""
         self.tip += self.dice.randint(1, 4)
         self.issued[self.tip] = self.clock.now_ms()
         return self.tip
 
+    def tick(self) -> bytes:
+        """A replay id without an event: where a quiet reader may go on from."""
+        number = self._issue()
+        self.on_issue(number, self.issued[number], None)
+        return replay_id(number)
+
     def event(self, entity: str, schema_id: str, payload: bytes, *, event_id: str = "") -> Event:
         """Appends an event and wakes whoever listens."""
-        number = self.issue()
+        number = self._issue()
         event = Event(
             number=number,
             at_ms=self.issued[number],
@@ -75,6 +82,7 @@ class Bus:
             payload=payload,
         )
         self.events.append(event)
+        self.on_issue(number, event.at_ms, event)
         self.wake()
         return event
 
@@ -91,6 +99,13 @@ class Bus:
             self.purged += gone
         for number in [number for number, at in self.issued.items() if at <= floor]:
             del self.issued[number]
+
+    def clear(self) -> None:
+        """Forgets all events; replay ids given out before are unknown from now on."""
+        self.purged += len(self.events)
+        self.events.clear()
+        self.issued.clear()
+        self.wake()
 
     def earliest(self) -> int:
         self.purge()

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from sandbox.journal import Journal, NoJournal
 from sandbox.press import Press
 from sandbox.schema import Field, SObject
 from sandbox.tables import Table
+from sandbox.values import Record
 
 ADMIN, INTEGRATION, AUTOMATED = "admin@org.invalid", "integration@org.invalid", "automated.process@org.invalid"
 SELECTED = ("Account", "Contact", "Lead", "Opportunity", "Fairturn_Offer__c")
@@ -37,6 +38,7 @@ class Options:
 
     call_options_in_collections: bool = True
     daily_api_requests: int = 1_000_000
+    daily_delivered_events: int = 1_000_000
     geocode_delay_s: float = 0.0  # 0: the org has no geocode rule
 
 
@@ -56,11 +58,14 @@ class Org:
     api_calls: dict[int, int] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     commit_number: int = 11_400_000_000_000
+    delivered: dict[int, int] = field(default_factory=dict)
+    cursors: dict[str, Any] = field(default_factory=dict)
+    watchers: list[Callable[[list[Change]], None]] = field(default_factory=list)
     late: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.dice)
-        self.bus = Bus(self.clock, self.dice)
+        self.bus = Bus(self.clock, self.dice, on_issue=self.journal.issued)
         self.press = Press(self.bus, self.faults)
         self.tables = {name: Table(sobject) for name, sobject in self.types.items()}
         self.by_prefix = {sobject.prefix: name for name, sobject in self.types.items()}
@@ -93,6 +98,8 @@ class Org:
         self.types[sobject.name] = sobject
         self.tables[sobject.name].reshape(sobject)
         self._describe_events(sobject)
+        self.journal.shape(sobject, self.current[sobject.name])
+        self.journal.flush(self)
 
     def add_field(self, object_name: str, new: Field) -> None:
         self.reshape(self.types[object_name].with_field(new))
@@ -137,9 +144,14 @@ class Org:
             "CreatedById": user_id,
             "LastModifiedById": user_id,
         }
-        users.put(user_id, record)
-        self.journal.write([("User", user_id, record)], [])
+        self.keep(users.sobject, record)
         return user_id
+
+    def keep(self, sobject: SObject, record: Record) -> None:
+        """Stores a record that no event tells of."""
+        self.tables[sobject.name].put(record["Id"], record)
+        self.journal.records([(sobject.name, record["Id"], record)])
+        self.journal.flush(self)
 
     def open_session(self, user_id: str) -> str:
         """A token: the short org id, `!`, a secret."""
@@ -153,22 +165,22 @@ class Org:
         """Publishes what a transaction did, in one transactionKey."""
         if not changes:
             return
-        commit = self._next_commit(actor)
+        commit = self.next_commit(actor)
         selected = {name: self.current[name] for name in self.selected if name in self.current}
-        events = self.press.publish(drafts(changes, commit, selected))
+        self.press.publish(drafts(changes, commit, selected))
         self._remember(changes, commit)
-        self.journal.write([(each.sobject.name, each.id, each.after) for each in changes], events)
+        self.journal.records([(each.sobject.name, each.id, each.after) for each in changes])
+        self.journal.flush(self)
+        for watch in self.watchers:
+            watch(changes)
 
     def publish(self, made: Iterable[Draft]) -> list[Event]:
         """Publishes events that no change stands behind."""
         events = self.press.publish(list(made))
-        self.journal.write([], events)
+        self.journal.flush(self)
         return events
 
-    def bare_commit(self, actor: Actor) -> Commit:
-        return self._next_commit(actor)
-
-    def _next_commit(self, actor: Actor) -> Commit:
+    def next_commit(self, actor: Actor) -> Commit:
         self.commit_number += self.dice.randint(1, 9_000)
         key = str(uuid.UUID(int=self.dice.getrandbits(128)))
         return Commit(key, self.commit_number, self.clock.now_ms(), actor.user_id, actor.origin)
@@ -191,9 +203,34 @@ class Org:
 
     def count_call(self) -> tuple[int, int]:
         """Counts one API request of today; used so far, and allowed."""
-        today = self.clock.now_ms() // 86_400_000
+        today = self._today()
         self.api_calls[today] = self.api_calls.get(today, 0) + 1
         return self.api_calls[today], self.options.daily_api_requests
+
+    def count_delivered(self, events: int) -> None:
+        today = self._today()
+        self.delivered[today] = self.delivered.get(today, 0) + events
+
+    def allowance_used_up(self) -> bool:
+        """Whether today's subscribers have had all events they may have."""
+        return self.delivered.get(self._today(), 0) >= self.options.daily_delivered_events
+
+    def _today(self) -> int:
+        return self.clock.now_ms() // 86_400_000
+
+    def reset(self) -> None:
+        """An empty org of the same id, shape and people."""
+        for name, table in self.tables.items():
+            if name not in {"User", "Group"}:
+                table.reshape(table.sobject, keep=False)
+        self.bus.clear()
+        self.history.clear()
+        self.faults.standing.clear()
+        self.journal.forget()
+        self.journal.records(
+            [(name, each, row) for name in ("User", "Group") for each, row in self.tables[name].records.items()]
+        )
+        self.journal.flush(self)
 
 
 def new_org(*, bare: bool = False, seed: int | None = None, journal: Journal | None = None) -> Org:
@@ -208,14 +245,12 @@ def new_org(*, bare: bool = False, seed: int | None = None, journal: Journal | N
 
 
 def _add_queue(org: Org, developer_name: str, name: str) -> None:
-    queue_id = org.new_id(org.types["Group"])
-    record: Mapping[str, Any] = {
-        "Id": queue_id,
+    record: Record = {
+        "Id": org.new_id(org.types["Group"]),
         "Name": name,
         "DeveloperName": developer_name,
         "Type": "Queue",
         "CreatedDate": org.clock.second_ms(),
         "SystemModstamp": org.clock.second_ms(),
     }
-    org.tables["Group"].put(queue_id, dict(record))
-    org.journal.write([("Group", queue_id, dict(record))], [])
+    org.keep(org.types["Group"], record)

@@ -117,6 +117,7 @@ async def _serve(org: Org, doors: Doors, own: Identity, tls: Path, stop: asyncio
     sys.stdout.flush()
     await stop.wait()
     for web in webs:
-        web.should_exit = True
+        web.should_exit = web.force_exit = True  # idle connections of clients would hold us up
     await rpc.stop(grace=0.2)
     await asyncio.gather(*tasks)
+    org.journal.flush(org)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gateways.salesforce.proto import pubsub_api_pb2 as pb
-from sandbox.bus import Event, UnknownReplayId, replay_id
+from sandbox.bus import Event, UnknownReplayId
 from sandbox.org import Org
 from sandbox.trailers import NAMED, RpcError, ordered, topic_not_found
 
@@ -102,6 +102,8 @@ class Subscription:
         if self.error:
             raise self.error
         batch = self._batch() if self.pending else []
+        if batch and self.org.allowance_used_up():
+            raise NAMED["limit_exceeded"]
         if batch:
             return self._response(batch)
         return self._keepalive() if self.pending and quiet_s >= self.pace.keepalive_s else None
@@ -133,6 +135,7 @@ class Subscription:
     def _response(self, batch: list[Event]) -> pb.FetchResponse:
         self.pending -= len(batch)
         self.delivered += len(batch)
+        self.org.count_delivered(len(batch))
         return pb.FetchResponse(
             events=[_consumed(event) for event in batch],
             latest_replay_id=batch[-1].replay_id,
@@ -143,7 +146,7 @@ class Subscription:
     def _keepalive(self) -> pb.FetchResponse:
         """Empty, with a replay id younger than any event sent: a quiet reader's position stays valid."""
         return pb.FetchResponse(
-            latest_replay_id=replay_id(self.org.bus.issue()),
+            latest_replay_id=self.org.bus.tick(),
             rpc_id=str(uuid.uuid4()),
             pending_num_requested=self.pending,
         )

@@ -40,9 +40,9 @@ class Table:
     def live(self) -> Iterator[Record]:
         return (record for record in self.records.values() if not record.get("IsDeleted"))
 
-    def reshape(self, sobject: SObject) -> None:
-        """Takes on another set of fields; values of fields that are gone are dropped."""
+    def reshape(self, sobject: SObject, *, keep: bool = True) -> None:
+        """Takes on another set of fields; values of fields that are gone are dropped, all records unless kept."""
         kept = {each.name for each in sobject.fields}
         records, self.sobject, self.records, self.index = self.records, sobject, {}, {}
-        for record_id, record in records.items():
+        for record_id, record in records.items() if keep else ():
             self.put(record_id, {name: value for name, value in record.items() if name in kept})

@@ -1,9 +1,9 @@
 """Writing records: validation, keys, system fields, and undo."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sandbox import ids, values
+from sandbox import clock, ids, values
 from sandbox.cdc import Change
 from sandbox.errors import RecordError
 from sandbox.org import Actor, Org
@@ -43,7 +43,7 @@ class Transaction:
         _require(sobject, record)
         self._check(sobject, "", record, given)
         record["Id"] = self.org.new_id(sobject)
-        record |= self._stamps(new=True)
+        record |= self.stamps(new=True)
         self._put("CREATE", sobject, {}, record, record)
         return str(record["Id"])
 
@@ -54,12 +54,16 @@ class Transaction:
         given = self._read(sobject, raw, "update")
         _require(sobject, {**before, **given})
         self._check(sobject, str(before["Id"]), given, given, before)
-        self.change(sobject, before, given | self._stamps(new=False))
+        self.change(sobject, before, given | self.stamps())
 
-    def change(self, sobject: SObject, before: Record, given: Record, kind: str = "UPDATE") -> None:
-        """Writes values as they are; what equals the old value is not told, a new LastModifiedDate always is."""
+    def change(
+        self, sobject: SObject, before: Record, given: Record, kind: str = "UPDATE", untold: Iterable[str] = ()
+    ) -> None:
+        """Writes values as they are. Told is what differs from before, and LastModifiedDate; not the `untold`."""
         changed = {
-            name: value for name, value in given.items() if before.get(name) != value or name == "LastModifiedDate"
+            name: value
+            for name, value in given.items()
+            if name not in untold and (before.get(name) != value or name == "LastModifiedDate")
         }
         self._put(kind, sobject, before, {**before, **given}, changed)
 
@@ -74,7 +78,7 @@ class Transaction:
         record = self.org.tables[sobject.name].records.get(ids.full(record_id) or "")
         if record is None or not record.get("IsDeleted"):
             raise RecordError("UNDELETE_FAILED", "Entity is not in the recycle bin")
-        back = {"IsDeleted": False, "MasterRecordId": None} | self._stamps(new=False)
+        back = {"IsDeleted": False, "MasterRecordId": None} | self.stamps()
         self._unique(self.org.tables[sobject.name], str(record["Id"]), record)
         self.change(sobject, record, back, "UNDELETE")
 
@@ -169,7 +173,10 @@ class Transaction:
 
     # --- storing it
 
-    def _stamps(self, *, new: bool) -> Record:
+    def today(self) -> str:
+        return clock.iso(self.now_ms)[:10]
+
+    def stamps(self, *, new: bool = False) -> Record:
         stamps: Record = {
             "LastModifiedDate": self.now_ms,
             "LastModifiedById": self.actor.user_id,

@@ -11,10 +11,11 @@ from sandbox import clock
 from sandbox.cdc import WILDCARD_ID, bare_draft
 from sandbox.errors import ApiError, RecordError, bad_json, refused
 from sandbox.faults import PLACES
-from sandbox.org import AUTOMATED, Actor, Org
+from sandbox.org import ADMIN, AUTOMATED, Actor, Org
 from sandbox.rest.call import answer_error
 from sandbox.schema import SObject, field_of
 from sandbox.transaction import Transaction
+from sandbox.verbs import Conversion, convert, merge, place
 
 Handler = Callable[[Org, dict[str, Any]], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -95,7 +96,7 @@ def overflow(org: Org, body: dict[str, Any]) -> Any:
 
 
 def _bare(org: Org, sobject: SObject, kind: str, record_ids: list[str]) -> Any:
-    commit = org.bare_commit(Actor(org.user_named(AUTOMATED)))
+    commit = org.next_commit(Actor(org.user_named(AUTOMATED)))
     draft = bare_draft(kind, record_ids, commit, org.current[sobject.name], sobject.name)
     return {"events": [event.event_id for event in org.publish([draft])]}
 
@@ -109,6 +110,56 @@ def merged(org: Org, body: dict[str, Any]) -> Any:
         work.update(sobject, record_id, body["fields"])
     work.commit()
     return {"changed": len(work.changes)}
+
+
+@door
+def converted(org: Org, body: dict[str, Any]) -> Any:
+    """Converts a lead: SOAP's names (leadId, convertedStatus, accountId, doNotCreateOpportunity ...)."""
+    work = Transaction(org, Actor(org.user_named(body.get("user", ADMIN))))
+    made = convert(work, Conversion.of(body))
+    work.commit()
+    return made
+
+
+@door
+def absorbed(org: Org, body: dict[str, Any]) -> Any:
+    """Merges `losers` into `master`: records that become one, as the user interface does it."""
+    work = Transaction(org, Actor(org.user_named(body.get("user", ADMIN))))
+    merge(work, _object(org, body.get("object", "Lead")), body["master"], list(body["losers"]), body.get("fields"))
+    work.commit()
+    return {"changed": len(work.changes)}
+
+
+@door
+def undeleted(org: Org, body: dict[str, Any]) -> Any:
+    work = Transaction(org, Actor(org.user_named(body.get("user", ADMIN))))
+    for record_id in body["ids"]:
+        work.undelete(_object(org, body.get("object", "Lead")), record_id)
+    work.commit()
+    return {"changed": len(work.changes)}
+
+
+@door
+def geocoded(org: Org, body: dict[str, Any]) -> Any:
+    """The org's own geocoding of one lead, now: `id`, `latitude`, `longitude`, `accuracy`."""
+    spot = (float(body["latitude"]), float(body["longitude"]))
+    place(org, body["id"], spot, body.get("accuracy", "Zip"))
+    return {"id": body["id"]}
+
+
+@door
+def select(org: Org, body: dict[str, Any]) -> Any:
+    """Objects selected for Change Data Capture: `add` and `remove` lists."""
+    org.selected |= {_object(org, name).name for name in body.get("add", ())}
+    org.selected -= set(body.get("remove", ()))
+    org.journal.flush(org)
+    return {"selected": sorted(org.selected)}
+
+
+@door
+def reset(org: Org, _body: dict[str, Any]) -> Any:
+    org.reset()
+    return {"org_id": org.id}
 
 
 @door

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.org import Org
 from sandbox.pubsub import PubSub
-from sandbox.rest import admin, batches, oauth, rows
+from sandbox.rest import about, admin, batches, oauth, queries, rows, soap
 
 _DATA = "/services/data/v{version}.0"
 _ROW = f"{_DATA}/sobjects/{{object}}/{{id}}"
@@ -18,12 +18,26 @@ ROUTES = [
     Route("/services/oauth2/revoke", oauth.revoke, methods=["GET", "POST"]),
     Route("/services/oauth2/userinfo", oauth.userinfo),
     Route("/id/{org_id}/{user_id}", oauth.userinfo),
+    Route("/services/Soap/{wsdl}/{version:int}.0", soap.serve, methods=["POST"]),
+    Route("/services/Soap/{wsdl}/{version:int}.0/{org_id}", soap.serve, methods=["POST"]),
+    Route("/services/data", about.versions),
+    Route(_DATA, about.resources),
+    Route(f"{_DATA}/limits", about.limits),
+    Route(f"{_DATA}/sobjects", about.objects),
+    Route(f"{_DATA}/query", queries.query),
+    Route(f"{_DATA}/queryAll", queries.query_all),
+    Route(f"{_DATA}/query/{{locator}}", queries.more),
+    Route(f"{_DATA}/queryAll/{{locator}}", queries.more),
     Route(_COLLECTION, batches.create, methods=["POST"]),
     Route(_COLLECTION, batches.update, methods=["PATCH"]),
     Route(_COLLECTION, batches.delete, methods=["DELETE"]),
     Route(f"{_COLLECTION}/{{object}}", batches.fetch, methods=["POST"]),
     Route(f"{_COLLECTION}/{{object}}/{{key}}", batches.upsert, methods=["PATCH"]),
     Route(f"{_DATA}/sobjects/{{object}}", rows.create, methods=["POST"]),
+    Route(f"{_DATA}/sobjects/{{object}}", about.basics),
+    Route(f"{_DATA}/sobjects/{{object}}/describe", about.describe),
+    Route(f"{_DATA}/sobjects/{{object}}/updated", queries.updated),
+    Route(f"{_DATA}/sobjects/{{object}}/deleted", queries.deleted),
     Route(_ROW, rows.read),
     Route(_ROW, rows.update, methods=["PATCH"]),
     Route(_ROW, rows.delete, methods=["DELETE"]),
@@ -37,6 +51,12 @@ ROUTES = [
     Route("/sandbox/gap", admin.gap, methods=["POST"]),
     Route("/sandbox/overflow", admin.overflow, methods=["POST"]),
     Route("/sandbox/merged", admin.merged, methods=["POST"]),
+    Route("/sandbox/convert", admin.converted, methods=["POST"]),
+    Route("/sandbox/absorb", admin.absorbed, methods=["POST"]),
+    Route("/sandbox/undelete", admin.undeleted, methods=["POST"]),
+    Route("/sandbox/geocode", admin.geocoded, methods=["POST"]),
+    Route("/sandbox/select", admin.select, methods=["POST"]),
+    Route("/sandbox/reset", admin.reset, methods=["POST"]),
     Route("/sandbox/redeliver", admin.redeliver, methods=["POST"]),
     Route("/sandbox/fields", admin.fields, methods=["POST"]),
     Route("/sandbox/options", admin.options, methods=["POST"]),

@@ -53,9 +53,7 @@ class Call:
         return body
 
     def client(self) -> str:
-        """`Fairturn` of `Sforce-Call-Options: client=Fairturn`; empty when there is none."""
-        found = _CLIENT.search(self.request.headers.get("sforce-call-options", ""))
-        return found.group(1).strip() if found else ""
+        return client_of(self.request)
 
     def transaction(self, *, collection: bool = False) -> Transaction:
         client = "" if collection and not self.org.options.call_options_in_collections else self.client()
@@ -68,6 +66,12 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def client_of(request: Request) -> str:
+    """`Fairturn` of `Sforce-Call-Options: client=Fairturn`; empty when there is none."""
+    found = _CLIENT.search(request.headers.get("sforce-call-options", ""))
+    return found.group(1).strip() if found else ""
 
 
 def token_of(request: Request) -> str:
