@@ -1,8 +1,7 @@
 import stat
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from pydantic import SecretStr
@@ -29,18 +28,14 @@ def test_a_password_that_is_not_set_is_made_once_and_kept_for_the_owner_alone(tm
 
 
 def test_starters_at_once_agree_on_one_password(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from config import flower_door, logs; logs.setup('ERROR');"
-        "from config.settings import Settings; print(flower_door.login(Settings(data_dir=Path(sys.argv[1])))[1])"
-    )
+    together = Barrier(8)
 
-    def start(_: int) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
-        ).stdout
+    def start(_: int) -> tuple[str, str]:
+        together.wait()
+        return flower_door.login(Settings(data_dir=tmp_path))
 
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(start, range(4)))) == 1
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(start, range(8)))) == 1
 
 
 @pytest.mark.parametrize("user", ["", "a:b"])

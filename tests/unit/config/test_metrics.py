@@ -54,6 +54,7 @@ def test_before_it_is_shared_counting_costs_nothing_and_keeps_nothing(tmp_path: 
     assert metrics.render([], tmp_path) == b""
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")  # the watchdog of the tests is a thread
 def test_processes_are_shown_together_and_a_successor_carries_on(counts: Path) -> None:
     fork = multiprocessing.get_context("fork")
     _work(1)
