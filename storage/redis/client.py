@@ -5,10 +5,13 @@ from contextlib import contextmanager
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from routing.errors import ColdTurnstile, GiveUp, TurnstileUnreachable
+
+Client = redis.Redis | RedisCluster
 
 CONNECT_S = 1.0
 ANSWER_S = 2.0

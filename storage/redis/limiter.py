@@ -3,10 +3,8 @@
 import time
 from collections.abc import Callable
 
-import redis
-
 from storage.redis import scripts
-from storage.redis.client import connect, in_our_words
+from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import rate
 
 # A call sets out a little after its slot, each by another bit. With slots 5 % farther apart than the rate asks for, and
@@ -24,7 +22,7 @@ class RateLimiter:
 
     def __init__(
         self,
-        at: str | redis.Redis,
+        at: str | Client,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,

@@ -3,8 +3,9 @@
 from functools import cache
 from importlib.resources import files
 
-import redis
 from redis.commands.core import Script
+
+from storage.redis.client import Client
 
 
 @cache
@@ -14,7 +15,7 @@ def text(name: str) -> str:
     return folder.joinpath("shared.lua").read_text("utf-8") + folder.joinpath(f"{name}.lua").read_text("utf-8")
 
 
-def bind(name: str, client: redis.Redis) -> Script:
+def bind(name: str, client: Client) -> Script:
     """The script, ready to be called on this client; nothing is sent yet."""
     script: Script = client.register_script(text(name))
     return script

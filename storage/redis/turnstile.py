@@ -6,13 +6,11 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-import redis
-
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
 from routing.ports import Pending, Snapshot, Standing
 from storage.redis import scripts
-from storage.redis.client import connect, in_our_words
+from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
 from storage.redis.records import Answer, Argument, lead_and_attempt, pack_ask, reservation_id, unpack_grant
 
@@ -25,10 +23,10 @@ T = TypeVar("T")
 class RedisTurnstile:
     """Keeps the promises of routing.ports.Turnstile. Safe to share between threads; opened anew after a fork.
 
-    `at` is a URL, or a client that returns bytes (a RedisCluster client will do).
+    `at` is a URL, or a client that returns bytes, of a cluster too.
     """
 
-    def __init__(self, at: str | redis.Redis) -> None:
+    def __init__(self, at: str | Client) -> None:
         self._redis = connect(at) if isinstance(at, str) else at
         names = ("reserve", "settle", "release", "pending", "switch")
         self._scripts = {name: scripts.bind(name, self._redis) for name in names}
