@@ -175,6 +175,21 @@ def test_cancelling_gives_back_place_turn_and_shares(turnstile: Turnstile) -> No
         assert (turnstile.standings(MARKET, "installers"), turnstile.open_counts(MARKET)) == before
 
 
+def test_cancelling_the_last_turn_gives_the_cursor_back_and_an_earlier_one_does_not(turnstile: Turnstile) -> None:
+    three = a_group(1, 2, 3)
+    assert turns(turnstile, three, 1, Mode.CURSOR) == [1]
+    for _ in range(2):
+        (second,) = ask(turnstile, an_ask(three, mode=Mode.CURSOR))
+        assert second.member == 2
+        turnstile.settle(MARKET, cancel=[(second.lead, 1)])
+    second, third = ask(turnstile, *(an_ask(three, mode=Mode.CURSOR) for _ in range(2)))
+    turnstile.settle(MARKET, cancel=[(second.lead, 1)])
+    assert third.member == 3
+    assert turns(turnstile, three, 3, Mode.CURSOR) == [1, 2, 3]
+    accounts = turnstile.standings(MARKET, "installers")
+    assert [accounts[member].served for member in (3, 1, 2)] == [6, 4, 5]  # ticks: none twice, none skipped
+
+
 def test_cancelling_an_earlier_turn_leaves_the_later_ones(turnstile: Turnstile) -> None:
     group = a_group(1, 2)
     first, second = ask(turnstile, an_ask(group), an_ask(group))
