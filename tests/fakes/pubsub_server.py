@@ -37,7 +37,7 @@ class ScriptedPubSub(pb_grpc.PubSubServicer):
         self.port = 0
         self.schemas = {"schema-1": schema_json()}
         self.events: list[pb.ConsumerEvent] = []
-        self.script: deque[Failure | Stall] = deque()
+        self.script: deque[Any] = deque()  # of Failure and Stall
         self.topic_script: deque[Failure] = deque()
         self.can_subscribe = True
         self.first_requests: list[pb.FetchRequest] = []
@@ -84,6 +84,8 @@ class ScriptedPubSub(pb_grpc.PubSubServicer):
             self.live -= 1
 
     def _serve(self, first: Any, context: Any, owed: "_Owed") -> Iterator[Any]:
+        if self.script and isinstance(self.script[0], Failure):
+            _fail(context, self.script.popleft())
         at = self._start(first)
         while context.is_active():
             with self._news:
