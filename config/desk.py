@@ -1,81 +1,16 @@
 """What the web process reads: built from the settings on first use."""
 
-from dataclasses import dataclass
 from functools import cache
 
 from config import celery as celery_config
 from config import wiring
+from config.accounts import Account, Fairness, PoolAccounts
 from config.ops import Ops
-from routing.policy import Mode
-from routing.ports import Standing, Turnstile
-from storage.postgres.vitals import Taken, Turns, Vitals
+from storage.postgres.explain import Explain
+from storage.postgres.stats import Stats
+from storage.postgres.vitals import Vitals
 
-_MICRO = 1_000_000
-
-#: What the fair mode keeps to: no member ever farther from its entitlement.
-BOUND_TURNS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One member's account in a rotation, in turns."""
-
-    rotation: str
-    member: str
-    received: int
-    entitled: float | None  # None in modes that keep no account
-    deviation: float | None  # entitled - received
-
-
-@dataclass(frozen=True, slots=True)
-class PoolAccounts:
-    """The accounts of every rotation a pool takes part in."""
-
-    pool: str
-    market: str
-    mode: str
-    accounts: tuple[Account, ...]
-
-    @property
-    def worst_turns(self) -> float:
-        """The largest deviation of any member."""
-        return max((abs(account.deviation) for account in self.accounts if account.deviation is not None), default=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Fairness:
-    """Reads fairness accounts: turns given from the ledger, standings from the turnstile."""
-
-    vitals: Vitals
-    turnstile: Turnstile
-
-    def of(self, pool: str) -> PoolAccounts | None:
-        """The accounts of a pool, best-owed first; None for an unknown pool. Raises ColdTurnstile before a rebuild."""
-        turns = self.vitals.turns(pool)
-        if turns is None:
-            return None
-        rotations = sorted({taken.rotation for taken in turns.taken})
-        accounts = [account for rotation in rotations for account in self._rotation(turns, rotation)]
-        return PoolAccounts(pool, turns.market, turns.mode, tuple(accounts))
-
-    def _rotation(self, turns: Turns, rotation: str) -> list[Account]:
-        taken = {one.member_id: one for one in turns.taken if one.rotation == rotation}
-        standings = self.turnstile.standings(turns.market, rotation)
-        accounts = [
-            _account(
-                taken.get(member) or Taken(rotation, member, turns.members.get(member, "?"), 0),
-                standings.get(member, Standing(0, 0)) if turns.mode == Mode.FAIR else None,
-            )
-            for member in taken.keys() | standings.keys()
-        ]
-        return sorted(accounts, key=lambda account: (-(account.deviation or 0.0), account.member))
-
-
-def _account(taken: Taken, standing: Standing | None) -> Account:
-    if standing is None:
-        return Account(taken.rotation, taken.member, taken.received, None, None)
-    owed = standing.standing / _MICRO
-    return Account(taken.rotation, taken.member, taken.received, round(taken.received + owed, 6), owed)
+__all__ = ["Account", "Fairness", "PoolAccounts", "explain", "fairness", "ops", "stats", "vitals"]
 
 
 @cache
@@ -91,3 +26,13 @@ def fairness() -> Fairness:
 @cache
 def ops() -> Ops:
     return Ops(ledger=vitals(), turnstile=wiring.turnstile(), broker=wiring.broker(), queues=celery_config.QUEUES)
+
+
+@cache
+def explain() -> Explain:
+    return Explain(wiring.engine())
+
+
+@cache
+def stats() -> Stats:
+    return Stats(wiring.engine())

@@ -136,7 +136,9 @@ class Vitals:
         """How many offers each member holds by the ledger, by market; those that hold none are absent."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
-                sa.text("SELECT name, id, open FROM markets LEFT JOIN members ON market = name AND open > 0")
+                sa.text(
+                    "SELECT k.name, m.id, m.open FROM markets k LEFT JOIN members m ON m.market = k.name AND m.open > 0"
+                )
             )
             counts: dict[str, dict[int, int]] = {}
             for row in rows:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from config.desk import BOUND_TURNS, Fairness
+from config.accounts import BOUND_TURNS, Fairness
 from web.errors import NotFound
 
 

@@ -1,0 +1,111 @@
+"""The processes of the house, run as in production."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from config import metrics
+from config.celery import QUEUES
+from tests.integration.ops.conftest import FLOWER_LOGIN, House, until
+
+FLOWER_PATHS = (
+    "/", "/workers", "/worker/celery@here", "/tasks", "/tasks/datatable", "/task/some-id", "/broker", "/metrics",
+    "/healthcheck", "/static/css/flower.css", "/login", "/logout", "/nowhere", "/api/workers", "/api/tasks",
+    "/api/task/types", "/api/queues/length", "/api/task/info/some-id",
+)  # fmt: skip
+
+
+def outcome_lines(house: House, task_id: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in house.log("worker").splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("task_id") == task_id and line["event"] == "task.done"]
+
+
+@pytest.mark.parametrize("path", FLOWER_PATHS)
+def test_X5_flower_shows_nothing_to_whoever_does_not_log_in(house: House, path: str) -> None:
+    for login in (None, ("ann", "wrong"), ("", "")):
+        answer = httpx.get(house.flower + path, auth=login)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Basic")
+        assert "leads." not in answer.text
+
+
+def test_X5_flower_runs_nothing_for_a_stranger(house: House) -> None:
+    for verb in ("send-task", "apply", "async-apply"):
+        assert httpx.post(f"{house.flower}/api/task/{verb}/leads.refresh", json={"args": []}).status_code == 401
+
+
+def test_X5_a_task_is_found_in_flower_by_its_id_with_its_name_and_the_ids_it_was_about(house: House) -> None:
+    sent = house.broker.send_task("leads.route", args=[[101, 102]])
+    until(lambda: bool(outcome_lines(house, sent.id)), lambda: house.log("worker")[-3000:])
+    address = f"{house.flower}/api/task/info/{sent.id}"
+    until(lambda: httpx.get(address, auth=FLOWER_LOGIN).status_code == 200)
+    told = httpx.get(address, auth=FLOWER_LOGIN).json()
+    assert (told["name"], told["args"]) == ("leads.route", "[[101, 102]]")
+    page = httpx.get(f"{house.flower}/task/{sent.id}", auth=FLOWER_LOGIN)
+    assert page.status_code == 200
+    assert "leads.route" in page.text
+
+
+def test_a_worker_of_each_queue_answers_the_canaries_of_beat_and_then_the_house_is_ready(house: House) -> None:
+    def beats() -> set[str]:
+        with psycopg.connect(house.env["DATABASE_URL"]) as connection:
+            return {name for (name,) in connection.execute("SELECT name FROM heartbeats")}
+
+    until(lambda: {f"queue:{queue}" for queue in QUEUES} <= beats(), lambda: house.log("beat")[-3000:])
+    answer = httpx.get(f"{house.web}/readyz")
+    assert answer.status_code == 200, answer.text
+    assert {name: check["ok"] for name, check in answer.json()["checks"].items()} == dict.fromkeys(
+        ("ledger", "turnstile", "broker", "backlog", "queue:leads", "queue:outbox", "queue:sweeps"), True
+    )
+    for part in ("web", "ready", "flower", "worker", "beat"):
+        well = subprocess.run(
+            [sys.executable, "-m", "workers.health", part],
+            env={**os.environ, **house.env}, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert well.returncode == 0, well.stdout + well.stderr
+
+
+def test_a_message_arrives_after_the_broker_forgot_everything(house: House) -> None:
+    with redis.Redis.from_url(house.env["REDIS_URL"]) as client:
+        client.flushall()
+    sent = house.broker.send_task("leads.route", args=[[103]])
+    until(lambda: bool(outcome_lines(house, sent.id)), lambda: house.log("worker")[-3000:])
+
+
+def test_what_every_process_counted_is_shown_with_the_gauges(house: House) -> None:
+    sent = house.broker.send_task("outbox.deliver")
+    until(lambda: bool(outcome_lines(house, sent.id)))
+    text = httpx.get(f"{house.web}/metrics").text
+    assert 'fairturn_tasks_total{outcome="done",task="outbox.deliver"}' in text
+    assert 'fairturn_up{part="ledger"} 1.0' in text
+    assert 'fairturn_queue_messages{queue="leads"}' in text
+    shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert shown <= set(metrics.catalogue())
+
+
+def test_every_line_of_the_processes_is_an_event(house: House) -> None:
+    sent = house.broker.send_task("leads.route", args=[[104]])
+    until(lambda: bool(outcome_lines(house, sent.id)))
+    (line,) = outcome_lines(house, sent.id)
+    assert (line["task"], line["process"]) == ("leads.route", "celery")
+    for name in ("web", "flower", "beat"):
+        for text in house.log(name).splitlines():
+            assert text.startswith("{") or name == "beat", text
+
+
+def test_flower_refuses_to_start_with_an_api_open_to_anybody(house: House) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers.main", "flower", "--conf=config/flower.py"],
+        env={**os.environ, **house.env, "FLOWER_UNAUTHENTICATED_API": "true"},
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert "FLOWER_UNAUTHENTICATED_API" in told.stderr
+    assert "Traceback" not in told.stderr

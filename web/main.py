@@ -1,0 +1,52 @@
+"""The web process: `python -m uvicorn --factory web.main:app --no-server-header`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import Depends, FastAPI
+
+from config import desk, logs, metrics, settings
+from web import docs, errors, health
+from web.api import leads, pools, stats
+from web.door import Door, operators_only
+
+API = "/api/v1"
+
+
+def app() -> FastAPI:
+    """The whole of what can be asked over HTTP, with the settings of the environment."""
+    cfg = settings.load()
+    token = cfg.api_token.get_secret_value()
+    counts = cfg.data_dir / "metrics"
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        logs.setup(cfg.log_level, cfg.log_format, process="web")
+        metrics.share(counts, "web")
+        yield
+
+    web = FastAPI(
+        title="Fairturn",
+        summary="Leads given in fair turn, with the reasons.",
+        version=_version(),
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
+    errors.install(web)
+    web.include_router(health.routes(desk.ops, token=token, counts=counts))
+    web.include_router(docs.routes(web), prefix=API)
+    operators = [Depends(operators_only(token))]
+    for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats)):
+        web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
+    web.add_middleware(Door)
+    return web
+
+
+def _version() -> str:
+    try:
+        return version("fairturn")
+    except PackageNotFoundError:  # runs from a checkout that was not installed
+        return "0"
