@@ -6,10 +6,11 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+import structlog
 import uuid_utils.compat as uuid_utils
 
+from config import logs, settings
 from config import policy as policy_file
-from config import settings
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain
 from gateways.geocoding.providers import providers
@@ -39,6 +40,8 @@ from storage.postgres.reservations import Reservations
 from storage.redis.broker import Broker
 from storage.redis.limiter import RateLimiter
 from storage.redis.turnstile import RedisTurnstile
+
+log = structlog.get_logger()
 
 Announce = Callable[[str, Sequence[int]], object]
 Nudge = Callable[[str], object]
@@ -131,6 +134,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         reassignments=lambda: {p.name: p.reassignments for p in ledger().published().pools},
         announce=announce,
         nudge=nudge,
+        report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
     )
 
 
@@ -197,7 +201,8 @@ def read(change: Change, known: Sheet | None) -> Folded:
     """Read one change into its lead, through the field map."""
     mapping = field_map()
     echo = mapping.is_echo(change, client_name=settings.load().salesforce_client_name)
-    return fold(known, change, mapping.fields_of(change.body), ours=echo, alpha2=alpha2)
+    partial = mapping.says_too_little(change.body)
+    return fold(known, change, mapping.fields_of(change.body), ours=echo, partial=partial, alpha2=alpha2)
 
 
 def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, note: str = "") -> Policy:

@@ -29,6 +29,11 @@ class Change:
     body: Mapping[str, object] = field(default_factory=dict)
     id: int = 0  # the ledger's event id, once stored
 
+    @property
+    def by_rest(self) -> bool:
+        """Whether this is the whole record as REST showed it, and no event of the stream."""
+        return not self.replay_id
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -87,3 +92,15 @@ class Delivery:
     token: UUID
     attempts: int
     write: WriteBack
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """One leased row that asks the turnstile to free an ended offer's place."""
+
+    outbox_id: int
+    token: UUID
+    offer_id: UUID
+    member_id: int
+    market: str
+    lead_id: int

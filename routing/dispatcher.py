@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from routing.batch import Batch, Market, Saved
-from routing.decision import Grant
-from routing.errors import ColdTurnstile
+from routing.decision import Candidate, Grant
+from routing.errors import ColdTurnstile, Refused, TryLater
 from routing.lead import Lead, Point, Reason
 from routing.member import Member, Roster
 from routing.near import Index, cells_around
@@ -18,6 +18,8 @@ from routing.ports import Snapshot, Turnstile
 
 #: A batch is planned again this often when the turnstile turned out cold or wrong.
 TRIES = 3
+#: No offers to release.
+NONE: Mapping[str, Sequence[UUID]] = {}
 #: Waiting leads looked at together when a place is free.
 PAGE = 50
 
@@ -35,6 +37,14 @@ class WaitingLead(Protocol):
     def reason(self) -> Reason: ...
 
 
+class Stand(NamedTuple):
+    """The versions of one moment."""
+
+    policy_version: int
+    roster_version: int
+    generation: int
+
+
 class Ledger(Protocol):
     """What the dispatcher asks of the ledger."""
 
@@ -46,16 +56,19 @@ class Ledger(Protocol):
         """One version of the policy."""
         ...
 
-    def published(self) -> Policy:
-        """The policy in force."""
-        ...
-
     def roster(self, market: str) -> Roster:
         """All members of a market, with the roster's version."""
         ...
 
-    def rebuild(self, market: str) -> AbstractContextManager[Snapshot]:
-        """What the turnstile must hold, under a new generation; leaving commits it."""
+    def rebuild(self, market: str, seen: int) -> AbstractContextManager[Snapshot | None]:
+        """What the turnstile must hold, under a new generation; leaving commits it.
+
+        None when somebody else has raised the generation above `seen` meanwhile.
+        """
+        ...
+
+    def standing_at(self, market: str) -> Stand:
+        """Under which versions the market is now."""
         ...
 
     def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[WaitingLead]:
@@ -95,54 +108,97 @@ class Dispatcher:
         self._policy: Policy | None = None
 
     def route(
-        self, ids: Sequence[int], *, woken: bool = False, release: Sequence[UUID] = (), task_id: str = ""
+        self,
+        ids: Sequence[int],
+        *,
+        woken: bool = False,
+        release: Mapping[str, Sequence[UUID]] = NONE,
+        task_id: str = "",
     ) -> Routed:
         """Decide every lead of the batch that is free to decide; safe to run twice.
 
-        `release`: offers that ended; their places are freed in the same step that the leads are given members, so
-        that these leads, not newer ones, get them.
+        `release`: offers that ended, by market; their places are freed in the same step that the leads are given
+        members, so that these leads, not newer ones, get them.
         """
         routed = Routed()
         left = list(ids)
-        for _ in range(TRIES):
+        for last in (False,) * (TRIES - 1) + (True,):
             try:
                 left = self._route_once(left, woken, release, task_id, routed)
-            except ColdTurnstile as exc:
-                self.rebuild(str(exc.facts["market"]))
+            except _Distrusted as exc:
+                for market, generation in exc.generations.items():
+                    self.rebuild(market, generation)
+                if last and exc.refused:
+                    raise exc.refused from exc
                 continue
-            release = ()
+            release = NONE
             if not left:
                 return routed
         routed.again = left
         return routed
 
     def _route_once(
-        self, ids: Sequence[int], woken: bool, release: Sequence[UUID], task_id: str, routed: Routed
+        self, ids: Sequence[int], woken: bool, release: Mapping[str, Sequence[UUID]], task_id: str, routed: Routed
     ) -> list[int]:
         with self._ledger.batch(ids, woken=woken, task_id=task_id) as batch:
             policy = self._policy_of(batch.policy_version)
             plans, refused = self._plans(batch, policy)
             verdicts: list[Verdict] = []
             for name, market in batch.markets.items():
-                mine = [p for p in plans if p.pool.market == name]
-                if mine or release:
-                    verdicts += self._decide(market, policy.version, mine, release, first_ring_only=not woken)
-            saved = batch.save(verdicts, refused=refused)
+                mine, freed = [p for p in plans if p.pool.market == name], release.get(name, ())
+                if mine or freed:
+                    verdicts += self._decide(market, policy.version, mine, freed, first_ring_only=not woken)
+            try:
+                saved = batch.save(verdicts, refused=refused)
+            except Refused as exc:
+                # An offer the ledger holds impossible: the turnstile remembers what never was, or forgot what is.
+                raise _Distrusted({p.pool.market: batch.markets[p.pool.market].generation for p in plans}, exc) from exc
         routed.verdicts += saved.kept
         routed.refused |= {lead.id: reason for lead, reason in refused}
-        return self._settle(saved)
+        if not woken:
+            self._wake_the_overtaken(saved.kept, batch)
+        self._settle(saved)
+        return self._over(saved, batch)
 
-    def _settle(self, saved: Saved) -> list[int]:
-        """Tell the turnstile what was kept; when the ledger refused, the turnstile was wrong and is rebuilt."""
+    def _settle(self, saved: Saved) -> None:
+        """Tell the turnstile what was kept."""
         keep: dict[str, list[tuple[int, int]]] = {}
         for v in saved.kept:
             if v.decision.chosen is not None:
                 keep.setdefault(v.plan.pool.market, []).append((v.plan.lead.id, v.plan.lead.attempt))
         for market, keys in keep.items():
             self._turnstile.settle(market, keep=keys)
+
+    def _over(self, saved: Saved, batch: Batch) -> list[int]:
+        """The leads whose member has no room by the ledger: the turnstile was wrong and is rebuilt."""
         for market in {v.plan.pool.market for v in saved.over}:
-            self.rebuild(market)
+            self.rebuild(market, batch.markets[market].generation)
         return [v.plan.lead.id for v in saved.over]
+
+    def _wake_the_overtaken(self, kept: Sequence[Verdict], batch: Batch) -> None:
+        """Wake leads that begin to wait for something that came while they were being decided.
+
+        Whoever freed a place or changed the roster looked for waiting leads before these were any; after this they
+        are seen by everyone who comes.
+        """
+        waiting: dict[str, list[Verdict]] = {}
+        for v in kept:
+            if v.waits:
+                waiting.setdefault(v.plan.pool.market, []).append(v)
+        for market, verdicts in waiting.items():
+            stand, before = self._ledger.standing_at(market), batch.markets[market]
+            changed = stand[:2] != (batch.policy_version, before.roster_version)
+            held = {} if changed else self._held(market)
+            self._ledger.wake(
+                [v.plan.lead.id for v in verdicts if changed or any(_has_room(c, held) for c in v.plan.candidates)]
+            )
+
+    def _held(self, market: str) -> Mapping[int, int]:
+        """How many offers each member holds; nothing when the turnstile cannot say: then it is about to change."""
+        try:
+            return self._turnstile.open_counts(market)
+        except TryLater:
+            return {}
 
     # --- planning
 
@@ -199,25 +255,32 @@ class Dispatcher:
             return []
         asks = [p.ask(self._new_id(), first_ring_only=first_ring_only) for p in plans]
         try:
-            return self._turnstile.reserve(market.name, asks, generation=market.generation, release=release)
+            grants = self._turnstile.reserve(market.name, asks, generation=market.generation, release=release)
+            left = [a for a, g in zip(asks, grants, strict=True) if g.offer != a.offer]
+            if not left:
+                return grants
+            # A try that died before its commit left these; no offer came of them, and this batch holds the leads.
+            self._turnstile.settle(market.name, cancel=[(a.lead, a.attempt) for a in left])
+            anew = {g.lead: g for g in self._turnstile.reserve(market.name, left, generation=market.generation)}
         except ColdTurnstile as exc:
-            raise ColdTurnstile(market=market.name) from exc
+            raise _Distrusted({market.name: market.generation}) from exc
+        return [anew.get(g.lead, g) for g in grants]
 
     # --- places that become free
 
-    def free(self, offers: Mapping[UUID, int], market: str, *, task_id: str = "") -> list[Routed]:
-        """Free the places of ended offers; waiting leads get them before any newer lead does."""
-        routed = []
-        for offer, member in offers.items():
-            ids = self._next_waiting(market, member, 1)
-            self._ledger.wake(ids)
-            routed.append(self.route(ids, woken=True, release=[offer], task_id=task_id))
+    def free(self, offer: UUID, member: int, market: str, *, task_id: str = "") -> Routed:
+        """Free the place of an ended offer; a waiting lead gets it before any newer lead does."""
+        ids = self._next_waiting(market, member, 1)
+        self._ledger.wake(ids)
+        routed = self.route(ids, woken=True, release={market: [offer]}, task_id=task_id)
+        decided = {v.plan.lead.id for v in routed.verdicts} | routed.refused.keys()
+        # Another batch had the lead, and saw the place taken still: it is planned again.
+        self._ledger.wake([i for i in ids if i not in decided])
         return routed
 
     def fill(self, market: str, members: Sequence[int] | None = None, *, task_id: str = "") -> int:
         """Offer waiting leads to members who have room (all of the market when none are named), until none moves."""
         offered = 0
-        self._indexes.pop(market, None)
         for member, room in self._ledger.members_with_room(market, members).items():
             left = room
             while left > 0:
@@ -230,12 +293,13 @@ class Dispatcher:
 
     def _next_waiting(self, market: str, member_id: int, count: int) -> list[int]:
         """The first waiting leads this member may take, best priority, then oldest, first."""
-        policy = self._published()
-        _, members = self._index(market)
+        stand = self._ledger.standing_at(market)
+        policy = self._policy_of(stand.policy_version)
+        _, members = self._index(market, stand.roster_version)
         member = members.get(member_id)
-        if member is None or not member.active:
-            return []
         pools = [p for p in policy.pools if p.market == market]
+        if member is None or not member.active or not pools:
+            return []
         furthest = max(r for p in pools for rings in (p.rings, *p.rings_by_country.values()) for r in rings.metres)
         cells = sorted({c for place in member.places for c in cells_around(place, furthest)})
         alone = Index(Roster(market, 0, [member]))
@@ -251,18 +315,21 @@ class Dispatcher:
 
     # --- what is held between batches
 
-    def rebuild(self, market: str) -> None:
-        """Load the turnstile from the ledger under a new generation; who comes second finds it done."""
-        with self._ledger.rebuild(market) as snapshot:
-            self._turnstile.rebuild(market, snapshot)
+    def rebuild(self, market: str, seen: int | None = None) -> bool:
+        """Load the turnstile from the ledger under a new generation; who comes second finds it done.
+
+        `seen` is the generation under which it was found wanting; None means the present one.
+        """
+        if seen is None:
+            seen = self._ledger.standing_at(market).generation
+        with self._ledger.rebuild(market, seen) as snapshot:
+            if snapshot is not None:
+                self._turnstile.rebuild(market, snapshot)
+        return snapshot is not None
 
     def _policy_of(self, version: int) -> Policy:
         if self._policy is None or self._policy.version != version:
             self._policy = self._ledger.policy(version)
-        return self._policy
-
-    def _published(self) -> Policy:
-        self._policy = self._ledger.published()
         return self._policy
 
     def _index(self, market: str, version: int | None = None) -> tuple[Index, dict[int, Member]]:
@@ -272,6 +339,19 @@ class Dispatcher:
             held = (Index(roster), {m.id: m for m in roster.members})
             self._indexes[market] = held
         return held
+
+
+class _Distrusted(Exception):  # noqa: N818 - never leaves this module
+    """The turnstile cannot be right in these markets; rebuild it and plan again."""
+
+    def __init__(self, generations: Mapping[str, int], refused: Refused | None = None) -> None:
+        super().__init__(generations)
+        self.generations = generations
+        self.refused = refused
+
+
+def _has_room(candidate: Candidate, held: Mapping[int, int]) -> bool:
+    return held.get(candidate.member, 0) < candidate.capacity
 
 
 def _has_more(p: Plan) -> bool:

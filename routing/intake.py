@@ -13,6 +13,8 @@ from routing.lead import LeadState, Point, Reason
 ADDRESS = ("street", "city", "state", "postal_code", "country")
 CONTACT = ("name", "company", "email", "phone", "street")
 PLACE = ("lat", "lon")
+#: A lead in review for one of these is looked at again when it brings coordinates.
+ABOUT_THE_PLACE = frozenset({Reason.BAD_COORDINATES, Reason.NO_ADDRESS, Reason.UNKNOWN_PLACE, Reason.IMPRECISE_PLACE})
 
 
 class Meaning(StrEnum):
@@ -57,7 +59,6 @@ class Sheet:
     email: str = ""
     phone: str = ""
     place: Point | None = None
-    located: bool = False  # the place came from a geocoder or the lead itself
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -93,29 +94,33 @@ def fold(
     *,
     ours: bool,
     alpha2: Callable[[str], str | None],
+    partial: bool = False,
 ) -> Folded:
     """Read one change into what is known of its lead. `fields` are ours by name; only those the change carries.
 
-    `ours` says that the change is nothing but our own write coming back.
+    `ours` says that the change is nothing but our own write coming back, `partial` that it carries half of what
+    means something only whole, such as a latitude without its longitude.
     """
     kind = change.change_type
     if "*" in change.record_id or kind == "GAP_OVERFLOW":
         return Folded(Meaning.RESYNC, None)
     if known is not None and _is_stale(known, change):
         return Folded(Meaning.STALE, None)
+    if known is not None and _is_overtaken(known, change):
+        return _dirty(known, change)
     if kind in {"DELETE", "GAP_DELETE"}:
         return _withdraw(known, change, Reason.DELETED)
-    if kind.startswith("GAP_") or (known is None and kind == "UPDATE"):
+    if kind.startswith("GAP_") or (kind == "UPDATE" and (known is None or partial)):
         return _dirty(known, change)
     if ours:
         return Folded(Meaning.ECHO, _stamp(known, change) if known else None)
     if known is not None and known.dirty and kind == "UPDATE":
-        return Folded(Meaning.DIRTY, _stamp(known, change))
+        return _dirty(known, change)
     fields = _with_code(fields, alpha2)
     sheet = _with_fields(known or Sheet(change.record_id, change.committed_at), change, fields)
     if fields.get("is_converted"):
         return _withdraw(sheet, change, Reason.CONVERTED)
-    return _what_now(known, sheet, fields, alpha2)
+    return _what_now(known, sheet, change, fields, alpha2)
 
 
 def _with_code(fields: Mapping[str, object], alpha2: Callable[[str], str | None]) -> Mapping[str, object]:
@@ -125,19 +130,28 @@ def _with_code(fields: Mapping[str, object], alpha2: Callable[[str], str | None]
 
 
 def _is_stale(known: Sheet, change: Change) -> bool:
-    if change.change_type == "SNAPSHOT":
-        return known.snapshot_at is not None and change.committed_at < known.snapshot_at
     if known.snapshot_at is not None and change.committed_at < known.snapshot_at:
         return True
-    return (change.commit_number, change.sequence_number) <= (known.commit_number, known.sequence_number) and (
-        known.commit_number > 0
-    )
+    if change.by_rest:
+        return False
+    buried = known.state is LeadState.WITHDRAWN and known.reason is Reason.DELETED and not known.dirty
+    return _order(change) == _order(known) > (0, 0) or (buried and _is_overtaken(known, change))
+
+
+def _is_overtaken(known: Sheet, change: Change) -> bool:
+    """Whether a later event was read first: this one's fields are missing, and it may not overwrite the later one's."""
+    return not change.by_rest and (0, 0) < _order(change) < _order(known)
+
+
+def _order(one: Sheet | Change) -> tuple[int, int]:
+    return one.commit_number, one.sequence_number
 
 
 def _stamp(sheet: Sheet, change: Change) -> Sheet:
-    if change.change_type == "SNAPSHOT":
+    if change.by_rest:
         return replace(sheet, snapshot_at=change.committed_at, dirty=False)
-    return replace(sheet, commit_number=change.commit_number, sequence_number=change.sequence_number)
+    commit_number, sequence_number = max(_order(sheet), _order(change))
+    return replace(sheet, commit_number=commit_number, sequence_number=sequence_number)
 
 
 def _dirty(known: Sheet | None, change: Change) -> Folded:
@@ -147,10 +161,17 @@ def _dirty(known: Sheet | None, change: Change) -> Folded:
 
 def _withdraw(known: Sheet | None, change: Change, reason: Reason) -> Folded:
     if known is None:
-        return Folded(Meaning.NOTHING, None)
+        return Folded(Meaning.NOTHING, None if change.by_rest else _tombstone(change))
+    gone = replace(_stamp(known, change), dirty=False)
     if known.state in {LeadState.WITHDRAWN, LeadState.DONE}:
-        return Folded(Meaning.NOTHING, _stamp(known, change))
-    return Folded(Meaning.WITHDRAW, replace(_stamp(known, change), dirty=False), reason)
+        return Folded(Meaning.NOTHING, gone)
+    return Folded(Meaning.WITHDRAW, gone, reason)
+
+
+def _tombstone(change: Change) -> Sheet:
+    """A lead that was deleted before its creation was read: kept, so that the creation is known to be stale."""
+    sheet = Sheet(change.record_id, change.committed_at, state=LeadState.WITHDRAWN, reason=Reason.DELETED)
+    return _stamp(sheet, change)
 
 
 def _with_fields(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> Sheet:
@@ -171,20 +192,44 @@ def _with_fields(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> 
 
 
 def _what_now(
-    known: Sheet | None, sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], str | None]
+    known: Sheet | None,
+    sheet: Sheet,
+    change: Change,
+    fields: Mapping[str, object],
+    alpha2: Callable[[str], str | None],
 ) -> Folded:
-    unseen = known is not None and known.dirty and known.state is LeadState.NEW and known.place is None
-    fresh = known is None or unseen or known.state is LeadState.WITHDRAWN
-    moved = known is not None and any(_address(known)[k] != v for k, v in _address(sheet).items())
-    refined = _own_point_changed(sheet, fields) and (
-        sheet.reason in {Reason.BAD_COORDINATES, Reason.NO_ADDRESS, Reason.UNKNOWN_PLACE, Reason.IMPRECISE_PLACE}
-    )
-    if not fresh and not (moved or refined):
-        return Folded(Meaning.UPDATED if known and _says_more(sheet, known) else Meaning.NOTHING, sheet)
+    fresh = known is None or _is_stub(known) or _is_back(known, change)
+    if not fresh and known is not None and not _is_elsewhere(known, sheet, fields):
+        return Folded(Meaning.UPDATED if _says_more(sheet, known) else Meaning.NOTHING, sheet)
     if not fresh and sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
         return Folded(Meaning.UPDATED, sheet)
-    placed = _placed(replace(sheet, state=LeadState.NEW, reason=None, place=None, located=False), fields, alpha2)
+    placed = _placed(replace(sheet, state=LeadState.NEW, reason=None, place=None), fields, alpha2)
     return Folded(Meaning.NEW if fresh else Meaning.MOVED, placed)
+
+
+def _is_stub(known: Sheet) -> bool:
+    """Whether nothing is known yet but that the lead exists."""
+    return known.dirty and known.state is LeadState.NEW and known.place is None
+
+
+def _is_back(known: Sheet, change: Change) -> bool:
+    """Whether a deleted lead was restored; an edit of a converted one brings nothing back."""
+    deleted = known.state is LeadState.WITHDRAWN and known.reason is Reason.DELETED
+    return deleted and change.change_type in {"UNDELETE", "SNAPSHOT"}
+
+
+def _is_elsewhere(known: Sheet, sheet: Sheet, fields: Mapping[str, object]) -> bool:
+    """Whether the lead's address or its own coordinates changed."""
+    if _address(known) != _address(sheet):
+        return True
+    if any(fields.get(name) is None for name in PLACE):
+        return False
+    if known.state is LeadState.REVIEW and known.reason not in ABOUT_THE_PLACE:
+        return False
+    try:
+        return _point(fields) != known.place
+    except BadInput:
+        return known.reason is not Reason.BAD_COORDINATES
 
 
 def _says_more(sheet: Sheet, known: Sheet) -> bool:
@@ -194,10 +239,6 @@ def _says_more(sheet: Sheet, known: Sheet) -> bool:
 
 def _address(sheet: Sheet) -> dict[str, str]:
     return {k: getattr(sheet, "state_name" if k == "state" else k) for k in ADDRESS}
-
-
-def _own_point_changed(sheet: Sheet, fields: Mapping[str, object]) -> bool:
-    return any(fields.get(k) is not None for k in PLACE) and not sheet.located
 
 
 def _placed(sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], str | None]) -> Sheet:
@@ -211,7 +252,7 @@ def _placed(sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], 
     except BadInput:
         return replace(sheet, state=LeadState.REVIEW, reason=Reason.BAD_COORDINATES)
     if point is not None:
-        return replace(sheet, place=point, located=True)
+        return replace(sheet, place=point)
     if not (sheet.street or sheet.city or sheet.postal_code):
         return replace(sheet, state=LeadState.REVIEW, reason=Reason.NO_ADDRESS)
     return sheet

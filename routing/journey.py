@@ -5,7 +5,8 @@ Every verb takes ids, does what is still to do for them, and tells the next verb
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from routing.change import Change
 from routing.dispatcher import Dispatcher
@@ -16,20 +17,27 @@ from routing.ports import Geocoder
 
 #: What lost its message is brought back when it is older than this.
 LEFT_BEHIND_S = 5.0
+#: Offers ended in one transaction, and transactions in one call.
+EXPIRY, EXPIRY_ROUNDS = 200, 50
 #: Records read again from Salesforce in one call.
 REFRESH = 200
+
+T = TypeVar("T")
 
 
 class LeadBook(Protocol):
     """What the journey asks of the ledger's leads."""
 
     def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken: ...
-    def snapshots(self, changes: Sequence[Change], read: Read, *, task_id: str = "") -> Taken: ...
+    def clock(self) -> datetime: ...
+    def snapshots(self, changes: Sequence[Change], read: Read, *, as_of: datetime, task_id: str = "") -> Taken: ...
     def park_event(self, event_id: int, reason: str, *, task_id: str = "") -> None: ...
     def park_lead(self, lead_id: int, reason: str, *, task_id: str = "") -> None: ...
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]: ...
     def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]: ...
-    def expire(self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = "") -> list[int]: ...
+    def expire(
+        self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
+    ) -> tuple[list[int], list[int]]: ...
     def woken(self, *, limit: int = 100) -> list[int]: ...
     def dirty(self, *, limit: int = 200) -> list[str]: ...
     def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]: ...
@@ -40,7 +48,8 @@ class Journey:
     """The verbs of a lead's way, over ports only.
 
     `announce(task, ids)` tells the workers after the commit and may lose it; `nudge(task)` does so without ids.
-    `fetch` reads records again from Salesforce; `reassignments` are the limits by pool.
+    `fetch` reads records again from Salesforce; `reassignments` are the limits by pool; `report` is told of every
+    error that sets one event or lead aside.
     """
 
     leads: LeadBook
@@ -51,6 +60,7 @@ class Journey:
     reassignments: Callable[[], Mapping[str, int]]
     announce: Callable[[str, Sequence[int]], object]
     nudge: Callable[[str], object]
+    report: Callable[[Exception], object]
 
     def intake(self, event_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Read events into their leads and send each lead on its way; an event that cannot be read is parked."""
@@ -58,20 +68,28 @@ class Journey:
         def work(ids: Sequence[int]) -> dict[str, int]:
             return self._send_on(self.leads.intake(ids, self.read, task_id=task_id))
 
-        return _apart(event_ids, work, lambda event, why: self.leads.park_event(event, why, task_id=task_id))
+        def park(event: int, why: str) -> None:
+            self.leads.park_event(event, why, task_id=task_id)
+
+        return self._apart(event_ids, work, park)
 
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
         counts: dict[str, int] = {}
-        while ids := self.leads.dirty(limit=REFRESH):
-            counts = _sum(counts, self.snapshots(self.fetch(ids), task_id=task_id))
-            if self.leads.dirty(limit=REFRESH) == ids:
-                break
+        before: list[str] = []
+        while (ids := self.leads.dirty(limit=REFRESH)) and ids != before:
+            as_of = self.leads.clock()
+            counts = _sum(counts, self.snapshots(self.fetch(ids), as_of=as_of, task_id=task_id))
+            before = ids
         return counts
 
-    def snapshots(self, changes: Sequence[Change], *, task_id: str = "") -> dict[str, int]:
-        """Read records that were fetched into their leads, and send them on their way."""
-        return self._send_on(self.leads.snapshots(changes, self.read, task_id=task_id))
+    def snapshots(self, changes: Sequence[Change], *, as_of: datetime, task_id: str = "") -> dict[str, int]:
+        """Read records that were asked for at `as_of` into their leads, and send them on their way."""
+
+        def work(some: Sequence[Change]) -> dict[str, int]:
+            return self._send_on(self.leads.snapshots(some, self.read, as_of=as_of, task_id=task_id))
+
+        return self._apart(changes, work, lambda _change, _why: None)
 
     def locate(self, lead_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Find the leads' places; who has none goes to review."""
@@ -85,7 +103,7 @@ class Journey:
                 self.nudge("outbox.deliver")
             return {"located": len(ready), "unknown": len(waiting) - len(ready)}
 
-        return _apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
+        return self._apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
 
     def route(self, lead_ids: Sequence[int], *, woken: bool = False, task_id: str = "") -> dict[str, int]:
         """Offer the leads, or say why not."""
@@ -97,23 +115,29 @@ class Journey:
             waiting = len(routed.verdicts) - routed.offered
             return {"offered": routed.offered, "not_offered": waiting, "refused": len(routed.refused)}
 
-        return _apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
+        return self._apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
 
     def expire(self, *, task_id: str = "") -> dict[str, int]:
         """End offers whose deadline passed and send their leads on to the next member."""
-        again = self.leads.expire(self.reassignments(), task_id=task_id)
-        if again:
-            self.nudge("outbox.free")
+        counts = {"expired": 0, "exhausted": 0}
+        for _ in range(EXPIRY_ROUNDS):
+            again, over = self.leads.expire(self.reassignments(), limit=EXPIRY, task_id=task_id)
+            if again or over:
+                self.nudge("outbox.free")
+                self.nudge("outbox.deliver")
             self._tell("leads.route", again)
-        return {"expired": len(again)}
+            counts = _sum(counts, {"expired": len(again) + len(over), "exhausted": len(over)})
+            if len(again) + len(over) < EXPIRY:
+                break
+        return counts
 
     def wake(self, *, task_id: str = "") -> dict[str, int]:
         """Plan waiting leads again that something changed for, best priority, then oldest, first."""
         counts: dict[str, int] = {}
-        while ids := self.leads.woken():
+        before: list[int] = []
+        while (ids := self.leads.woken()) and ids != before:
             counts = _sum(counts, self.route(ids, woken=True, task_id=task_id))
-            if self.leads.woken() == ids:
-                break
+            before = ids
         return counts
 
     def bring_back(self) -> dict[str, int]:
@@ -139,27 +163,32 @@ class Journey:
             self.nudge("sweep.hourly")
         return dict(taken.meanings)
 
+    def _apart(
+        self,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], dict[str, int]],
+        park: Callable[[T, str], None],
+    ) -> dict[str, int]:
+        """Work on all at once; when that fails for good, on each alone, and park those that fail."""
+        if not items:
+            return {}
+        try:
+            return work(items)
+        except TryLater:
+            raise
+        except Exception as exc:  # noqa: BLE001 - one lead never fails its batch, whatever the error
+            if len(items) == 1:
+                self.report(exc)
+                park(items[0], _why(exc))
+                return {"parked": 1}
+        counts: dict[str, int] = {}
+        for one in items:
+            counts = _sum(counts, self._apart([one], work, park))
+        return counts
+
     def _tell(self, task: str, ids: Sequence[int]) -> None:
         if ids:
             self.announce(task, ids)
-
-
-def _apart(
-    ids: Sequence[int], work: Callable[[Sequence[int]], dict[str, int]], park: Callable[[int, str], None]
-) -> dict[str, int]:
-    """Work on all ids at once; when that fails for good, on each alone, and park those that fail."""
-    try:
-        return work(ids)
-    except TryLater:
-        raise
-    except Exception as exc:  # noqa: BLE001 - one lead never fails its batch, whatever the error: found below
-        if len(ids) == 1:
-            park(ids[0], _why(exc))
-            return {"parked": 1}
-    counts: dict[str, int] = {}
-    for one in ids:
-        counts = _sum(counts, _apart([one], work, park))
-    return counts
 
 
 def _why(exc: Exception) -> str:

@@ -3,25 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
-from routing.change import Delivery, Outcome, WriteBack, Written
+from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp
 from routing.lead import Reason
-
-
-class Free(Protocol):
-    """A leased row that says: this offer's place is free."""
-
-    @property
-    def outbox_id(self) -> int: ...
-    @property
-    def offer_id(self) -> UUID: ...
-    @property
-    def member_id(self) -> int: ...
-    @property
-    def market(self) -> str: ...
 
 
 class OutboxBook(Protocol):
@@ -30,7 +16,7 @@ class OutboxBook(Protocol):
     def claim_writes(self, limit: int = 200, lease_s: float = 30) -> Sequence[Delivery]: ...
     def finish(self, results: Sequence[tuple[Delivery, Written]], *, task_id: str = "") -> Sequence[int]: ...
     def claim_frees(self, limit: int = 200) -> Sequence[Free]: ...
-    def freed(self, ids: Sequence[int]) -> object: ...
+    def freed(self, frees: Sequence[Free]) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +47,8 @@ class Outbound:
         freed = offered = 0
         while claimed := self.outbox.claim_frees():
             for row in claimed:
-                routed = self.dispatcher.free({row.offer_id: row.member_id}, row.market, task_id=task_id)
-                offered += sum(r.offered for r in routed)
-            self.outbox.freed([row.outbox_id for row in claimed])
+                offered += self.dispatcher.free(row.offer_id, row.member_id, row.market, task_id=task_id).offered
+                self.outbox.freed([row])
             freed += len(claimed)
         if freed:
             self.nudge("outbox.deliver")

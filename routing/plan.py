@@ -24,6 +24,11 @@ class Plan:
     tried: tuple[Weighed, ...]  # in reach, but offered this lead before
     nearest_m: float | None = None  # when nobody is in reach
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Everyone who may be asked, in order."""
+        return tuple(c for group in self.groups for c in group.candidates)
+
     def ask(self, offer: UUID, *, first_ring_only: bool = False) -> Ask:
         """What to ask the turnstile; the first ring that has anybody is enough for most leads."""
         groups = self.groups

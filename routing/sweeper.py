@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from routing.change import Change
 from routing.dispatcher import Dispatcher
+from routing.errors import ColdTurnstile
 from routing.journey import Journey
 from routing.ports import Pending, Turnstile
 
@@ -48,7 +49,7 @@ class Sweeper:
     topic: str
     markets: Callable[[], Iterable[str]]
     changed_since: Callable[[datetime], Iterable[list[Change]]]
-    due: Callable[[str], bool]  # whether the outbox has rows of a kind that nobody holds
+    due: Callable[[Literal["salesforce", "turnstile"]], bool]  # whether the outbox has rows of a kind that nobody holds
     depth: Callable[[str], int]  # messages waiting in a queue
     nudge: Callable[[str], object]
     now: Callable[[], datetime]
@@ -60,19 +61,27 @@ class Sweeper:
             counts |= self.journey.bring_back()
         if self.journey.leads.woken(limit=1):
             self.nudge("leads.wake")
-        for kind, task in (("salesforce", "outbox.deliver"), ("turnstile", "outbox.free")):
-            if self.due(kind):
-                self.nudge(task)
+        if self.due("salesforce"):
+            self.nudge("outbox.deliver")
+        if self.due("turnstile"):
+            self.nudge("outbox.free")
         counts["settled"] = sum(self.reap(market) for market in self.markets())
         return {name: n for name, n in counts.items() if n}
 
     def reap(self, market: str) -> int:
         """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked."""
-        pending = self.turnstile.pending(market, older_than_s=UNSETTLED_S)
+        try:
+            pending = self.turnstile.pending(market, older_than_s=UNSETTLED_S)
+        except ColdTurnstile:
+            self.dispatcher.rebuild(market)
+            return 0
         if not pending:
             return 0
         with self.reservations.judged(pending) as (keep, cancel):
             self.turnstile.settle(market, keep=keep, cancel=cancel)
+        undone = {p.member for p in pending if (p.lead, p.attempt) in set(cancel)}
+        if undone:
+            self.dispatcher.fill(market, sorted(undone))
         return len(keep) + len(cancel)
 
     def hourly(self, *, task_id: str = "") -> dict[str, int]:
@@ -87,8 +96,12 @@ class Sweeper:
     def resync(self, since: datetime, *, task_id: str = "") -> dict[str, int]:
         """Read every record that changed since then; what is known already stays as it is."""
         counts: dict[str, int] = {"read": 0}
-        for page in self.changed_since(since):
+        pages = iter(self.changed_since(since))
+        while True:
+            as_of = self.journey.leads.clock()
+            page = next(pages, None)
+            if page is None:
+                return counts
             counts["read"] += len(page)
-            for meaning, n in self.journey.snapshots(page, task_id=task_id).items():
+            for meaning, n in self.journey.snapshots(page, as_of=as_of, task_id=task_id).items():
                 counts[meaning] = counts.get(meaning, 0) + n
-        return counts

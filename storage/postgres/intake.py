@@ -1,6 +1,6 @@
 """Intake: pending events read into their leads, inside one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,14 +47,24 @@ def _change(row: Row) -> Change:
     )
 
 
-def take(conn: sa.Connection, changes: list[Change], read: Read, task_id: str) -> Taken:
-    before = _lock_sheets(conn, sorted({c.record_id for c in changes}))
+def take(
+    conn: sa.Connection, changes: list[Change], read: Read, task_id: str, *, as_of: datetime | None = None
+) -> Taken:
+    """Read changes into their leads.
+
+    `as_of` (the ledger's clock) is when records were asked for by REST: what we learned of a lead since then is
+    newer, so its record is left to the next reading.
+    """
+    before, touched = _lock_sheets(conn, sorted({c.record_id for c in changes}))
     sheets = dict(before)
-    taken, notes, outcomes = Taken(), [], {}
+    taken, notes, outcomes = Taken(), [], []
     gone: dict[str, Reason] = {}
     for change in changes:
-        folded = read(change, sheets.get(change.record_id))
-        outcomes[change.id] = folded.meaning
+        if as_of is not None and change.record_id in touched and touched[change.record_id] > as_of:
+            folded = Folded(Meaning.STALE, None)
+        else:
+            folded = read(change, sheets.get(change.record_id))
+        outcomes.append((change, folded.meaning))
         if folded.sheet is not None:
             sheets[change.record_id] = folded.sheet
             notes.append((change, folded))
@@ -64,21 +74,24 @@ def take(conn: sa.Connection, changes: list[Change], read: Read, task_id: str) -
             gone.pop(change.record_id, None)
         if folded.meaning is Meaning.RESYNC:
             taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
-    ids = _save_sheets(conn, before, sheets)
-    missing = {c.record_id for c in changes if c.record_id in sheets and c.record_id not in ids}
-    _finish_events(conn, {c.id: outcomes[c.id] for c in changes if c.id and c.record_id not in missing})
+    again = {c.record_id for c, meaning in outcomes if meaning in {Meaning.NEW, Meaning.MOVED}}
+    ids = _save_sheets(conn, before, sheets, again)
+    # Somebody else has just added these leads: their events stay pending and are read into what is there.
+    missing = {r for r in sheets if r not in ids}
+    _finish_events(conn, {c.id: meaning for c, meaning in outcomes if c.id and c.record_id not in missing})
     _note_intake(conn, notes, ids, task_id)
-    for reason in set(gone.values()):
-        leaving = [ids[r] for r, why in gone.items() if why is reason and r in ids]
+    for reason in sorted(set(gone.values())):
+        leaving = sorted(ids[r] for r, why in gone.items() if why is reason and r in ids)
         withdraw(conn, leaving, reason, task_id)
         taken.withdrawn += leaving
     _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in gone}, before, task_id)
-    for meaning in outcomes.values():
+    for _, meaning in outcomes:
         taken.meanings[meaning] = taken.meanings.get(meaning, 0) + 1
     return taken
 
 
-def _lock_sheets(conn: sa.Connection, record_ids: Sequence[str]) -> dict[str, Sheet]:
+def _lock_sheets(conn: sa.Connection, record_ids: Sequence[str]) -> tuple[dict[str, Sheet], dict[str, datetime]]:
+    """What is known of these records, under lock, and when each was last changed by us."""
     c = t.lead_contacts.c
     query = (
         sa.select(t.leads, c.name, c.company, c.email, c.phone, c.street)
@@ -87,7 +100,9 @@ def _lock_sheets(conn: sa.Connection, record_ids: Sequence[str]) -> dict[str, Sh
         .order_by(t.leads.c.id)
         .with_for_update(of=t.leads)
     )
-    return {row["salesforce_id"]: _sheet(row) for row in conn.execute(query).mappings()}
+    rows = conn.execute(query).mappings().all()
+    touched = {row["salesforce_id"]: row["updated_at"] for row in rows}
+    return {row["salesforce_id"]: _sheet(row) for row in rows}, touched
 
 
 def _sheet(row: Row) -> Sheet:
@@ -116,15 +131,19 @@ def _sheet(row: Row) -> Sheet:
         email=row["email"] or "",
         phone=row["phone"] or "",
         place=None if row["lat"] is None else Point(row["lat"], row["lon"]),
-        located=row["lat"] is not None,
         attributes=row["attributes"],
     )
 
 
-def _save_sheets(conn: sa.Connection, before: Mapping[str, Sheet], after: Mapping[str, Sheet]) -> dict[str, int]:
-    """Insert the new leads and update the changed; returns every lead's id by Salesforce id."""
+def _save_sheets(
+    conn: sa.Connection, before: Mapping[str, Sheet], after: Mapping[str, Sheet], again: Container[str]
+) -> dict[str, int]:
+    """Insert the new leads and update the changed; returns every lead's id by Salesforce id.
+
+    Those in `again` start anew, so whoever still works on what they were finds another version.
+    """
     ids = {key: sheet.id for key, sheet in before.items() if sheet.id is not None}
-    fresh = [s for key, s in after.items() if key not in before]
+    fresh = [s for key, s in sorted(after.items()) if key not in before]
     if fresh:
         statement = insert(t.leads).on_conflict_do_nothing().returning(t.leads.c.salesforce_id, t.leads.c.id)
         added = {row.salesforce_id: row.id for row in conn.execute(statement, [_lead_values(s) for s in fresh])}
@@ -134,9 +153,17 @@ def _save_sheets(conn: sa.Connection, before: Mapping[str, Sheet], after: Mappin
         ids |= added
     changed = [s for key, s in after.items() if key in before and s != before[key]]
     if changed:
-        conn.execute(_UPDATE_LEAD, [_lead_values(s) | {"the_id": s.id} for s in changed])
+        conn.execute(_UPDATE_LEAD, [_changed_values(s, before[s.salesforce_id], again) for s in changed])
         conn.execute(_UPDATE_CONTACT, [_contact_values(s, s.id) for s in changed])
     return ids
+
+
+def _changed_values(s: Sheet, known: Sheet, again: Container[str]) -> dict[str, Any]:
+    return _lead_values(s) | {
+        "the_id": s.id,
+        "step": int(s.state is not known.state or s.salesforce_id in again),
+        "ready": known.dirty and not s.dirty,
+    }
 
 
 def _lead_values(s: Sheet) -> dict[str, Any]:
@@ -211,14 +238,22 @@ def _sort_out(
             taken.dirty.append(lead_id)
         elif sheet.state is LeadState.NEW:
             (taken.to_route if sheet.place else taken.to_locate).append(lead_id)
-        elif sheet.state is LeadState.REVIEW:
+        elif sheet.state is LeadState.REVIEW and sheet.reason is not _reason(before.get(sheet.salesforce_id)):
             taken.review.append(lead_id)
             told.append((lead_id, "review", {"reason": sheet.reason}))
-    moved = [i for i, s in sheets.items() if s.place != getattr(before.get(s.salesforce_id), "place", None)]
+    moved = [i for i, s in sheets.items() if s.place != _place(before.get(s.salesforce_id))]
     if moved:
         conn.execute(_OWN_PLACE, {"ids": moved})
     tell_salesforce(conn, [lead_id for lead_id, _, _ in told])
     note(conn, told, task_id)
+
+
+def _reason(sheet: Sheet | None) -> Reason | None:
+    return sheet.reason if sheet else None
+
+
+def _place(sheet: Sheet | None) -> Point | None:
+    return sheet.place if sheet else None
 
 
 _UPDATE_LEAD = (
@@ -231,10 +266,14 @@ _UPDATE_LEAD = (
             if name not in {"salesforce_id", "received_at"}
         }
         | {
-            "version": t.leads.c.version
-            + sa.case((t.leads.c.state != sa.bindparam("state", type_=sa.Text), 1), else_=0),
-            "updated_at": sa.func.now(),
-            "next_try_at": None,
+            "version": t.leads.c.version + sa.bindparam("step", type_=sa.BigInteger),
+            "updated_at": sa.func.clock_timestamp(),
+            # What a waiting lead missed while it was not to be planned is made up for.
+            "next_try_at": sa.case(
+                (sa.bindparam("state", type_=sa.Text) != "waiting", None),
+                (sa.bindparam("ready", type_=sa.Boolean), sa.func.clock_timestamp()),
+                else_=t.leads.c.next_try_at,
+            ),
             "nudged_at": None,
         }
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from storage.postgres.ending import end_offers, tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.intake import lock_events, take
 from storage.postgres.steps import bigints, lock, note, review, withdraw
+from storage.postgres.values import clean_text
 
 Row = sa.RowMapping
 
@@ -47,26 +49,37 @@ class Leads:
             changes = lock_events(conn, event_ids)
             return take(conn, changes, read, task_id)
 
-    def snapshots(self, changes: Sequence[Change], read: Read, *, task_id: str = "") -> Taken:
-        """Read records that were fetched by REST into their leads."""
+    def clock(self) -> datetime:
+        """The ledger's time, by which `snapshots` tells what is newer."""
         with transaction(self._engine) as conn:
-            return take(conn, list(changes), read, task_id)
+            now: datetime = conn.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+            return now
+
+    def snapshots(self, changes: Sequence[Change], read: Read, *, as_of: datetime, task_id: str = "") -> Taken:
+        """Read records that were asked for by REST at `as_of` into their leads.
+
+        A lead that changed here since then is left as it is: the record may be older than what changed it.
+        """
+        with transaction(self._engine) as conn:
+            return take(conn, list(changes), read, task_id, as_of=as_of)
 
     def park_event(self, event_id: int, reason: str, *, task_id: str = "") -> None:
         """Set one event aside with its reason; replaying it makes it pending again."""
+        parking = (
+            sa.update(t.events)
+            .where(t.events.c.id == event_id, t.events.c.state == "pending")
+            .values(state="parked", done_at=sa.func.clock_timestamp())
+        )
         with transaction(self._engine) as conn:
-            conn.execute(
-                sa.update(t.events).where(t.events.c.id == event_id).values(state="parked", done_at=sa.func.now())
-            )
-            row = {"kind": "event", "ref": str(event_id), "reason": reason, "task_id": task_id}
-            conn.execute(insert(t.parked).values(row).on_conflict_do_nothing())
+            if conn.execute(parking).rowcount:
+                _park(conn, "event", event_id, reason, task_id)
 
     def park_lead(self, lead_id: int, reason: str, *, task_id: str = "") -> None:
-        """Put a lead that cannot be handled before a person, with the error kept."""
+        """Put a lead that cannot be handled before a person, the error kept; one that has an offer is left alone."""
         with transaction(self._engine) as conn:
-            row = {"kind": "lead", "ref": str(lead_id), "reason": reason, "task_id": task_id}
-            conn.execute(insert(t.parked).values(row).on_conflict_do_nothing())
-            review(conn, [lead_id], Reason.ERROR, task_id)
+            if conn.execute(_LOCK_UNPLACED, {"id": lead_id}).first():
+                _park(conn, "lead", lead_id, reason, task_id)
+                review(conn, [lead_id], Reason.ERROR, task_id)
 
     # --- placed
 
@@ -104,8 +117,10 @@ class Leads:
         with transaction(self._engine) as conn:
             return withdraw(conn, ids, reason, task_id)
 
-    def expire(self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = "") -> list[int]:
-        """End offers whose deadline has passed. Returns the leads to route again; the last attempt goes to review.
+    def expire(
+        self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
+    ) -> tuple[list[int], list[int]]:
+        """End offers whose deadline has passed: (leads to route again, leads whose last attempt this was).
 
         `reassignments` is the limit after the first offer, by pool.
         """
@@ -118,7 +133,7 @@ class Leads:
             conn.execute(_NEXT_ATTEMPT, {"ids": sorted(leads)})
             review(conn, over, Reason.EXHAUSTED, task_id)
             tell_salesforce(conn, again)
-            return again
+            return again, over
 
     # --- waiting
 
@@ -134,7 +149,9 @@ class Leads:
     def wake(self, ids: Sequence[int] | None = None) -> int:
         """Let waiting leads be planned again (all of them when no ids are given); returns how many."""
         which = sa.true() if ids is None else t.leads.c.id == sa.any_(bigints(ids))
-        statement = sa.update(t.leads).where(t.leads.c.state == "waiting", which).values(next_try_at=sa.func.now())
+        statement = (
+            sa.update(t.leads).where(t.leads.c.state == "waiting", which).values(next_try_at=sa.func.clock_timestamp())
+        )
         with transaction(self._engine) as conn:
             return int(conn.execute(statement).rowcount)
 
@@ -142,7 +159,7 @@ class Leads:
         """Waiting leads that may be planned again: best priority, then oldest, first."""
         query = (
             sa.select(t.leads.c.id)
-            .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.now())
+            .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.clock_timestamp(), ~t.leads.c.dirty)
             .order_by(t.leads.c.priority.desc(), t.leads.c.received_at, t.leads.c.id)
             .limit(limit)
         )
@@ -170,11 +187,11 @@ class Leads:
         with transaction(self._engine) as conn:
             return list(conn.execute(query).scalars())
 
-    def held_of(self, offers: Sequence[Any]) -> list[Row]:
-        """Lead, attempt and state of these offers, as far as the ledger has them."""
-        query = sa.select(t.offers).where(t.offers.c.id == sa.any_(sa.cast(list(offers), sa.ARRAY(sa.Uuid))))
-        with transaction(self._engine) as conn:
-            return list(conn.execute(query).mappings())
+
+def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -> None:
+    row = {"kind": kind, "ref": str(ref), "reason": clean_text(reason), "task_id": task_id or None}
+    news = {"reason": row["reason"], "task_id": row["task_id"], "parked_at": t.NOW, "resolved_at": None}
+    conn.execute(insert(t.parked).values(row).on_conflict_do_update(index_elements=["kind", "ref"], set_=news))
 
 
 def _to_locate(row: Row) -> ToLocate:
@@ -203,9 +220,10 @@ def _placed(lead: ToLocate, at: Located) -> dict[str, Any]:
 
 _PLACE = sa.text("""
     UPDATE leads SET lat = :to_lat, lon = :to_lon, cell = :to_cell, geo_precision = :to_precision,
-           geo_provider = :to_provider, updated_at = now(), nudged_at = NULL
-    WHERE id = :lead AND state = 'new' AND lat IS NULL AND version = :seen
+           geo_provider = :to_provider, updated_at = clock_timestamp(), nudged_at = NULL
+    WHERE id = :lead AND state = 'new' AND lat IS NULL AND version = :seen AND NOT dirty
 """)
+_LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new', 'waiting') FOR UPDATE")
 _OVERDUE = sa.text("""
     SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
     WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
@@ -213,13 +231,13 @@ _OVERDUE = sa.text("""
 """)
 _NEXT_ATTEMPT = sa.text("""
     UPDATE leads SET attempt = attempt + 1, state = 'new', reason = NULL, version = version + 1,
-           updated_at = now(), nudged_at = NULL
+           updated_at = clock_timestamp(), nudged_at = NULL
     WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
 _WAITING_NEAR = sa.text("""
     SELECT w.* FROM unnest(CAST(:cells AS int[])) AS c(cell) CROSS JOIN LATERAL (
         SELECT id, lat, lon, country, reason, priority, received_at FROM leads
-        WHERE state = 'waiting' AND leads.cell = c.cell
+        WHERE state = 'waiting' AND leads.cell = c.cell AND NOT dirty
           AND NOT EXISTS (SELECT 1 FROM offers o
                           WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')
         ORDER BY priority DESC, received_at, id LIMIT :limit + :skip

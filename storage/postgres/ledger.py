@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from routing.batch import Batch
-from routing.errors import GiveUp
+from routing.dispatcher import Stand
+from routing.errors import TryLater
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
@@ -19,7 +20,7 @@ from storage.postgres.routing_batch import routing_batch
 from storage.postgres.snapshot import Turns
 
 
-class NoPolicy(GiveUp):
+class NoPolicy(TryLater):
     """No policy is published: run `fairturn migrate`, which publishes the default one."""
 
 
@@ -56,8 +57,13 @@ class RoutingLedger:
     def roster(self, market: str) -> Roster:
         return self._members.roster(market)
 
-    def rebuild(self, market: str) -> AbstractContextManager[Snapshot]:
-        return self._turns.rebuild(market)
+    def rebuild(self, market: str, seen: int) -> AbstractContextManager[Snapshot | None]:
+        return self._turns.rebuild(market, seen=seen)
+
+    def standing_at(self, market: str) -> Stand:
+        with transaction(self._engine) as conn:
+            row = conn.execute(_STAND, {"market": market}).one()
+        return Stand(row.policy_version, row.roster_version, row.generation)
 
     def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[Waiting]:
         return self._leads.waiting_near(cells, member_id, limit=limit, skip=skip)
@@ -71,6 +77,11 @@ class RoutingLedger:
             return {row.id: row.room for row in conn.execute(_WITH_ROOM, values)}
 
 
+_STAND = sa.text("""
+    SELECT coalesce((SELECT version FROM policies WHERE state = 'published'), 0) AS policy_version,
+           coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation
+    FROM markets WHERE name = :market
+""")
 _WITH_ROOM = sa.text("""
     SELECT id, room FROM (
         SELECT m.id, coalesce(m.capacity, (SELECT capacity FROM tiers WHERE name = m.tier),

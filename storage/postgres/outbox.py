@@ -2,34 +2,22 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import UUID
 
 import sqlalchemy as sa
 
-from routing.change import Delivery, Outcome, WriteBack, Written
+from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from storage.postgres.engine import transaction
 from storage.postgres.tables import outbox
 from storage.postgres.timeline import Happening, add_many
 from storage.postgres.values import clean_text
 
+__all__ = ["Free", "Kind", "Outbox"]
+
 Kind = Literal["salesforce", "turnstile"]
 
 #: Seconds before a record is tried again: doubled by each try, spread over its upper half.
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """One leased row that asks the turnstile to free an ended offer's place."""
-
-    outbox_id: int
-    token: UUID
-    offer_id: UUID
-    member_id: int
-    market: str
-    lead_id: int
 
 
 class Outbox:

@@ -26,13 +26,18 @@ class Reservations:
         """
         with transaction(self._engine) as conn:
             free = set(conn.execute(_FREE, {"ids": sorted({p.lead for p in pending})}).scalars())
-            offers = [str(p.offer) for p in pending if p.lead in free]
-            known = set(conn.execute(_KNOWN, {"offers": offers}).scalars()) if offers else set()
             judged = [p for p in pending if p.lead in free]
-            keep = [(p.lead, p.attempt) for p in judged if p.offer in known]
-            cancel = [(p.lead, p.attempt) for p in judged if p.offer not in known]
+            attempts = {"leads": [p.lead for p in judged], "attempts": [p.attempt for p in judged]}
+            known = {(row.lead_id, row.attempt) for row in conn.execute(_KNOWN, attempts)} if judged else set()
+            keep = [(p.lead, p.attempt) for p in judged if (p.lead, p.attempt) in known]
+            cancel = [(p.lead, p.attempt) for p in judged if (p.lead, p.attempt) not in known]
             yield keep, cancel
 
 
 _FREE = sa.text("SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED")
-_KNOWN = sa.text("SELECT id FROM offers WHERE id = ANY(CAST(:offers AS uuid[]))")
+_KNOWN = sa.text("""
+    SELECT o.lead_id, o.attempt FROM offers o
+    JOIN unnest(CAST(:leads AS bigint[]), CAST(:attempts AS int[])) AS asked (lead_id, attempt)
+      ON asked.lead_id = o.lead_id AND asked.attempt = o.attempt
+    WHERE o.state <> 'void'
+""")

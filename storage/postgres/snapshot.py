@@ -27,8 +27,10 @@ class Turns:
         self._engine = engine
 
     @contextmanager
-    def rebuild(self, market: str) -> Iterator[Snapshot]:
+    def rebuild(self, market: str, *, seen: int | None = None) -> Iterator[Snapshot | None]:
         """Everything the turnstile must hold, under a new generation; leaving the context commits it.
+
+        None when the generation is above `seen` by now: somebody else has rebuilt the turnstile meanwhile.
 
         While it lasts no batch of the market commits, and batches of the old generation never will: load the
         turnstile inside. When loading fails the ledger keeps its generation, and the next one rebuilds again.
@@ -36,6 +38,9 @@ class Turns:
         with transaction(self._engine) as connection:
             connection.execute(_WAIT_LONGER)
             connection.execute(_STOP_ROUTING, {"market": market})
+            if seen is not None and _generation(connection, market) > seen:
+                yield None
+                return
             generation = _next_generation(connection, market)
             seq = _last_seq(connection, market)
             accounts, marks = _accounts(connection, market)
@@ -53,7 +58,7 @@ class Turns:
     def generation(self, market: str) -> int:
         """The turnstile's generation by the ledger; 0 when it was never built."""
         with transaction(self._engine) as connection:
-            return connection.scalar(sa.select(markets.c.generation).where(markets.c.name == market)) or 0
+            return _generation(connection, market)
 
     def offers_state(self, offer_ids: Sequence[UUID]) -> dict[UUID, OfferState | None]:
         """The state of each offer; None when the ledger has no such offer."""
@@ -129,6 +134,10 @@ _TURNS = sa.text(f"""{_SINCE}
     )
     SELECT rotation, chosen, max(turn) AS turn FROM turns GROUP BY rotation, chosen ORDER BY rotation, turn
 """)  # noqa: S608 - put together from constants
+
+
+def _generation(connection: sa.Connection, market: str) -> int:
+    return connection.scalar(sa.select(markets.c.generation).where(markets.c.name == market)) or 0
 
 
 def _next_generation(connection: sa.Connection, market: str) -> int:

@@ -18,7 +18,11 @@ def review(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str
         sa.update(t.leads)
         .where(t.leads.c.id == sa.any_(bigints(ids)))
         .values(
-            state="review", reason=reason, version=t.leads.c.version + 1, updated_at=sa.func.now(), next_try_at=None
+            state="review",
+            reason=reason,
+            version=t.leads.c.version + 1,
+            updated_at=sa.func.clock_timestamp(),
+            next_try_at=None,
         )
     )
     conn.execute(statement)
@@ -27,6 +31,7 @@ def review(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str
 
 
 def withdraw(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str) -> int:
+    """End the leads and their open offers; how many offers ended. An offer that ended has used up its attempt."""
     if not ids:
         return 0
     alive = (
@@ -41,7 +46,13 @@ def withdraw(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: s
         sa.update(t.leads)
         .where(t.leads.c.id == sa.any_(bigints(leaving)))
         .values(
-            state="withdrawn", reason=reason, version=t.leads.c.version + 1, next_try_at=None, updated_at=sa.func.now()
+            state="withdrawn",
+            reason=reason,
+            version=t.leads.c.version + 1,
+            attempt=t.leads.c.attempt
+            + sa.case((t.leads.c.id == sa.any_(bigints([e.lead_id for e in ended])), 1), else_=0),
+            next_try_at=None,
+            updated_at=sa.func.clock_timestamp(),
         )
     )
     note(conn, [(i, "withdrawn", {"reason": reason}) for i in leaving], task_id)

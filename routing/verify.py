@@ -1,0 +1,231 @@
+"""Past decisions, made again from what was written down, and the accounts counted again from them."""
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import compress
+from uuid import UUID
+
+from routing import fairness
+from routing.decision import Candidate, Gate
+from routing.fairness import Book, Verdict
+from routing.policy import Mode
+
+#: Distances are kept in single precision, which is this coarse on the other side of the earth.
+SLACK_M = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A decision as the ledger keeps it: parallel sequences, one entry a candidate."""
+
+    id: UUID
+    lead_id: int
+    attempt: int
+    at: datetime
+    market: str
+    pool: str
+    rotation: str
+    mode: str
+    rings_m: Sequence[float]
+    ring: int | None
+    generation: int
+    seq: int
+    chosen: int | None
+    reason: str
+    member: Sequence[int]
+    distance_m: Sequence[float]
+    member_ring: Sequence[int]
+    weight: Sequence[int]
+    capacity: Sequence[int]
+    tier_rank: Sequence[int]
+    gate: Sequence[int]
+    open: Sequence[int]
+    standing: Sequence[int]
+    served: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Something that must never be: which check, of what, and how."""
+
+    check: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFairness:
+    """How far anyone of a rotation has ever been from what was due to it."""
+
+    pool: str
+    rotation: str
+    mode: str
+    members: int
+    decisions: int
+    worst_turns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a verification found. `drifts` counts accounts seen while a reservation was pending that came to nothing."""
+
+    decisions: int
+    offers: int
+    drifts: int
+    breaches: tuple[Breach, ...]
+    worst: tuple[PoolFairness, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not self.breaches
+
+
+def again(past: Past, *, cursor: int = 0) -> Verdict:
+    """Make the decision again from its own values; `cursor` is the member served before it, which mode cursor needs."""
+    seen = [
+        (Candidate(member, distance, ring, rank, weight, capacity), open_)
+        for member, distance, ring, rank, weight, capacity, open_ in compress(
+            zip(
+                past.member,
+                past.distance_m,
+                past.member_ring,
+                past.tier_rank,
+                past.weight,
+                past.capacity,
+                past.open,
+                strict=True,
+            ),
+            (gate == Gate.ELIGIBLE for gate in past.gate),
+        )
+    ]
+    book = Book(
+        standing=dict(zip(past.member, past.standing, strict=True)),
+        served=dict(zip(past.member, past.served, strict=True)),
+        cursor=cursor,
+    )
+    return fairness.choose(Mode(past.mode), seen, book)
+
+
+@dataclass(slots=True)
+class _Rotation:
+    pool: str
+    mode: str
+    standing: dict[int, int] = field(default_factory=dict)
+    deviation: fairness.Deviation = field(default_factory=fairness.Deviation)
+    decisions: int = 0
+    cursor: int = 0
+    gaps: int = 0  # of its market when it last decided
+
+
+@dataclass(slots=True)
+class _Market:
+    generation: int = 0
+    seq: int = 0
+    at: datetime | None = None
+    gaps: int = 0  # numbers the turnstile gave that the ledger has not
+    gapped: bool = False  # within this generation
+
+
+@dataclass(slots=True)
+class Recount:
+    """Takes decisions market by market in the order of (generation, seq)."""
+
+    decisions: int = 0
+    drifts: int = 0
+    _markets: dict[str, _Market] = field(default_factory=dict)
+    _rotations: dict[tuple[str, str], _Rotation] = field(default_factory=dict)
+    _offered: dict[int, set[int]] = field(default_factory=dict)
+
+    def add(self, past: Past) -> Iterator[Breach]:
+        """Check one decision by itself and against those before it."""
+        self.decisions += 1
+        market = self._markets.setdefault(past.market, _Market())
+        yield from _order(past, market)
+        yield from self._candidates(past)
+        if past.chosen is None:
+            return
+        rotation = self._rotations.setdefault((past.market, past.rotation), _Rotation(past.pool, past.mode))
+        verdict = again(past, cursor=rotation.cursor)
+        if verdict.chosen != past.chosen:
+            if past.mode == Mode.CURSOR and rotation.gaps != market.gaps:
+                self.drifts += 1  # the cursor it saw was moved by a reservation that came to nothing
+            else:
+                yield _breach(past, "choice", f"chose member {past.chosen}; made again, {verdict.chosen}")
+        yield from self._continuity(past, rotation, market)
+        self._write(past, verdict, rotation, market)
+
+    def worst(self) -> tuple[PoolFairness, ...]:
+        """The farthest anyone has been from what was due to it, by rotation."""
+        return tuple(
+            PoolFairness(
+                one.pool, name, one.mode, len(one.deviation.now), one.decisions, round(one.deviation.worst_turns, 6)
+            )
+            for (_, name), one in sorted(self._rotations.items())
+        )
+
+    def _candidates(self, past: Past) -> Iterator[Breach]:
+        tried: AbstractSet[int] = self._offered.get(past.lead_id, frozenset())
+        for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
+            if gate == Gate.TRIED:
+                if member not in tried:
+                    yield _breach(past, "gate", f"member {member} was left out as tried, and was not")
+            elif member in tried:
+                yield _breach(past, "gate", f"member {member} was a candidate again")
+            elif (gate == Gate.ELIGIBLE) != (open_ < capacity):
+                yield _breach(past, "gate", f"member {member} held {open_} of {capacity}: {Gate(gate).name.lower()}")
+        yield from _rings(past)
+
+    def _continuity(self, past: Past, rotation: _Rotation, market: _Market) -> Iterator[Breach]:
+        """What the chooser saw of each account is what the decisions before add up to."""
+        book = rotation.standing
+        for member, standing, gate in zip(past.member, past.standing, past.gate, strict=True):
+            if gate != Gate.ELIGIBLE or book.get(member, 0) == standing:
+                continue
+            if market.gapped:
+                self.drifts += 1
+            else:
+                yield _breach(past, "standing", f"member {member} stood at {standing}, not {book.get(member, 0)}")
+
+    def _write(self, past: Past, verdict: Verdict, rotation: _Rotation, market: _Market) -> None:
+        chosen = past.chosen
+        if chosen is None:
+            return
+        made = Verdict(verdict.mode, chosen, verdict.shares)
+        rotation.decisions += 1
+        rotation.deviation.add(made)
+        if past.mode == Mode.FAIR:
+            for member, share in made.shares.items():
+                rotation.standing[member] = rotation.standing.get(member, 0) + share
+            rotation.standing[chosen] = rotation.standing.get(chosen, 0) - made.payment
+        rotation.cursor, rotation.gaps = chosen, market.gaps
+        self._offered.setdefault(past.lead_id, set()).add(chosen)
+
+
+def _order(past: Past, market: _Market) -> Iterator[Breach]:
+    if past.generation != market.generation:
+        market.gapped = False  # a rebuild starts from the ledger alone, and counts on from its last number
+    if past.seq != market.seq + 1:
+        market.gapped = True
+        market.gaps += 1
+    if past.generation == market.generation and market.at and past.at < market.at:
+        yield _breach(past, "order", f"number {past.seq} was given at {past.at}, the one before at {market.at}")
+    market.generation, market.seq, market.at = past.generation, past.seq, past.at
+
+
+def _rings(past: Past) -> Iterator[Breach]:
+    if past.chosen is None or past.ring is None:
+        if Gate.ELIGIBLE in past.gate:
+            yield _breach(past, "choice", "somebody was eligible, nobody was chosen")
+        return
+    for member, ring, distance, gate in zip(past.member, past.member_ring, past.distance_m, past.gate, strict=True):
+        inner = past.rings_m[ring - 1] if ring else -1.0
+        if not inner - SLACK_M <= distance <= past.rings_m[ring] + SLACK_M:
+            yield _breach(past, "ring", f"member {member} at {distance:.0f} m is not in ring {ring + 1}")
+        if gate == Gate.ELIGIBLE and ring != past.ring:
+            yield _breach(past, "ring", f"ring {past.ring + 1} was used, member {member} in ring {ring + 1} had room")
+
+
+def _breach(past: Past, check: str, detail: str) -> Breach:
+    return Breach(check, f"decision {past.id}", detail)
