@@ -64,6 +64,7 @@ class Org:
     late: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.born = dict(self.types)
         self.faults = Faults(self.dice)
         self.bus = Bus(self.clock, self.dice, on_issue=self.journal.issued)
         self.press = Press(self.bus, self.faults)
@@ -219,17 +220,20 @@ class Org:
         return self.clock.now_ms() // 86_400_000
 
     def reset(self) -> None:
-        """An empty org of the same id, shape and people."""
-        for name, table in self.tables.items():
-            if name not in {"User", "Group"}:
-                table.reshape(table.sobject, keep=False)
-        self.bus.clear()
-        self.history.clear()
-        self.faults.standing.clear()
+        """The org as it started: same id, people and sessions, nothing else; old replay ids are unknown from now on."""
         self.journal.forget()
-        self.journal.records(
-            [(name, each, row) for name in ("User", "Group") for each, row in self.tables[name].records.items()]
-        )
+        for name, sobject in self.born.items():
+            if self.types[name] is not sobject:
+                self.reshape(sobject)
+            if name not in {"User", "Group"}:
+                self.tables[name].clear()
+            self.journal.records((name, each, record) for each, record in self.tables[name].records.items())
+        self.bus.clear()
+        for memory in (self.history, self.faults.standing, self.press.held, self.api_calls, self.delivered):
+            memory.clear()
+        self.options = Options()
+        self.selected = set(SELECTED)
+        self.clock.offset_ms = 0
         self.journal.flush(self)
 
 

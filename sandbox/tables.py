@@ -40,9 +40,13 @@ class Table:
     def live(self) -> Iterator[Record]:
         return (record for record in self.records.values() if not record.get("IsDeleted"))
 
-    def reshape(self, sobject: SObject, *, keep: bool = True) -> None:
-        """Takes on another set of fields; values of fields that are gone are dropped, all records unless kept."""
+    def clear(self) -> None:
+        self.records.clear()
+        self.index.clear()
+
+    def reshape(self, sobject: SObject) -> None:
+        """Takes on another set of fields; values of fields that are gone are dropped."""
         kept = {each.name for each in sobject.fields}
         records, self.sobject, self.records, self.index = self.records, sobject, {}, {}
-        for record_id, record in records.items() if keep else ():
+        for record_id, record in records.items():
             self.put(record_id, {name: value for name, value in record.items() if name in kept})

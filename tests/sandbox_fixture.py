@@ -126,8 +126,18 @@ def running_sandbox(folder: Path, *options: str) -> Iterator[SandboxOrg]:
         process.stdout.close()
 
 
-@pytest.fixture
-def sandbox_org(tmp_path: Path) -> Iterator[SandboxOrg]:
-    """A fresh org with Fairturn's custom fields."""
-    with running_sandbox(tmp_path) as org:
+@pytest.fixture(scope="session")
+def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxOrg]:
+    """One process for the whole session; ask for `sandbox_org` instead."""
+    with running_sandbox(tmp_path_factory.mktemp("sandbox")) as org:
         yield org
+
+
+@pytest.fixture
+def sandbox_org(sandbox_process: SandboxOrg) -> SandboxOrg:
+    """An empty org with Fairturn's custom fields: no records, events, faults; real time.
+
+    A test that stops the process or wants options of its own starts one with `running_sandbox`.
+    """
+    sandbox_process.admin("POST", "reset")
+    return sandbox_process

@@ -14,6 +14,7 @@ from sandbox.faults import PLACES
 from sandbox.org import ADMIN, AUTOMATED, Actor, Org
 from sandbox.rest.call import answer_error
 from sandbox.schema import SObject, field_of
+from sandbox.trailers import NAMED
 from sandbox.transaction import Transaction
 from sandbox.verbs import Conversion, convert, merge, place
 
@@ -157,12 +158,6 @@ def select(org: Org, body: dict[str, Any]) -> Any:
 
 
 @door
-def reset(org: Org, _body: dict[str, Any]) -> Any:
-    org.reset()
-    return {"org_id": org.id}
-
-
-@door
 def redeliver(org: Org, body: dict[str, Any]) -> Any:
     """The last `count` events once more, under other replay ids."""
     again = org.bus.events[-int(body.get("count", 1)) :]
@@ -222,3 +217,20 @@ async def revoke(request: Request) -> Response:
     ended = sum(org.sessions.pop(token, None) is not None for token in doomed)
     cut = request.app.state.service.cut("auth_error") if body.get("streams") else 0
     return JSONResponse({"revoked": ended, "streams": cut})
+
+
+async def reset(request: Request) -> Response:
+    """The org as it started; open streams end like a broken connection."""
+    org: Org = request.app.state.org
+    org.reset()
+    cut = request.app.state.service.cut("rst_stream")
+    return JSONResponse({"org_id": org.id, "streams": cut})
+
+
+async def cut(request: Request) -> Response:
+    """Ends every open stream with the error of that `name`; like a broken connection when none is named."""
+    body = await request.json() if await request.body() else {}
+    name = body.get("name", "rst_stream")
+    if name not in NAMED:
+        return answer_error(bad_json(f"no error {name!r}; there are {sorted(NAMED)}"))
+    return JSONResponse({"streams": request.app.state.service.cut(name)})

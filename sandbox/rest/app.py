@@ -56,6 +56,7 @@ ROUTES = [
     Route("/sandbox/undelete", admin.undeleted, methods=["POST"]),
     Route("/sandbox/geocode", admin.geocoded, methods=["POST"]),
     Route("/sandbox/select", admin.select, methods=["POST"]),
+    Route("/sandbox/cut", admin.cut, methods=["POST"]),
     Route("/sandbox/reset", admin.reset, methods=["POST"]),
     Route("/sandbox/redeliver", admin.redeliver, methods=["POST"]),
     Route("/sandbox/fields", admin.fields, methods=["POST"]),

@@ -1,0 +1,1 @@
+"""Other people's Salesforce clients, unmodified, against the sandbox: `python -m tests.fidelity`."""
