@@ -85,7 +85,8 @@ def pretend_salesforce(directory: Path, *, keep: bool) -> Pretend:
     if keep:
         argv += ["--state", str(directory / "sandbox-org.json")]
     env = {
-        "SALESFORCE_LOGIN_URL": f"http://127.0.0.1:{http}",
+        "SALESFORCE_LOGIN_URL": f"https://127.0.0.1:{https}",
+        "SALESFORCE_CA_FILE": str(ca),
         "SALESFORCE_PUBSUB": f"127.0.0.1:{grpc}",
         "SALESFORCE_PUBSUB_PLAINTEXT": "true",
         "SALESFORCE_CLIENT_ID": "fairturn",
