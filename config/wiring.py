@@ -13,7 +13,8 @@ from config import logs, settings
 from config import policy as policy_file
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain
-from gateways.geocoding.providers import providers
+from gateways.geocoding.offline import Offline
+from gateways.geocoding.online import Online
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
@@ -27,16 +28,21 @@ from routing.policy import Policy
 from routing.sweeper import Sweeper
 from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
+from storage.postgres.explain import Explain
+from storage.postgres.export import Export
 from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
+from storage.postgres.live import Live
 from storage.postgres.members import Members
 from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
 from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
+from storage.postgres.stats import Stats
+from storage.postgres.verify import Verify
 from storage.redis.broker import Broker
 from storage.redis.limiter import RateLimiter
 from storage.redis.turnstile import RedisTurnstile
@@ -113,20 +119,19 @@ def salesforce() -> Salesforce:
 def geocoder() -> Chain:
     cfg = settings.load()
     return Chain(
-        providers(cfg.geocoders, keys=cfg.geocoder_keys, user_agent=cfg.geocoder_user_agent,
-                  timeout_s=cfg.geocoder_timeout_s, nominatim_domain=cfg.geocoder_nominatim_domain),
+        [_provider(name, cfg) for name in cfg.geocoders],
         cache=Geocodes(engine()),
         limiter=RateLimiter(cfg.turnstile()),
         rate_per_s=cfg.geocoder_rate_per_s,
         timeout_s=cfg.geocoder_timeout_s,
-    )  # fmt: skip
+    )
 
 
 @cache
 def journey(announce: Announce, nudge: Nudge) -> Journey:
     """The verbs of a lead's way; the caller brings the way to tell workers."""
     return Journey(
-        leads=Leads(engine()),
+        leads=leads(),
         dispatcher=dispatcher(),
         geocoder=geocoder(),
         read=read,
@@ -144,7 +149,7 @@ def outbound(nudge: Nudge) -> Outbound:
         outbox=Outbox(engine()),
         dispatcher=dispatcher(),
         write=lambda writes: salesforce().write(writes),
-        withdraw=Leads(engine()).withdraw,
+        withdraw=leads().withdraw,
         nudge=nudge,
     )
 
@@ -188,6 +193,36 @@ def positions() -> Positions:
 
 
 @cache
+def live() -> Live:
+    return Live(engine())
+
+
+@cache
+def stats() -> Stats:
+    return Stats(engine())
+
+
+@cache
+def explain() -> Explain:
+    return Explain(engine())
+
+
+@cache
+def export() -> Export:
+    return Export(engine())
+
+
+@cache
+def verifier() -> Verify:
+    return Verify(engine())
+
+
+@cache
+def leads() -> Leads:
+    return Leads(engine())
+
+
+@cache
 def policies() -> Policies:
     return Policies(engine())
 
@@ -214,7 +249,7 @@ def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, not
     pools = [(p.name, p.market, str(p.mode)) for p in draft.pools]
     version = policies().publish(doc, list(draft.tiers.values()), draft.default_tier, pools, actor=actor, note=note)
     if before is not None and before[0] != version:
-        Leads(engine()).wake()
+        leads().wake()
     return policy_file.parse(doc, version)
 
 
@@ -230,6 +265,19 @@ def forget() -> None:
 def new_id() -> UUID:
     """An id for an offer: a UUID of version 7, so that ids made later sort later."""
     return uuid_utils.uuid7()
+
+
+def _provider(name: str, cfg: settings.Settings) -> Offline | Online:
+    if name.casefold() == "offline":
+        return Offline()
+    keys = dict(pair.split("=", 1) for pair in cfg.geocoder_keys if "=" in pair)
+    return Online(
+        name,
+        key=keys.get(name, ""),
+        user_agent=cfg.geocoder_user_agent,
+        domain=cfg.geocoder_nominatim_domain if name.casefold() == "nominatim" else "",
+        timeout_s=cfg.geocoder_timeout_s,
+    )
 
 
 def _flow(cfg: settings.Settings) -> Flow:

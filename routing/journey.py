@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from routing.change import Change
 from routing.dispatcher import Dispatcher
-from routing.errors import FairturnError, TryLater
+from routing.errors import FairturnError, GiveUp, TryLater
 from routing.intake import Read, Taken
 from routing.lead import Located, ToLocate
 from routing.ports import Geocoder
@@ -96,14 +96,23 @@ class Journey:
 
         def work(ids: Sequence[int]) -> dict[str, int]:
             waiting = self.leads.unplaced(ids)
-            found = self.geocoder.locate([lead.address for lead in waiting])
-            ready = self.leads.placed(list(zip(waiting, found, strict=True)), task_id=task_id)
+            answers = self.geocoder.locate_each([lead.address for lead in waiting])
+            asked = list(zip(waiting, answers, strict=True))
+            told = [(lead, at) for lead, at in asked if at is None or isinstance(at, Located)]
+            ready = self.leads.placed(told, task_id=task_id)
+            for lead, error in asked:
+                if isinstance(error, GiveUp):
+                    self.leads.park_lead(lead.id, str(error), task_id=task_id)
             self._tell("leads.route", ready)
             if len(ready) < len(waiting):
                 self.nudge("outbox.deliver")
-            return {"located": len(ready), "unknown": len(waiting) - len(ready)}
+            later = sum(isinstance(error, TryLater) for _, error in asked)
+            return {"located": len(ready), "unknown": sum(at is None for _, at in told), "later": later}
 
-        return self._apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
+        def park(lead: int, why: str) -> None:
+            self.leads.park_lead(lead, why, task_id=task_id)
+
+        return self._apart(lead_ids, work, park)
 
     def route(self, lead_ids: Sequence[int], *, woken: bool = False, task_id: str = "") -> dict[str, int]:
         """Offer the leads, or say why not."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from routing.decision import Ask, Grant
+from routing.errors import GiveUp, TryLater
 from routing.lead import Address, Located
 
 
@@ -83,11 +84,8 @@ class Turnstile(Protocol):
 
 
 class Geocoder(Protocol):
-    """Finds places.
+    """Finds places."""
 
-    Raises TryLater (quota, timeout) or GiveUp (refused credentials); an address nobody knows is None.
-    """
-
-    def locate(self, addresses: Sequence[Address]) -> list[Located | None]:
-        """A place per address, in order; None where the address is not known."""
+    def locate_each(self, addresses: Sequence[Address]) -> Sequence[Located | TryLater | GiveUp | None]:
+        """For each address, in order: its place, None where nobody knows it, or why it could not be asked for."""
         ...
