@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     geocoder_timeout_s: float = Field(3.0, gt=0)
     geocoder_user_agent: str = "fairturn"
     geocoder_keys: CommaList = ()  # provider=key pairs
+    geocoder_nominatim_domain: str = ""  # your own Nominatim, such as http://geo.example.com:8080
 
     # --- faces
     web_host: str = "127.0.0.1"
