@@ -1,6 +1,6 @@
 """Intake: pending events read into their leads, inside one transaction."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -154,16 +154,21 @@ def _save_sheets(
     changed = [s for key, s in after.items() if key in before and s != before[key]]
     if changed:
         conn.execute(_UPDATE_LEAD, [_changed_values(s, before[s.salesforce_id], again) for s in changed])
-        conn.execute(_UPDATE_CONTACT, [_contact_values(s, s.id) for s in changed])
+        conn.execute(_UPDATE_CONTACT, [_new(_contact_values(s, s.id)) for s in changed])
     return ids
 
 
 def _changed_values(s: Sheet, known: Sheet, again: Container[str]) -> dict[str, Any]:
-    return _lead_values(s) | {
+    return _new(_lead_values(s)) | {
         "the_id": s.id,
         "step": int(s.state is not known.state or s.salesforce_id in again),
         "ready": known.dirty and not s.dirty,
     }
+
+
+def _new(values: Mapping[str, Any]) -> dict[str, Any]:
+    """SQLAlchemy keeps the columns' own names of parameters for itself."""
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def _lead_values(s: Sheet) -> dict[str, Any]:
@@ -256,21 +261,26 @@ def _place(sheet: Sheet | None) -> Point | None:
     return sheet.place if sheet else None
 
 
+def _set(table: sa.Table, names: Iterable[str]) -> dict[str, Any]:
+    return {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+
+
+_STREAM_SIDE = [
+    name
+    for name in _lead_values(Sheet("", datetime.min))  # noqa: DTZ901 - only the names are used
+    if name not in {"salesforce_id", "received_at"}
+]
 _UPDATE_LEAD = (
     sa.update(t.leads)
     .where(t.leads.c.id == sa.bindparam("the_id"))
     .values(
-        {
-            name: sa.bindparam(name)
-            for name in _lead_values(Sheet("", datetime.min))  # noqa: DTZ901 - only the names are used
-            if name not in {"salesforce_id", "received_at"}
-        }
+        _set(t.leads, _STREAM_SIDE)
         | {
             "version": t.leads.c.version + sa.bindparam("step", type_=sa.BigInteger),
             "updated_at": sa.func.clock_timestamp(),
             # What a waiting lead missed while it was not to be planned is made up for.
             "next_try_at": sa.case(
-                (sa.bindparam("state", type_=sa.Text) != "waiting", None),
+                (sa.bindparam("new_state", type_=sa.Text) != "waiting", None),
                 (sa.bindparam("ready", type_=sa.Boolean), sa.func.clock_timestamp()),
                 else_=t.leads.c.next_try_at,
             ),
@@ -278,9 +288,11 @@ _UPDATE_LEAD = (
         }
     )
 )
-_UPDATE_CONTACT = sa.update(t.lead_contacts).where(t.lead_contacts.c.lead_id == sa.bindparam("lead_id")).values(
-    {name: sa.bindparam(name) for name in ("name", "company", "email", "phone", "street")}
-)  # fmt: skip
+_UPDATE_CONTACT = (
+    sa.update(t.lead_contacts)
+    .where(t.lead_contacts.c.lead_id == sa.bindparam("new_lead_id"))
+    .values(_set(t.lead_contacts, ("name", "company", "email", "phone", "street")))
+)
 # A place that changes in intake is the lead's own, or none any more.
 _OWN_PLACE = sa.text("""
     UPDATE leads SET geo_precision = CASE WHEN lat IS NULL THEN NULL ELSE 'exact' END,
