@@ -211,6 +211,11 @@ def default_document() -> dict[str, Any]:
     return _read((files("config") / "policy.yaml").read_text("utf-8"), "config/policy.yaml")
 
 
+def dump(document: Mapping[str, Any]) -> str:
+    """The document as YAML, as a person would edit it."""
+    return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=120)
+
+
 def load_file(path: Path) -> dict[str, Any]:
     """The document in a YAML file, not yet checked. Raises BadInput when there is none."""
     try:

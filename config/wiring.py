@@ -1,5 +1,6 @@
 """The only place that knows both a setting and a class; everything is built on first use, once a process."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +19,7 @@ from gateways.geocoding.online import Online
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
+from gateways.salesforce.stream import Endpoint, Stream
 from routing.change import Change
 from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
@@ -115,6 +117,19 @@ def salesforce() -> Salesforce:
     )
 
 
+def stream(topic: str, stop: threading.Event | None = None) -> Stream:
+    """A new reader of a change stream."""
+    cfg = settings.load()
+    endpoint = Endpoint(cfg.salesforce_pubsub, cfg.salesforce_pubsub_plaintext, cfg.salesforce_ca_file)
+    entity, preset = field_map().record_type, cfg.salesforce_replay
+    return Stream(endpoint, topic, tokens(), entity=entity, preset=preset, stop=stop)
+
+
+@cache
+def outbox() -> Outbox:
+    return Outbox(engine())
+
+
 @cache
 def geocoder() -> Chain:
     cfg = settings.load()
@@ -146,7 +161,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
 @cache
 def outbound(nudge: Nudge) -> Outbound:
     return Outbound(
-        outbox=Outbox(engine()),
+        outbox=outbox(),
         dispatcher=dispatcher(),
         write=lambda writes: salesforce().write(writes),
         withdraw=leads().withdraw,
@@ -165,7 +180,7 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         topic=settings.load().salesforce_topic,
         markets=lambda: Members(engine()).versions(),
         changed_since=lambda at: salesforce().changed_since(at),
-        due=Outbox(engine()).due,
+        due=outbox().due,
         depth=lambda queue: broker().depth(queue),
         nudge=nudge,
         now=lambda: datetime.now(UTC),

@@ -2,16 +2,20 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from config import policy as policy_file
 from config import settings, wiring
 from routing.errors import BadInput, FairturnError, TryLater
-from workers import checks, demo, house, imports, render, running
+from storage.postgres.parked import Letter
+from workers import checks, demo, house, imports, render, replay, running
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -173,6 +177,10 @@ def explain(lead: str, as_json: bool, data_dir: Path | None) -> None:
     """
     with house.opened(data_dir):
         story = wiring.explain().lead(lead)
+    if story is None:
+        raise BadInput(
+            f"no lead is known as {lead!r}", field="lead", fix="Give our id, the Salesforce id or the source's."
+        )
     if as_json:
         click.echo(json.dumps(story.to_json(), indent=2))
     else:
@@ -185,9 +193,12 @@ def explain(lead: str, as_json: bool, data_dir: Path | None) -> None:
 def verify(as_json: bool, data_dir: Path | None) -> None:
     """Make every past decision again and check every invariant; exit 1 on any breach."""
     with house.opened(data_dir):
-        report = wiring.verify()
+        verifier = wiring.verifier()
+        with Progress(console=err, transient=True) as progress:
+            task = progress.add_task("Making decisions again", total=verifier.count())
+            report = verifier.run(lambda done: progress.update(task, completed=done))
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(json.dumps({**asdict(report), "sound": report.sound}, indent=2))
     else:
         render.verification(report, out)
     sys.exit(1 if report.breaches else 0)
@@ -219,7 +230,14 @@ def sweep(data_dir: Path | None) -> None:
 def export(what: str, shape: str, data_dir: Path | None) -> None:
     """Print the ledger, a line a record, so that anyone can recount it without our code."""
     with house.opened(data_dir):
-        render.lines(wiring.export(what), shape, sys.stdout)
+        exports = wiring.export()
+        records = {
+            "decisions": exports.decisions,
+            "offers": exports.offers,
+            "leads": exports.leads,
+            "members": exports.members,
+        }
+        render.lines(records[what](), shape, sys.stdout)
 
 
 @cli.group()
@@ -234,9 +252,10 @@ def parked() -> None:
 def parked_list(everything: bool, as_json: bool, data_dir: Path | None) -> None:
     """List what is parked."""
     with house.opened(data_dir):
-        rows = wiring.parked().list(resolved=everything)
+        rows = wiring.parked().list()
+        rows += wiring.parked().list(resolved=True) if everything else []
     if as_json:
-        click.echo(json.dumps([row.to_json() for row in rows], indent=2))
+        click.echo(json.dumps([_letter(row) for row in rows], indent=2, default=str))
         return
     table = Table("id", "kind", "what", "reason", "parked", box=None)
     for row in rows:
@@ -250,7 +269,7 @@ def parked_list(everything: bool, as_json: bool, data_dir: Path | None) -> None:
 def parked_replay(number: int, data_dir: Path | None) -> None:
     """Try one again, after the cause was mended."""
     with house.opened(data_dir):
-        out.print(running.replay(number))
+        out.print(replay.replay(number))
 
 
 @cli.command("settings")
@@ -258,6 +277,10 @@ def show_settings() -> None:
     """Print every setting as it counts now; secrets are not shown."""
     for name, value in settings.load().model_dump(mode="json").items():
         out.print(f"{name} = {value}", soft_wrap=True)
+
+
+def _letter(row: Letter) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name != "raw"}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +94,9 @@ def run(plan: Plan, out: Console) -> int:
         _roster(plan, out, feed)
         house.start(supervised)
         running.tell_addresses(cfg, out)
-        _until(lambda: "subscriber" in wiring.heartbeats().all(), supervised, "the subscriber")
+        _until(
+            lambda: any(beat.name == "subscriber" for beat in wiring.heartbeats().all()), supervised, "the subscriber"
+        )
         thread = threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True)
         thread.start()
         code = 0
@@ -224,7 +225,7 @@ def _watch(supervised: Supervisor, feed: Feed, screen: Screen) -> int:
         time.sleep(0.25)
 
 
-def _until(holds: Any, supervised: Supervisor, what: str) -> None:
+def _until(holds: Callable[[], bool], supervised: Supervisor, what: str) -> None:
     until = time.monotonic() + 60
     while not holds():
         if time.monotonic() > until:
@@ -234,17 +235,11 @@ def _until(holds: Any, supervised: Supervisor, what: str) -> None:
 
 
 def _outcome(feed: Feed) -> dict[str, Any]:
-    """The outcome in the shape of the outside contract."""
-    outcome = wiring.stats().summary()
-    report = wiring.verify()
-    outcome["fairness"] = [pool.to_json() for pool in report.worst]
+    """The outcome in the shape of the outside contract; every decision is made again for it."""
+    outcome = wiring.stats().summary(wiring.verifier().run())
+    refused = [f"{bad.file}, line {bad.line}: {bad.reason}" for bad in feed.bad]
     outcome["leads"]["total"] = feed.total + len(feed.bad)
-    outcome["leads"]["parked"] += 0
-    outcome["errors"] = [
-        *(f"{bad.file}, line {bad.line}: {bad.reason}" for bad in feed.bad),
-        *feed.errors,
-        *(breach.sentence for breach in report.breaches),
-    ]
+    outcome["errors"] = [*refused, *feed.errors, *outcome["errors"]]
     return outcome
 
 
@@ -256,8 +251,6 @@ def _report(outcome: Mapping[str, Any], plan: Plan, out: Console) -> None:
     if plan.report:
         plan.report.write_text(json.dumps(outcome, indent=2) + "\n")
         out.print(f"Written to {plan.report}.", soft_wrap=True)
-    if not out.is_terminal:
-        sys.stdout.flush()
 
 
 def _seeder(cfg: settings.Settings) -> Seeder:

@@ -1,13 +1,13 @@
 """Running everything in the foreground, and single steps that the command line takes by itself."""
 
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from config import settings, wiring
-from routing.errors import BadInput, GiveUp
 from tasks.app import announce, nudge
 from workers import house
 from workers.supervisor import Job, Supervisor
@@ -23,7 +23,7 @@ def up(data_dir: Path | None, out: Console) -> None:
         if pretend:
             cfg = stack.enter_context(house.pointed_at(pretend.env))
             out.print(f"No Salesforce org is set: a pretend one runs at {cfg.salesforce_login_url}")
-        supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ, echo=out.file))
+        supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ, echo=sys.stdout))
         if pretend:
             supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))
         house.start(supervised)
@@ -45,26 +45,6 @@ def tell_addresses(cfg: settings.Settings, out: Console) -> None:
 def sweep_now() -> dict[str, int]:
     """The hourly sweep, here and now."""
     return wiring.sweeper(announce, nudge).hourly(task_id="fairturn sweep")
-
-
-def replay(number: int) -> str:
-    """Try a parked input again; says what becomes of it."""
-    row = wiring.parked().get(number)
-    if row is None:
-        raise BadInput(f"nothing is parked under {number}", field="number", fix="See `fairturn parked list`.")
-    if row.kind == "event":
-        ids = wiring.replay_event(row)
-        announce("leads.intake", ids)
-        return f"{len(ids)} event(s) are pending again."
-    if row.kind == "outbox":
-        wiring.replay_outbox(row)
-        nudge("outbox.deliver")
-        return "The write-back is pending again."
-    if row.kind == "lead":
-        wiring.replay_lead(row)
-        announce("leads.geocode", [int(row.ref)])
-        return "The lead is new again."
-    raise GiveUp(f"A {row.kind} is replayed by importing its file again, with the row mended.")
 
 
 def _login(cfg: settings.Settings) -> str:

@@ -16,7 +16,7 @@ import structlog
 
 from config import logs, wiring
 from config.settings import Settings, load
-from gateways.salesforce.stream import Batch, Endpoint, Idle, Resync, Stream
+from gateways.salesforce.stream import Batch, Idle, Resync, Stream
 from routing.change import Change
 from routing.errors import GiveUp, TryLater
 from routing.sweeper import OVERLAP
@@ -132,24 +132,12 @@ def _bare(change: Change) -> Change:
 
 def build(settings: Settings) -> Subscriber:
     """The subscriber as these settings want it."""
-    mapping, worker = wiring.field_map(), f"{socket.gethostname()}:{os.getpid()}"
-    endpoint = Endpoint(settings.salesforce_pubsub, settings.salesforce_pubsub_plaintext, settings.salesforce_ca_file)
-
-    def stream(stop: threading.Event) -> Stream:
-        return Stream(
-            endpoint,
-            settings.salesforce_topic,
-            wiring.tokens(),
-            entity=mapping.record_type,
-            preset=settings.salesforce_replay,
-            stop=stop,
-        )
-
+    worker = f"{socket.gethostname()}:{os.getpid()}"
     return Subscriber(
         settings.salesforce_topic,
         positions=wiring.positions(),
         events=wiring.events(),
-        stream=stream,
+        stream=lambda stop: wiring.stream(settings.salesforce_topic, stop),
         announce=lambda ids: tasks.announce("leads.intake", ids),
         resync=_resync,
         beat=lambda: wiring.heartbeats().beat("subscriber", worker),

@@ -18,8 +18,10 @@ from gateways.salesforce.auth import Session, TokenProvider
 from gateways.salesforce.decode import Decoder
 from gateways.salesforce.errors import Action, OrgClosed, Verdict, judge
 from gateways.salesforce.proto.pubsub_api_pb2 import (
+    ConsumerEvent,
     FetchRequest,
     FetchResponse,
+    ProducerEvent,
     ReplayPreset,
     SchemaRequest,
     TopicInfo,
@@ -146,6 +148,15 @@ class Stream:
             if verdict.action in {Action.RETRY, Action.SLOW}:
                 raise TryLater(f"{self._endpoint.address} does not answer ({verdict.code})") from exc
             raise _given_up(self._topic, verdict) from exc
+
+    def decode(self, event: Unreadable) -> list[Change] | Unreadable:
+        """Read an event again that could not be read before. Raises TryLater or GiveUp when nobody answers."""
+        payload = ProducerEvent(id=event.event_id, schema_id=event.schema_id, payload=event.payload)
+        try:
+            with self._connected():
+                return self._decoder.read(ConsumerEvent(event=payload, replay_id=event.replay_id))
+        except grpc.RpcError as exc:
+            raise _given_up(self._topic, judge(exc)) from exc
 
     def stop(self) -> None:
         """End `items()` now; may be called from another thread."""

@@ -51,6 +51,18 @@ class Events:
                 for event_id in connection.execute(_STORE, rows[at : at + CHUNK]).scalars()
             )
 
+    def admit(self, topic: str, changes: Sequence[Change]) -> list[int]:
+        """Store events that were read late, the position untouched; the ids of those that are new."""
+        with transaction(self._engine) as connection:
+            rows = [_event_row(topic, change) for change in changes]
+            return sorted(connection.execute(_STORE, rows).scalars()) if rows else []
+
+    def reopen(self, event_id: int) -> bool:
+        """Let a parked event be read again; False when it is not parked."""
+        again = sa.update(events).where(events.c.id == event_id, events.c.state == "parked")
+        with transaction(self._engine) as connection:
+            return connection.execute(again.values(state="pending", done_at=None, nudged_at=None)).rowcount == 1
+
     def pending(self, older_than_s: float = 5.0, limit: int = 1000) -> list[int]:
         """Ids of events nobody has handled or announced for that long, oldest first; counted as announced now."""
         with transaction(self._engine) as connection:

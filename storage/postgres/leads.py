@@ -81,6 +81,17 @@ class Leads:
                 _park(conn, "lead", lead_id, reason, task_id)
                 review(conn, [lead_id], Reason.ERROR, task_id)
 
+    def reopen(self, lead_id: int) -> bool:
+        """Let a lead whose handling failed be tried again; False when it is not in review for an error."""
+        again = sa.update(t.leads).where(
+            t.leads.c.id == lead_id, t.leads.c.state == "review", t.leads.c.reason == "error"
+        )
+        fresh = {"state": "new", "reason": None, "version": t.leads.c.version + 1, "nudged_at": None}
+        with transaction(self._engine) as conn:
+            reopened = conn.execute(again.values(**fresh, updated_at=sa.func.now())).rowcount == 1
+            note(conn, [(lead_id, "tried again", {})] if reopened else [], "", actor="operator")
+            return reopened
+
     # --- placed
 
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]:

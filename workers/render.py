@@ -1,0 +1,90 @@
+"""What the command line prints: stories of leads, verifications, exported lines."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from routing.verify import Report
+from storage.postgres.explain import CandidateTold, DecisionTold, LeadStory
+
+#: Candidates shown of one decision; --json has them all.
+SHOWN = 25
+
+
+def story(told: LeadStory, out: Console) -> None:
+    """A lead's whole way, top to bottom in time."""
+    where = f"{told.country or '?'}, {told.geo_precision or 'no place'} by {told.geo_provider or 'nobody'}"
+    out.print(f"[bold]Lead {told.lead_id}[/bold]  Salesforce {told.salesforce_id}  source {told.source_id or '-'}")
+    because = f" ({told.reason})" if told.reason else ""
+    out.print(f"{told.state}{because}, attempt {told.attempt}, priority {told.priority}, {where}\n")
+    steps = Table("time", "after ms", "what", "by", "policy", "task", "detail", box=None)
+    for step in told.steps:
+        steps.add_row(
+            f"{step.at:%Y-%m-%d %H:%M:%S.%f}"[:-3],
+            f"{step.since_received_ms:,}",
+            step.what,
+            step.actor,
+            str(step.policy_version or ""),
+            step.task_id or "",
+            ", ".join(f"{k}={v}" for k, v in step.detail.items()),
+        )
+    out.print(steps)
+    for decision in told.decisions:
+        _decision(decision, out)
+
+
+def verification(report: Report, out: Console) -> None:
+    """What a verification found."""
+    out.print(f"{report.decisions:,} decisions made again, {report.offers:,} offers looked at.")
+    for pool in report.worst:
+        worst = f"{pool.worst_turns:.3f} turns from what is due, over {pool.decisions:,} decisions"
+        out.print(f"{pool.pool} ({pool.mode}, {pool.members} members): nobody was ever farther than {worst}.")
+    for breach in report.breaches:
+        out.print(f"[red]{breach.check}[/red] {breach.subject}: {breach.detail}", soft_wrap=True)
+    out.print("[red]There are breaches.[/red]" if report.breaches else "[green]No breach.[/green]")
+
+
+def lines(records: Iterable[Mapping[str, Any]], shape: str, to: TextIO) -> None:
+    """One record a line; in CSV what is nested is JSON within its cell."""
+    if shape == "jsonl":
+        to.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        return
+    writer = None
+    for record in records:
+        if writer is None:
+            writer = csv.DictWriter(to, fieldnames=list(record))
+            writer.writeheader()
+        writer.writerow({k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in record.items()})
+
+
+def _decision(d: DecisionTold, out: Console) -> None:
+    ring = f"ring {d.ring_miles:.0f} mi" if d.ring_miles else "no ring"
+    out.print(f"\n[bold]Decision {d.attempt}[/bold] at {d.at:%Y-%m-%d %H:%M:%S}: {d.chosen or d.reason}, {ring}")
+    version = f"policy {d.policy_version}, roster {d.roster_version}, generation {d.generation}, no. {d.seq}"
+    out.print(f"pool {d.pool}, rotation {d.rotation or '-'}, mode {d.mode} ({d.step}); {version}", soft_wrap=True)
+    if d.nearest_miles is not None:
+        out.print(f"the nearest member is {d.nearest_miles:,.1f} miles away")
+    table = Table("member", "miles", "ring", "held", "weight", "standing", "share", "after", "gate", box=None)
+    for c in d.candidates[:SHOWN]:
+        table.add_row(*_candidate(c))
+    out.print(table)
+    if len(d.candidates) > SHOWN:
+        out.print(f"... and {len(d.candidates) - SHOWN} more (--json has all)")
+
+
+def _candidate(c: CandidateTold) -> tuple[str, ...]:
+    return (
+        c.member,
+        f"{c.distance_miles:.1f}",
+        f"{c.ring_miles:.0f}",
+        f"{c.open}/{c.capacity}",
+        f"{c.weight:g}",
+        f"{c.standing:+.3f}",
+        f"{c.share:.3f}",
+        f"{c.standing_after:+.3f}",
+        "chosen" if c.chosen else c.gate,
+    )
