@@ -4,10 +4,12 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,8 +55,8 @@ def _install() -> None:
 
 def _with_uv(uv: str) -> None:
     if not _works(PYTHON):
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV))
-    _run(uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(LOCK))
+        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)])
+    _run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(LOCK)])
 
 
 def _with_pip(_: str) -> None:
@@ -66,10 +68,20 @@ def _with_pip(_: str) -> None:
             "then call make again."
         )
     if not _works(PYTHON) or (own_pip and not _works(PYTHON, "import pip")):
-        _run(sys.executable, "-m", "venv", "--clear", *([] if own_pip else ["--without-pip"]), str(VENV))
+        _run([sys.executable, "-m", "venv", "--clear", *([] if own_pip else ["--without-pip"]), str(VENV)])
     pip = [str(PYTHON), "-m", "pip"] if own_pip else [sys.executable, "-m", "pip", "--python", str(PYTHON)]
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
-    _run(*pip, "install", *quiet, "--require-hashes", "-r", str(LOCK))
+    # The lock is whole, so nothing is left to resolve, and its parts can be installed side by side.
+    how = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps", "--require-hashes"]
+    with tempfile.TemporaryDirectory() as parts:
+        _run(*([*pip, "install", *how, "-r", part] for part in _split_lock(Path(parts), min(4, os.cpu_count() or 1))))
+
+
+def _split_lock(into: Path, parts: int) -> list[str]:
+    entries = [entry for entry in re.split(r"(?m)^(?=\w)", LOCK.read_text()) if entry.strip()]
+    files = [into / f"{number}.txt" for number in range(parts)]
+    for number, file in enumerate(files):
+        file.write_text("".join(entries[number::parts]))
+    return [str(file) for file in files]
 
 
 def _make_ours_importable() -> None:
@@ -89,12 +101,14 @@ def _works(python: Path, code: str = "") -> bool:
         return False
 
 
-def _run(*command: str) -> None:
+def _run(*commands: list[str]) -> None:
+    """Run side by side; all have to succeed."""
     # What the surroundings set up for another environment is not meant for this one.
     environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
-    done = subprocess.run(command, check=False, env=environment)
-    if done.returncode != 0:
-        _give_up(f"Installing failed at: {shlex.join(command)}\nMend what is named above, then call make again.")
+    running = [subprocess.Popen(command, env=environment) for command in commands]
+    failed = [shlex.join(command) for command, process in zip(commands, running, strict=True) if process.wait() != 0]
+    if failed:
+        _give_up(f"Installing failed at: {failed[0]}\nMend what is named above, then call make again.")
 
 
 def _say(line: str) -> None:
