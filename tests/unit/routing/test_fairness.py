@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,16 +61,16 @@ def test_F4_rotations_do_not_move_each_others_turns() -> None:
 
 def test_F5_nobody_is_two_turns_from_its_entitlement_though_one_is_absent_half_the_time() -> None:
     dice, book, everyone = random.Random(5), Book(), [1, 2, 3, 4]
-    off = dict.fromkeys(everyone, Fraction(0))
-    worst = Fraction(0)
+    off = dict.fromkeys(everyone, 0)  # received minus entitled, in twelfths of a turn
+    worst = 0
     for _ in range(40_000):
         absent = dice.choice(everyone) if dice.random() < 0.5 else None
         here = [m for m in everyone if m != absent]
         chosen = serve(Mode.FAIR, [a_candidate(m) for m in here], book)
         for member in here:
-            off[member] += (member == chosen) - Fraction(1, len(here))
+            off[member] += 12 * (member == chosen) - 12 // len(here)  # three or four share the turn
         worst = max(worst, *(abs(value) for value in off.values()))
-    assert worst <= 2
+    assert worst <= 2 * 12
     assert sum(book.standing.values()) == 0
 
 
