@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress
+from operator import lt
 from uuid import UUID
 
 from routing import fairness
@@ -14,6 +15,7 @@ from routing.policy import Mode
 
 #: Distances are kept in single precision, which is this coarse on the other side of the earth.
 SLACK_M = 2.0
+_ELIGIBLE = int(Gate.ELIGIBLE)  # a plain number compares much faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def again(past: Past, *, cursor: int = 0) -> Verdict:
                 past.open,
                 strict=True,
             ),
-            (gate == Gate.ELIGIBLE for gate in past.gate),
+            (gate == _ELIGIBLE for gate in past.gate),
         )
     ]
     book = Book(
@@ -167,6 +169,9 @@ class Recount:
 
     def _candidates(self, past: Past) -> Iterator[Breach]:
         tried: AbstractSet[int] = self._offered.get(past.lead_id, frozenset())
+        if not tried and list(map(lt, past.open, past.capacity)) == [gate == _ELIGIBLE for gate in past.gate]:
+            yield from _rings(past)
+            return  # as nearly always; the rest names what is wrong
         for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
             if gate == Gate.TRIED:
                 if member not in tried:
@@ -180,13 +185,16 @@ class Recount:
     def _continuity(self, past: Past, rotation: _Rotation, market: _Market) -> Iterator[Breach]:
         """What the chooser saw of each account is what the decisions before add up to."""
         book = rotation.standing
-        for member, standing, gate in zip(past.member, past.standing, past.gate, strict=True):
-            if gate != Gate.ELIGIBLE or book.get(member, 0) == standing:
+        stood = [book.get(member, 0) for member in past.member]
+        if stood == past.standing:
+            return
+        for member, seen, held, gate in zip(past.member, past.standing, stood, past.gate, strict=True):
+            if gate != Gate.ELIGIBLE or seen == held:
                 continue
             if market.gapped:
                 self.drifts += 1
             else:
-                yield _breach(past, "standing", f"member {member} stood at {standing}, not {book.get(member, 0)}")
+                yield _breach(past, "standing", f"member {member} stood at {seen}, not {held}")
 
     def _write(self, past: Past, verdict: Verdict, rotation: _Rotation, market: _Market) -> None:
         chosen = past.chosen
@@ -219,12 +227,13 @@ def _rings(past: Past) -> Iterator[Breach]:
         if Gate.ELIGIBLE in past.gate:
             yield _breach(past, "choice", "somebody was eligible, nobody was chosen")
         return
-    for member, ring, distance, gate in zip(past.member, past.member_ring, past.distance_m, past.gate, strict=True):
-        inner = past.rings_m[ring - 1] if ring else -1.0
-        if not inner - SLACK_M <= distance <= past.rings_m[ring] + SLACK_M:
-            yield _breach(past, "ring", f"member {member} at {distance:.0f} m is not in ring {ring + 1}")
-        if gate == Gate.ELIGIBLE and ring != past.ring:
-            yield _breach(past, "ring", f"ring {past.ring + 1} was used, member {member} in ring {ring + 1} had room")
+    outer = [radius + SLACK_M for radius in past.rings_m]
+    inner = [-1.0, *(radius - SLACK_M for radius in past.rings_m)]
+    for at, (ring, distance) in enumerate(zip(past.member_ring, past.distance_m, strict=True)):
+        if not inner[ring] <= distance <= outer[ring]:
+            yield _breach(past, "ring", f"member {past.member[at]} at {distance:.0f} m is not in ring {ring + 1}")
+        if ring != past.ring and past.gate[at] == _ELIGIBLE:
+            yield _breach(past, "ring", f"ring {past.ring + 1} was used, one in ring {ring + 1} had room")
 
 
 def _breach(past: Past, check: str, detail: str) -> Breach:

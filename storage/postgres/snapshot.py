@@ -117,14 +117,16 @@ _SINCE = """
 """
 _MOVED = sa.text(f"""{_SINCE}
     , earned AS (
-        SELECT s.rotation, s.id, s.chosen, c.member,
-               floor(c.weight::numeric * 1000000 / sum(c.weight) OVER (PARTITION BY s.id))::bigint AS share
-        FROM since s CROSS JOIN unnest(s.member, s.weight, s.gate) AS c (member, weight, gate)
+        SELECT s.rotation, s.chosen, c.member, c.weight * 1000000::bigint / eligible.weights AS share
+        FROM since s
+        CROSS JOIN LATERAL (SELECT sum(x.weight) AS weights FROM unnest(s.weight, s.gate) AS x (weight, gate)
+                            WHERE x.gate = 0) AS eligible
+        CROSS JOIN LATERAL unnest(s.member, s.weight, s.gate) AS c (member, weight, gate)
         WHERE s.mode = 'fair' AND c.gate = 0
     ), moves AS (
-        SELECT rotation, member, share AS move FROM earned
+        SELECT rotation, member, sum(share) AS move FROM earned GROUP BY rotation, member
         UNION ALL
-        SELECT rotation, chosen, -sum(share) FROM earned GROUP BY rotation, id, chosen
+        SELECT rotation, chosen, -sum(share) FROM earned GROUP BY rotation, chosen
     )
     SELECT rotation, member, sum(move)::bigint AS moved FROM moves GROUP BY rotation, member
 """)  # noqa: S608 - put together from constants

@@ -103,3 +103,11 @@ FROM offers o
 WHERE o.state NOT IN ('offered', 'accepted', 'void')
   AND NOT EXISTS (SELECT FROM outbox x
                   WHERE x.lead_id = o.lead_id AND x.kind = 'turnstile' AND x.offer_id = o.id);
+
+CREATE VIEW inv_offer_untold AS
+SELECT 'offer ' || o.id AS subject, 'its timeline does not say that it was ' || step.what AS detail
+FROM offers o
+CROSS JOIN LATERAL (VALUES ('offered'), (o.state)) AS step (what)
+WHERE o.state <> 'void'
+  AND NOT EXISTS (SELECT FROM timeline t
+                  WHERE t.lead_id = o.lead_id AND t.what = step.what AND t.detail ->> 'offer' = o.id::text);

@@ -14,6 +14,7 @@ from storage.postgres.members import MemberRow, Members
 from storage.postgres.policies import Policies
 from storage.postgres.routing_batch import _decision_row
 from storage.postgres.tables import decisions, leads, markets, members, offers, outbox
+from storage.postgres.timeline import Happening, add_many
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -93,6 +94,8 @@ def add_offer(connection: sa.Connection, made: Decision, **over: Any) -> UUID:
         "ended_at": None if state in ("offered", "accepted") else made.at + timedelta(hours=4),
     }
     connection.execute(sa.insert(offers).values(values | over))
+    told = [Happening(made.lead, what, detail={"offer": str(made.id)}) for what in {"offered", state}]
+    add_many(connection, told)
     if state in ("offered", "accepted"):
         connection.execute(sa.update(members).where(members.c.id == made.chosen).values(open=members.c.open + 1))
         version = connection.execute(

@@ -64,6 +64,7 @@ def test_F4_accounts_come_back_from_the_ledger_exactly(
             seq += count
             rows.add_decisions(connection, [replace(one, market=market) for one in made])
         with Turns(engine).rebuild(market) as snapshot:
+            assert snapshot is not None
             assert snapshot.generation == generation + 1
         for rotation, book in books.items():
             accounts = snapshot.standings.get(rotation, {})
@@ -87,9 +88,11 @@ def test_a_snapshot_holds_the_open_offers_and_the_last_number_given(engine: sa.E
         rows.add_offer(connection, made[1], state="accepted")
         rows.add_offer(connection, made[2], state="rejected")
     with Turns(engine).rebuild("us") as snapshot:
+        assert snapshot is not None
         assert snapshot.open_offers == {made[0].id: one, made[1].id: one}
         assert snapshot.seq == 3
     with Turns(engine).rebuild("us") as again:
+        assert again is not None
         assert (again.generation, again.seq) == (snapshot.generation + 1, 3)
 
 
@@ -98,6 +101,15 @@ def test_a_rebuild_that_fails_leaves_the_generation_as_it_was(engine: sa.Engine)
     with pytest.raises(ConnectionError), Turns(engine).rebuild("us"):
         raise ConnectionError
     assert Turns(engine).generation("us") == 0
+
+
+def test_who_comes_second_finds_the_turnstile_rebuilt(engine: sa.Engine) -> None:
+    rows.add_members(engine, 1)
+    with Turns(engine).rebuild("us", seen=0) as first:
+        assert first is not None
+    with Turns(engine).rebuild("us", seen=0) as second:
+        assert second is None
+    assert Turns(engine).generation("us") == 1
 
 
 def test_nothing_is_routed_while_the_turnstile_is_rebuilt(engine: sa.Engine) -> None:
@@ -125,6 +137,7 @@ def test_rebuilds_at_the_same_time_take_turns(engine: sa.Engine) -> None:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
             inside[0] -= 1
+            assert snapshot is not None
             return snapshot.generation
 
     with ThreadPoolExecutor(4) as pool:

@@ -1,0 +1,301 @@
+"""One lead's story: what happened when, who was looked at, and why each was or was not chosen."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from routing.decision import Gate
+from routing.policy import Mode
+from routing.verify import Past, again
+from storage.postgres.engine import transaction
+from storage.postgres.export import MILE_M, TURN, miles
+from storage.postgres.tables import decisions, members, offers, timeline
+from storage.postgres.verify import COLUMNS
+
+#: The step that decides between the eligible, by mode; in the words of routing/fairness.py.
+STEPS = {
+    Mode.FAIR: "highest standing after this lead's shares; then longest unserved; then lowest id",
+    Mode.CURSOR: "next after the member served last, by id",
+    Mode.LEAST_RECENT: "longest unserved; then lowest id",
+    Mode.LEAST_LOADED: "smallest part of its capacity in use; then longest unserved; then lowest id",
+    Mode.NEAREST: "nearest; then longest unserved; then lowest id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened; `since_received_ms` counts from the lead's commit in Salesforce."""
+
+    at: datetime
+    what: str
+    actor: str
+    task_id: str | None
+    policy_version: int | None
+    since_received_ms: int
+    since_last_ms: int
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTold:
+    """One offer of the lead."""
+
+    offer_id: UUID
+    member: str
+    member_name: str
+    attempt: int
+    state: str
+    reason: str | None
+    distance_miles: float
+    ring_miles: float
+    offered_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTold:
+    """One member that was looked at, with the numbers of each gate; standings and shares in turns."""
+
+    member: str
+    name: str
+    distance_miles: float
+    ring_miles: float
+    tier_rank: int
+    weight: float
+    open: int
+    capacity: int
+    gate: str  # eligible, full, tried
+    chosen: bool
+    standing: float
+    share: float
+    standing_after: float
+    served: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionTold:
+    """One routing choice."""
+
+    decision_id: UUID
+    at: datetime
+    attempt: int
+    pool: str
+    rotation: str
+    mode: str
+    step: str
+    ring_miles: float | None
+    rings_miles: tuple[float, ...]
+    policy_version: int
+    roster_version: int
+    generation: int
+    seq: int
+    chosen: str | None
+    reason: str
+    nearest_miles: float | None
+    candidates: tuple[CandidateTold, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeadStory:
+    """Everything the ledger knows of one lead; no personal data."""
+
+    lead_id: int
+    salesforce_id: str
+    source_id: str | None
+    state: str
+    reason: str | None
+    attempt: int
+    priority: int
+    pool: str | None
+    country: str
+    geo_precision: str | None
+    geo_provider: str | None
+    lat: float | None
+    lon: float | None
+    received_at: datetime
+    steps: tuple[Step, ...]
+    offers: tuple[OfferTold, ...]
+    decisions: tuple[DecisionTold, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The story as plain JSON values."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+class Explain:
+    """Tells stories of leads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def lead(self, ref: str) -> LeadStory | None:
+        """The story of a lead by our id, its Salesforce id (15 or 18 characters) or its source's id, in this order."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(_FIND, {"ref": ref.strip()}).mappings().one_or_none()
+            if row is None:
+                return None
+            facts = {name: row[name] for name in LeadStory.__dataclass_fields__ if name in row}
+            lead = row["id"]
+            return LeadStory(
+                lead_id=lead,
+                **facts,
+                steps=_steps(connection, lead, row["received_at"]),
+                offers=_offers(connection, lead),
+                decisions=_decisions(connection, lead),
+            )
+
+
+_FIND = sa.text("""
+    SELECT * FROM leads
+    WHERE id::text = :ref OR salesforce_id = :ref OR source_id = :ref
+       OR (length(:ref) = 15 AND salesforce_id LIKE '00_%' AND left(salesforce_id, 15) = :ref)
+    ORDER BY id::text = :ref DESC, left(salesforce_id, 15) = left(:ref, 15) DESC, id
+    LIMIT 1
+""")
+
+
+def _steps(connection: sa.Connection, lead: int, received_at: datetime) -> tuple[Step, ...]:
+    query = sa.select(timeline).where(timeline.c.lead_id == lead).order_by(timeline.c.at, timeline.c.id)
+    steps: list[Step] = []
+    last = received_at
+    for row in connection.execute(query):
+        steps.append(
+            Step(
+                row.at,
+                row.what,
+                row.actor,
+                row.task_id,
+                row.policy_version,
+                _ms(row.at - received_at),
+                _ms(row.at - last),
+                row.detail,
+            )
+        )
+        last = row.at
+    return tuple(steps)
+
+
+def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
+    query = (
+        sa.select(offers, members.c.key, members.c.name)
+        .join(members)
+        .where(offers.c.lead_id == lead, offers.c.state != "void")
+        .order_by(offers.c.attempt, offers.c.offered_at)
+    )
+    return tuple(
+        OfferTold(
+            offer_id=row.id,
+            member=row.key,
+            member_name=row.name,
+            attempt=row.attempt,
+            state=row.state,
+            reason=row.reason,
+            distance_miles=row.distance_m / MILE_M,
+            ring_miles=row.ring_m / MILE_M,
+            offered_at=row.offered_at,
+            expires_at=row.expires_at,
+            ended_at=row.ended_at,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _decisions(connection: sa.Connection, lead: int) -> tuple[DecisionTold, ...]:
+    extra = [decisions.c.policy_version, decisions.c.roster_version, decisions.c.nearest_m]
+    query = sa.select(*COLUMNS, *extra).where(decisions.c.lead_id == lead)
+    rows = connection.execute(query.order_by(decisions.c.at, decisions.c.seq)).all()
+    names = _names(connection, {member for row in rows for member in row.member})
+    return tuple(_decision(row, names) for row in rows)
+
+
+def _names(connection: sa.Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    query = sa.select(members.c.id, members.c.key, members.c.name).where(
+        members.c.id == sa.any_(sa.cast(list(ids), sa.ARRAY(sa.Integer)))
+    )
+    return {row.id: (row.key, row.name) for row in connection.execute(query)}
+
+
+def _decision(row: Any, names: dict[int, tuple[str, str]]) -> DecisionTold:
+    past = Past(*row[: len(COLUMNS)])
+    mode = Mode(past.mode)
+    return DecisionTold(
+        decision_id=past.id,
+        at=past.at,
+        attempt=past.attempt,
+        pool=past.pool,
+        rotation=past.rotation,
+        mode=past.mode,
+        step="" if past.chosen is None else STEPS[mode],
+        ring_miles=None if past.ring is None else past.rings_m[past.ring] / MILE_M,
+        rings_miles=tuple(ring / MILE_M for ring in past.rings_m),
+        policy_version=row.policy_version,
+        roster_version=row.roster_version,
+        generation=past.generation,
+        seq=past.seq,
+        chosen=None if past.chosen is None else names[past.chosen][0],
+        reason=past.reason,
+        nearest_miles=miles(row.nearest_m),
+        candidates=_candidates(past, names),
+    )
+
+
+def _candidates(past: Past, names: dict[int, tuple[str, str]]) -> tuple[CandidateTold, ...]:
+    """Everyone looked at: the chosen one first, then the eligible, then the others, each nearest first."""
+    verdict = again(past)
+    shares, payment = verdict.shares, verdict.payment
+    moves = past.mode == Mode.FAIR and past.chosen is not None
+
+    def told(at: int) -> CandidateTold:
+        member, standing = past.member[at], past.standing[at]
+        chosen = member == past.chosen
+        share = shares.get(member, 0) if moves else 0
+        return CandidateTold(
+            member=names[member][0],
+            name=names[member][1],
+            distance_miles=past.distance_m[at] / MILE_M,
+            ring_miles=past.rings_m[past.member_ring[at]] / MILE_M,
+            tier_rank=past.tier_rank[at],
+            weight=past.weight[at] / 1000,
+            open=past.open[at],
+            capacity=past.capacity[at],
+            gate=Gate(past.gate[at]).name.lower(),
+            chosen=chosen,
+            standing=standing / TURN,
+            share=share / TURN,
+            standing_after=(standing + share - (payment if chosen and moves else 0)) / TURN,
+            served=past.served[at],
+        )
+
+    everyone = range(len(past.member))
+    order = sorted(
+        everyone, key=lambda at: (past.member[at] != past.chosen, past.gate[at], past.distance_m[at], past.member[at])
+    )
+    return tuple(told(at) for at in order)
+
+
+def _ms(span: timedelta) -> int:
+    return round(span / timedelta(milliseconds=1))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case str():
+            return value
+        case Sequence():
+            return [_plain(item) for item in value]
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case float():
+            return round(value, 6)
+        case _:
+            return value
