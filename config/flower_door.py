@@ -1,23 +1,20 @@
 """Flower behind a login, always: it shows every task and its ids, and could be told to run them."""
 
 import os
-import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
-import structlog
 from flower.app import Flower
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from config import logs, settings
+from config.flower_login import login
 from config.settings import Settings
 from routing.errors import BadInput, FairturnError
-
-log = structlog.get_logger()
 
 CONF_FILE = Path(__file__).with_name("flower.py")
 
@@ -25,9 +22,9 @@ CONF_FILE = Path(__file__).with_name("flower.py")
 def prepared() -> dict[str, Any]:
     """Set up logging and the door, and hand Flower its options; ends the process with one sentence on bad input."""
     try:
+        refuse_open_api(os.environ)
         cfg = settings.load()
         logs.setup(cfg.log_level, cfg.log_format, process="flower")
-        refuse_open_api(os.environ)
         user, password = login(cfg)
     except FairturnError as exc:
         raise SystemExit(str(exc)) from exc
@@ -43,34 +40,6 @@ def refuse_open_api(environ: Mapping[str, str]) -> None:
             field="FLOWER_UNAUTHENTICATED_API",
             fix="Unset it; use the login of FAIRTURN_FLOWER_USER for the API, too.",
         )
-
-
-def login(cfg: Settings) -> tuple[str, str]:
-    """User and password. A password that is not set is made up once and kept for the owner's eyes in the data dir."""
-    if not cfg.flower_user or ":" in cfg.flower_user:
-        raise BadInput("cannot be empty or hold a colon", field="FAIRTURN_FLOWER_USER", fix="Choose another name.")
-    return cfg.flower_user, cfg.flower_password.get_secret_value() or _kept(password_file(cfg))
-
-
-def password_file(cfg: Settings) -> Path:
-    """Where a made-up password is kept."""
-    return cfg.data_dir / "flower.password"
-
-
-def _kept(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(secrets.token_urlsafe(18))
-    try:
-        os.link(fresh, path)  # of two starters at once the first wins, and nobody reads half a file
-    except FileExistsError:
-        pass
-    else:
-        log.info("flower.password_made", file=str(path))
-    finally:
-        fresh.unlink()
-    return path.read_text("utf-8").strip()
 
 
 def options(cfg: Settings, user: str, password: str) -> dict[str, Any]:
@@ -90,6 +59,9 @@ def options(cfg: Settings, user: str, password: str) -> dict[str, Any]:
 
 class Stranger(RequestHandler):
     """The answer to whoever does not say who they are."""
+
+    def check_xsrf_cookie(self) -> None:
+        """There is nothing here to protect; without this, a POST would be told something else than a GET."""
 
     def prepare(self) -> None:
         self.set_status(401)

@@ -17,12 +17,12 @@ API = "/api/v1"
 def app() -> FastAPI:
     """The whole of what can be asked over HTTP, with the settings of the environment."""
     cfg = settings.load()
+    logs.setup(cfg.log_level, cfg.log_format, process="web")  # here, before the server says its first word
     token = cfg.api_token.get_secret_value()
     counts = cfg.data_dir / "metrics"
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        logs.setup(cfg.log_level, cfg.log_format, process="web")
         metrics.share(counts, "web")
         yield
 

@@ -8,10 +8,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from config import celery as celery_config
-from config import flower_door, settings, wiring
+from config import flower_login, settings
 from config.ops import Check, canary
 from config.settings import Settings
 from routing.errors import FairturnError
+from storage.postgres.engine import connect
+from storage.postgres.heartbeats import Heartbeats
 
 SUBSCRIBER_AT_MOST_S = 60.0
 _ANSWER_S = 3.0
@@ -29,28 +31,28 @@ def ready(cfg: Settings) -> Check:
 
 def flower(cfg: Settings) -> Check:
     """Flower answers those who log in."""
-    login = b64encode(":".join(flower_door.login(cfg)).encode()).decode()
+    login = b64encode(":".join(flower_login.login(cfg)).encode()).decode()
     return _answers("flower", cfg.flower_host, cfg.flower_port, "/healthcheck", {"Authorization": f"Basic {login}"})
 
 
-def subscriber(_: Settings) -> Check:
+def subscriber(cfg: Settings) -> Check:
     """The reader of the change stream showed itself lately."""
-    age = _ages().get("subscriber")
+    age = _ages(cfg).get("subscriber")
     if age is None:
         return Check("subscriber", ok=False, detail="it has not shown itself yet")
     return Check("subscriber", ok=age <= SUBSCRIBER_AT_MOST_S, detail=f"it showed itself {age:.0f} s ago")
 
 
-def worker(_: Settings) -> Check:
+def worker(cfg: Settings) -> Check:
     """Somebody works on every queue: a ping would only prove that somebody listens."""
-    ages = _ages()
+    ages = _ages(cfg)
     found = [canary(queue, ages.get(f"queue:{queue}")) for queue in celery_config.QUEUES]
     return next((check for check in found if not check.ok), found[0])
 
 
-def beat(_: Settings) -> Check:
+def beat(cfg: Settings) -> Check:
     """Beat's canaries arrive somewhere; when none does, beat or every worker is away."""
-    ages = _ages()
+    ages = _ages(cfg)
     return min((canary(queue, ages.get(f"queue:{queue}")) for queue in celery_config.QUEUES), key=lambda c: not c.ok)
 
 
@@ -72,8 +74,13 @@ def main(names: list[str]) -> int:
     return 0 if check.ok else 1
 
 
-def _ages() -> dict[str, float]:
-    return {beat.name: beat.age_s for beat in wiring.heartbeats().all()}
+def _ages(cfg: Settings) -> dict[str, float]:
+    # Not through the wiring: a check that runs every few seconds must not load the whole house.
+    engine = connect(cfg.sqlalchemy_url(), pool_size=1)
+    try:
+        return {beat.name: beat.age_s for beat in Heartbeats(engine).all()}
+    finally:
+        engine.dispose()
 
 
 def _answers(name: str, host: str, port: int, path: str, headers: Mapping[str, str]) -> Check:

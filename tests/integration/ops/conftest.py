@@ -19,6 +19,7 @@ import pytest
 import redis
 from celery import Celery
 from psycopg import sql
+from pydantic import SecretStr
 
 from config import celery as celery_config
 from config.settings import Settings
@@ -38,6 +39,7 @@ class House:
     broker: Celery
     web: str
     flower: str
+    http: httpx.Client
 
     def log(self, name: str) -> str:
         return (self.data_dir / f"{name}.log").read_text("utf-8")
@@ -53,9 +55,9 @@ def until(what: Callable[[], bool], says: Callable[[], object] = lambda: "") -> 
     raise AssertionError(f"never so within {PATIENCE_S} s: {says()}")
 
 
-def answers(url: str) -> bool:
+def answers(http: httpx.Client, url: str) -> bool:
     try:
-        httpx.get(url, timeout=2)
+        http.get(url)
     except httpx.TransportError:
         return False
     return True
@@ -80,11 +82,19 @@ def house(servers: Urls, migrated_template: str, tmp_path_factory: pytest.TempPa
             "SALESFORCE_LOGIN_URL": "http://127.0.0.1:1",
         }
         cfg = Settings(
-            database_url=database_url, redis_url=servers.redis_url, data_dir=data_dir, web_port=web, flower_port=flower
+            database_url=database_url,
+            redis_url=servers.redis_url,
+            data_dir=data_dir,
+            web_port=web,
+            flower_port=flower,
+            flower_user=FLOWER_LOGIN[0],
+            flower_password=SecretStr(FLOWER_LOGIN[1]),
         )
         broker = Celery("test", set_as_current=False)
         broker.conf.update(celery_config.conf(cfg) | {"include": ()})
         celery = ("celery", "-A", "workers.main")
+        processes: list[subprocess.Popen[bytes]] = []
+        stack.callback(stop, processes)
         for name, argv in {
             "flower": (*celery, "flower", "--conf=config/flower.py"),
             "worker": (*celery, "worker", "--queues", "leads,outbox,sweeps"),
@@ -92,17 +102,17 @@ def house(servers: Urls, migrated_template: str, tmp_path_factory: pytest.TempPa
             "web": ("uvicorn", "--factory", "web.main:app", "--port", str(web), "--no-server-header"),
         }.items():
             out = stack.enter_context((data_dir / f"{name}.log").open("wb"))
-            stack.enter_context(running(argv, env, out))
-        found = House(env, cfg, data_dir, broker, f"http://127.0.0.1:{web}", f"http://127.0.0.1:{flower}")
-        until(lambda: answers(found.web), lambda: found.log("web")[-3000:])
-        until(lambda: answers(found.flower), lambda: found.log("flower")[-3000:])
+            processes.append(start(argv, env, out))
+        http = stack.enter_context(httpx.Client(timeout=10))
+        found = House(env, cfg, data_dir, broker, f"http://127.0.0.1:{web}", f"http://127.0.0.1:{flower}", http)
+        until(lambda: answers(http, found.web), lambda: found.log("web")[-3000:])
+        until(lambda: answers(http, found.flower), lambda: found.log("flower")[-3000:])
         yield found
         broker.close()
 
 
-@contextmanager
-def running(argv: tuple[str, ...], env: Mapping[str, str], out: IO[bytes]) -> Iterator[None]:
-    process = subprocess.Popen(
+def start(argv: tuple[str, ...], env: Mapping[str, str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-m", *argv],
         env={**os.environ, **env},
         cwd=Path(__file__).parents[3],
@@ -110,10 +120,13 @@ def running(argv: tuple[str, ...], env: Mapping[str, str], out: IO[bytes]) -> It
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    try:
-        yield
-    finally:
+
+
+def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """All of them at once, and for good."""
+    for process in processes:
         process.terminate()
+    for process in processes:
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
