@@ -79,6 +79,10 @@ class Ledger(Protocol):
         """Let these waiting leads be planned again."""
         ...
 
+    def waiting_cells(self) -> frozenset[int]:
+        """The cells in which any lead waits."""
+        ...
+
     def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
         """How many more offers each active member (of those, or all) may hold; none with 0."""
         ...
@@ -281,8 +285,12 @@ class Dispatcher:
     def fill(self, market: str, members: Sequence[int] | None = None, *, task_id: str = "") -> int:
         """Offer waiting leads to members who have room (all of the market when none are named), until none moves."""
         offered = 0
+        waiting = self._ledger.waiting_cells()
+        if not waiting:
+            return 0
+        stand = self._ledger.standing_at(market)
         for member, room in self._ledger.members_with_room(market, members).items():
-            left = room
+            left = room if waiting.intersection(self._cells_of(market, stand, member)) else 0
             while left > 0:
                 ids = self._next_waiting(market, member, min(left, 100))
                 self._ledger.wake(ids)
@@ -293,15 +301,11 @@ class Dispatcher:
 
     def _next_waiting(self, market: str, member_id: int, count: int) -> list[int]:
         """The first waiting leads this member may take, best priority, then oldest, first."""
-        stand = self._ledger.standing_at(market)
-        policy = self._policy_of(stand.policy_version)
-        _, members = self._index(market, stand.roster_version)
-        member = members.get(member_id)
-        pools = [p for p in policy.pools if p.market == market]
-        if member is None or not member.active or not pools:
+        cells = self._cells_of(market, self._ledger.standing_at(market), member_id)
+        member = self._indexes[market][1].get(member_id)
+        policy = self._policy
+        if member is None or policy is None or not cells:
             return []
-        furthest = max(r for p in pools for rings in (p.rings, *p.rings_by_country.values()) for r in rings.metres)
-        cells = sorted({c for place in member.places for c in cells_around(place, furthest)})
         alone = Index(Roster(market, 0, [member]))
         found: list[int] = []
         skip = 0
@@ -312,6 +316,17 @@ class Dispatcher:
             if len(page) < PAGE:
                 break
         return found[:count]
+
+    def _cells_of(self, market: str, stand: Stand, member_id: int) -> list[int]:
+        """The cells that hold every lead the member may reach; none when it is to get no leads."""
+        policy = self._policy_of(stand.policy_version)
+        _, members = self._index(market, stand.roster_version)
+        member = members.get(member_id)
+        pools = [p for p in policy.pools if p.market == market]
+        if member is None or not member.active or not pools:
+            return []
+        furthest = max(r for p in pools for rings in (p.rings, *p.rings_by_country.values()) for r in rings.metres)
+        return sorted({c for place in member.places for c in cells_around(place, furthest)})
 
     # --- what is held between batches
 

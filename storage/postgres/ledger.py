@@ -71,6 +71,10 @@ class RoutingLedger:
     def wake(self, ids: Sequence[int]) -> int:
         return self._leads.wake(ids) if ids else 0
 
+    def waiting_cells(self) -> frozenset[int]:
+        with transaction(self._engine) as conn:
+            return frozenset(conn.execute(_WAITING_CELLS).scalars())
+
     def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
         values = {"market": market, "ids": None if ids is None else list(ids)}
         with transaction(self._engine) as conn:
@@ -82,6 +86,7 @@ _STAND = sa.text("""
            coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation
     FROM markets WHERE name = :market
 """)
+_WAITING_CELLS = sa.text("SELECT DISTINCT cell FROM leads WHERE state = 'waiting'")
 _WITH_ROOM = sa.text("""
     SELECT id, room FROM (
         SELECT m.id, coalesce(m.capacity, (SELECT capacity FROM tiers WHERE name = m.tier),
