@@ -69,6 +69,11 @@ class Offline:
         self._least_population = least_population
         self._loading = threading.RLock()
 
+    def warm(self) -> None:
+        """Load the data now rather than at the first question; safe to call twice."""
+        _zip_place("10001")
+        _ = self._world
+
     def find(self, address: Address) -> Located | None:
         """The best place the data has: the ZIP code's, the city's, the state's; the country's only if that is all."""
         country = alpha2(address.country) if address.country.strip() else self._guessed_country(address)

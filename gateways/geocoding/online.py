@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from geopy import exc as wrong
 from geopy import get_geocoder_for_service
+from geopy.adapters import RequestsAdapter
 
 from gateways.countries import alpha2
 from gateways.geocoding.address import query
@@ -120,7 +122,9 @@ def _made(name: str, key: str, domain: str, *, user_agent: str, timeout_s: float
         fix = "Use offline, nominatim, google, arcgis, here, mapbox or another name that geopy knows."
         raise BadInput(f"{name!r} is no geocoder", field="FAIRTURN_GEOCODERS", fix=fix) from exc
     parameters = inspect.signature(kind).parameters
-    options: dict[str, Any] = {"user_agent": user_agent, "timeout": timeout_s}
+    # Left alone, the adapter asks three times: past the timeout, past the rate, and it logs the address.
+    once = partial(RequestsAdapter, max_retries=0)
+    options: dict[str, Any] = {"user_agent": user_agent, "timeout": timeout_s, "adapter_factory": once}
     options |= _domain(domain) if domain and "domain" in parameters else {}
     options |= _credentials(key, parameters)
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.name not in options]

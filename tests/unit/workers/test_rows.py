@@ -241,3 +241,15 @@ def test_no_bytes_stop_the_rows_behind_them(tmp_path_factory: pytest.TempPathFac
     file = tmp_path_factory.mktemp("rows") / "leads.csv"
     file.write_bytes(LEADS.encode() + b"\n".join(junk).replace(b'"', b"'") + b"\nL9,,US,12207,Albany,NY,,,\n")
     assert "L9" in good(list(read_leads(file)))
+
+
+def test_the_sample_files_hold_no_bad_row() -> None:
+    data = Path(__file__).parents[3] / "data"
+    leads_found, members_found = (
+        list(read_leads(data / "sample_leads_ny.csv")),
+        list(read_members(data / "sample_members.csv")),
+    )
+    assert bad(leads_found) == bad(members_found) == []
+    assert (len(leads_found), len(members_found)) == (400, 120)
+    assert sum(row.place is None for row in leads_found if isinstance(row, LeadRow)) == 100
+    assert sum(len(row.row.places) == 2 for row in members_found if isinstance(row, MemberInput)) == 12
