@@ -39,7 +39,10 @@ def _raising(error: Exception) -> Callable[..., Any]:
 
 
 def test_a_task_that_worked_tells_its_outcome_and_counts_in_one_line(a_task: MakeTask) -> None:
-    task = a_task(lambda ids: {"offered": len(ids)})
+    def offers(ids: list[int]) -> dict[str, int]:
+        return {"offered": len(ids)}
+
+    task = a_task(offers)
     with structlog.testing.capture_logs() as lines:
         result = task([1, 2])
     assert result == {"outcome": "done", "offered": 2}
