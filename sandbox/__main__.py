@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from sandbox.org import Org, new_org
-from sandbox.server import Doors, serve
+from sandbox.server import Doors, PortTaken, serve
 from sandbox.state import open_org
 from sandbox.subscription import Pace
 from sandbox.verbs import by_zip, geocode_rule
@@ -50,7 +51,10 @@ def main() -> None:
     )
     org = _org(chosen)
     org.watchers.append(geocode_rule(org, by_zip))
-    asyncio.run(serve(org, doors))
+    try:
+        asyncio.run(serve(org, doors))
+    except PortTaken as error:
+        sys.exit(f"sandbox: {error}")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,13 @@ class Fault:
         )
 
 
+def _check(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"match {name}: {pattern!r} is no regular expression: {error}") from None
+
+
 @dataclass(slots=True)
 class Faults:
     """The orders that stand, oldest first."""
@@ -59,8 +66,8 @@ class Faults:
         if fault.kind not in PLACES.get(fault.place, frozenset()):
             known = {place: sorted(kinds) for place, kinds in PLACES.items()}
             raise ValueError(f"no fault {fault.kind!r} at {fault.place!r}; there are {known}")
-        for pattern in fault.match.values():
-            re.compile(pattern)
+        for name, pattern in fault.match.items():
+            _check(name, pattern)
         self.standing.append(fault)
         return fault
 

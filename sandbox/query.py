@@ -87,9 +87,7 @@ class Reader:
         at: Record | None = record
         for hop in column.hops:
             at = self._other(hop, at) if at else None
-        if at is None:
-            return None
-        return bool(at.get(column.field.name)) if column.field.type == "boolean" else at.get(column.field.name)
+        return at.get(column.field.name) if at else None
 
     # --- conditions
 
@@ -111,9 +109,10 @@ class Reader:
             raise _bad("INVALID_FIELD", f"field '{field.name}' can not be filtered in a query call")
         holds = self._predicate(field, condition)
         if not column.hops:
-            name, boolean = field.name, field.type == "boolean"
-            return lambda record: holds(bool(record.get(name)) if boolean else _folded(record.get(name)))
-        return lambda record: holds(_folded(self._value(column, record)))
+            name, seen = field.name, _seen(field)
+            return lambda record: holds(seen(record.get(name)))
+        seen = _seen(field)
+        return lambda record: holds(seen(self._value(column, record)))
 
     def _predicate(self, field: Field, condition: Compare) -> Callable[[Any], bool]:
         if isinstance(condition.value, tuple):
@@ -133,7 +132,7 @@ class Reader:
         if field.type in {"date", "datetime"} and isinstance(value, Moment):
             return _moment(field, value.text)
         if field.type in {"id", "reference"} and isinstance(value, str):
-            return _folded(ids.full(value) or value)
+            return ids.full(value) or value
         wanted: type = str
         if field.type in _NUMBERS:
             wanted = float
@@ -175,10 +174,11 @@ class Reader:
 
     def _key(self, order: Order, column: Column) -> Callable[[Record], Any]:
         null_rank = order.nulls_first == order.descending
+        seen = _seen(column.field)
 
         def key(record: Record) -> Any:
             value = self._value(column, record)
-            return (null_rank, 0) if value is None else (not null_rank, _folded(value))
+            return (null_rank, 0) if value is None else (not null_rank, seen(value))
 
         return key
 
@@ -219,6 +219,17 @@ def _nest(within: dict[str, Any], hop: Field, sobject: SObject, other: Record, v
 def _frame(sobject: SObject, record: Record, version: str) -> dict[str, Any]:
     url = f"/services/data/v{version}/sobjects/{sobject.name}/{record['Id']}"
     return {"attributes": {"type": sobject.name, "url": url}}
+
+
+def _seen(field: Field) -> Callable[[Any], Any]:
+    """How conditions and orders see a field's value: texts without case, but ids with it."""
+    if field.type == "boolean":
+        return bool
+    return _as_it_is if field.type in {"id", "reference"} else _folded
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _folded(value: Any) -> Any:

@@ -50,10 +50,32 @@ class _Quiet(uvicorn.Server):
         yield
 
 
+class PortTaken(Exception):  # noqa: N818 - says what is wrong
+    """Something else listens on this port already."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} on {HOST} is taken; choose another, or 0 for any free one")
+
+
+def _open(server: grpc.aio.Server, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+    address = f"{HOST}:{port}"
+    try:
+        if credentials:
+            return int(server.add_secure_port(address, credentials))
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise PortTaken(port) from error
+
+
 def _listening(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((HOST, port))
+    try:
+        sock.bind((HOST, port))
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise PortTaken(port) from error
     return sock
 
 
@@ -76,8 +98,8 @@ async def _rpc(service: PubSub, doors: Doors, own: Identity) -> tuple[grpc.aio.S
     server = grpc.aio.server(options=_GRPC_OPTIONS)
     pb_grpc.add_PubSubServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
     credentials = grpc.ssl_server_credentials([(own.key, own.certificate)])
-    plain = server.add_insecure_port(f"{HOST}:{doors.grpc}")
-    secure = server.add_secure_port(f"{HOST}:{doors.grpc_tls}", credentials)
+    plain = _open(server, doors.grpc)
+    secure = _open(server, doors.grpc_tls, credentials)
     await server.start()
     return server, plain, secure
 

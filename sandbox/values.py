@@ -27,13 +27,18 @@ def _cannot_read(kind: str, raw: object) -> Exception:
 def _text(field: Field, raw: object) -> Value:
     if isinstance(raw, bool) or not isinstance(raw, str | int | float):
         raise _cannot_read("string", raw)
-    text = raw if isinstance(raw, str) else str(raw)
+    text = _encodable(raw) if isinstance(raw, str) else str(raw)
     if field.type != "textarea":
         text = text.strip(" \t\r\n")
     if len(text) > field.length > 0:
         message = f"{field.label}: data value too large: {text[:255]} (max length={field.length})"
         raise RecordError("STRING_TOO_LONG", message, (field.name,))
     return text or None
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates replaced: JSON can name them, UTF-8 cannot hold them."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _email(field: Field, raw: object) -> Value:

@@ -1,21 +1,39 @@
 """A sandbox Salesforce of its own for a test: `sandbox_org`, a real process on free ports."""
 
+import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import fastavro
 import grpc
 import pytest
 import requests
 
+from gateways.salesforce.proto import pubsub_api_pb2 as pb
 from gateways.salesforce.proto import pubsub_api_pb2_grpc as pb_grpc
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+TOPIC = "/data/LeadChangeEvent"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One event as a subscriber got it; `body` without its nulls and its header."""
+
+    header: dict[str, Any]
+    body: dict[str, Any]
+    event_id: str
+    replay_id: bytes
+    schema_id: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,38 @@ class SandboxOrg:
             ("instanceurl", self.instance_url),
             ("tenantid", self.org_id),
         )
+
+    def events(self, count: int, *, topic: str = TOPIC, replay_id: bytes = b"") -> list[Seen]:
+        """The first `count` events of a topic, or those after a replay id. Waits for them."""
+        preset = pb.CUSTOM if replay_id else pb.EARLIEST
+        ask = pb.FetchRequest(topic_name=topic, replay_preset=preset, replay_id=replay_id, num_requested=100)
+        with self.pubsub() as stub, self.subscribed(stub, ask) as (stream, _more):
+            seen: list[Seen] = []
+            while len(seen) < count:
+                seen.extend(self.decoded(stub, each) for each in next(stream).events)
+            return seen[:count]
+
+    def decoded(self, stub: Any, consumed: Any) -> Seen:
+        """An event read with the schema that it names."""
+        info = stub.GetSchema(pb.SchemaRequest(schema_id=consumed.event.schema_id), metadata=self.metadata())
+        schema = fastavro.parse_schema(json.loads(info.schema_json))
+        body: Any = fastavro.schemaless_reader(io.BytesIO(consumed.event.payload), schema)
+        header = body.pop("ChangeEventHeader")
+        told = {name: value for name, value in body.items() if value is not None}
+        return Seen(header, told, consumed.event.id, consumed.replay_id, consumed.event.schema_id)
+
+    @contextmanager
+    def subscribed(self, stub: Any, *asks: Any, token: str = "") -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        """A stream and the way to ask for more; cancelled at the end."""
+        queue: SimpleQueue[Any] = SimpleQueue()
+        for ask in asks:
+            queue.put(ask)
+        stream = stub.Subscribe(iter(queue.get, None), metadata=self.metadata(token), timeout=30)
+        try:
+            yield stream, queue.put
+        finally:
+            stream.cancel()
+            queue.put(None)
 
     @contextmanager
     def pubsub(self) -> Iterator[Any]:

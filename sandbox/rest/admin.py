@@ -1,23 +1,29 @@
 """Doors for tests, below /sandbox/: the clock, faults, odd events, and a look inside. No login."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import wraps
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sandbox import clock
+from sandbox import clock, trailers
 from sandbox.cdc import WILDCARD_ID, bare_draft
 from sandbox.errors import ApiError, RecordError, bad_json, refused
 from sandbox.faults import PLACES
 from sandbox.org import ADMIN, AUTOMATED, Actor, Org
+from sandbox.rest import call, strikes
 from sandbox.rest.call import answer_error
 from sandbox.schema import SObject, field_of
-from sandbox.trailers import NAMED
 from sandbox.transaction import Transaction
 from sandbox.verbs import Conversion, convert, merge, place
 
+_ERRORS: Mapping[str, Collection[str]] = {
+    "stream": trailers.NAMED,
+    "call": trailers.NAMED,
+    "http": call.NAMED,
+    "record": strikes.NAMED,
+}
 Handler = Callable[[Org, dict[str, Any]], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -72,6 +78,9 @@ def list_faults(org: Org, _body: dict[str, Any]) -> Any:
 
 @door
 def add_fault(org: Org, body: dict[str, Any]) -> Any:
+    known, name = _ERRORS.get(body.get("place", "")), body.get("args", {}).get("name")
+    if known is not None and name is not None and name not in known:
+        raise ValueError(f"no error {name!r} at {body['place']}; there are {sorted(known)}")
     fault = org.faults.add(body)
     org.bus.wake()
     return {"id": fault.id}
@@ -231,6 +240,6 @@ async def cut(request: Request) -> Response:
     """Ends every open stream with the error of that `name`; like a broken connection when none is named."""
     body = await request.json() if await request.body() else {}
     name = body.get("name", "rst_stream")
-    if name not in NAMED:
-        return answer_error(bad_json(f"no error {name!r}; there are {sorted(NAMED)}"))
+    if name not in trailers.NAMED:
+        return answer_error(bad_json(f"no error {name!r}; there are {sorted(trailers.NAMED)}"))
     return JSONResponse({"streams": request.app.state.service.cut(name)})

@@ -1,12 +1,19 @@
 """Which path leads where."""
 
+from http import HTTPStatus
+
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox.errors import ApiError
 from sandbox.org import Org
 from sandbox.pubsub import PubSub
 from sandbox.rest import about, admin, batches, oauth, queries, rows, soap
+from sandbox.rest.call import answer_error
 
 _DATA = "/services/data/v{version}.0"
 _ROW = f"{_DATA}/sobjects/{{object}}/{{id}}"
@@ -80,8 +87,21 @@ class Doorman:
         await self.app(scope, receive, send)
 
 
+async def _unknown(_request: Request, error: Exception) -> Response:
+    """No such path, or no such method there."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return answer_error(ApiError(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed."))
+    return answer_error(ApiError(status, "NOT_FOUND", "The requested resource does not exist"))
+
+
+async def _broken(_request: Request, error: Exception) -> Response:
+    """A fault of the sandbox itself: told in Salesforce's form, and logged by the server."""
+    return answer_error(ApiError(500, "UNKNOWN_EXCEPTION", f"An unexpected error occurred: {error!r:.200}"))
+
+
 def build_app(org: Org, service: PubSub, https_port: int) -> Doorman:
-    app = Starlette(routes=ROUTES)
+    app = Starlette(routes=ROUTES, exception_handlers={HTTPException: _unknown, Exception: _broken})
     app.state.org = org
     app.state.service = service
     app.state.https_port = https_port

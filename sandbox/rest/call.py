@@ -40,7 +40,7 @@ class Call:
         return found
 
     async def json(self) -> Any:
-        """The body. ApiError when it is no JSON; lone surrogates become U+FFFD, as no Avro string holds them."""
+        """The body. ApiError when it is no JSON."""
         try:
             return json.loads(await self.request.body())
         except ValueError as error:
