@@ -19,11 +19,12 @@ NAMED: Mapping[str, RecordError] = {
 
 
 def strike(org: Org, verb: str, sobject: SObject, raw: Mapping[str, Any]) -> None:
-    """RecordError when a fault wants this record refused; a fault matches `verb`, `object` or any field's text."""
+    """RecordError when a fault wants this record refused; a fault matches `verb`, `object`, `id` or any field's text."""
     if not org.faults.standing:
         return
     facts = {str(name): str(value) for name, value in raw.items()}
-    fault = org.faults.take("record", {**facts, "verb": verb, "object": sobject.name})
+    record_id = str(raw.get("Id", raw.get("id", "")))
+    fault = org.faults.take("record", {**facts, "id": record_id, "verb": verb, "object": sobject.name})
     if fault is None:
         return
     if "name" in fault.args:
