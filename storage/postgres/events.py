@@ -63,11 +63,6 @@ class Events:
         with transaction(self._engine) as connection:
             return connection.execute(again.values(state="pending", done_at=None, nudged_at=None)).rowcount == 1
 
-    def pending(self, older_than_s: float = 5.0, limit: int = 1000) -> list[int]:
-        """Ids of events nobody has handled or announced for that long, oldest first; counted as announced now."""
-        with transaction(self._engine) as connection:
-            return sorted(connection.execute(_ANNOUNCE, {"seconds": older_than_s, "limit": limit}).scalars())
-
 
 def advance(connection: sa.Connection, topic: str, *, epoch: int, replay_id: bytes, committed_at: Any = None) -> None:
     """Move the position of a stream; raises Superseded when the epoch is not ours any more."""
@@ -86,14 +81,6 @@ def advance(connection: sa.Connection, topic: str, *, epoch: int, replay_id: byt
 
 _STORE = insert(events).on_conflict_do_nothing(index_elements=["event_id", "record_id"]).returning(events.c.id)
 _PARK = insert(parked).on_conflict_do_nothing(index_elements=["kind", "ref"])
-_ANNOUNCE = sa.text("""
-    UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (
-        SELECT id FROM events
-        WHERE state = 'pending'
-          AND coalesce(nudged_at, received_at) <= clock_timestamp() - make_interval(secs => :seconds)
-        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
-    RETURNING id
-""")
 
 
 def _latest(changes: Iterable[Change]) -> Any:

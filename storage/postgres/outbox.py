@@ -31,10 +31,12 @@ class Outbox:
         """Lease what Salesforce must be told, as each lead stands now.
 
         Of a lead's rows only the newest is leased, the older ones are superseded; a lead that has a row in flight is
-        left out. Leased rows that are not finished in time are given out again.
+        left out. Leased rows that are not finished in time are given out again. While somebody else is claiming,
+        there is nothing for us.
         """
         with transaction(self._engine) as connection:
-            connection.execute(_ONE_CLAIM_AT_A_TIME)
+            if not connection.scalar(_ONE_CLAIM_AT_A_TIME):
+                return []
             rows = connection.execute(_CLAIM_WRITES, {"limit": limit, "lease": lease_s}).mappings()
             return [_delivery(row) for row in rows]
 
@@ -74,11 +76,13 @@ class Outbox:
 
     def due(self, kind: Kind) -> bool:
         """Whether anything can be claimed now."""
-        return self._oldest(kind, _CLAIMABLE) is not None
+        with transaction(self._engine) as connection:
+            return bool(connection.scalar(_DUE, {"kind": kind}))
 
     def oldest_s(self, kind: Kind) -> float:
         """Seconds since the oldest undelivered row was written; 0 when all is delivered."""
-        return self._oldest(kind, sa.true()) or 0.0
+        with transaction(self._engine) as connection:
+            return float(connection.scalar(_OLDEST, {"kind": kind}))
 
     def replay(self, outbox_ids: Sequence[int]) -> int:
         """Try parked rows again; returns how many."""
@@ -89,13 +93,6 @@ class Outbox:
         )
         with transaction(self._engine) as connection:
             return int(connection.execute(again).rowcount)
-
-    def _oldest(self, kind: Kind, which: sa.ColumnElement[bool]) -> float | None:
-        age = sa.extract("epoch", sa.func.clock_timestamp() - sa.func.min(outbox.c.created_at))
-        query = sa.select(age).where(outbox.c.kind == kind, outbox.c.state == "pending", which)
-        with transaction(self._engine) as connection:
-            seconds = connection.scalar(query)
-            return None if seconds is None else float(seconds)
 
     def _done(self, connection: sa.Connection, results: Sequence[tuple[Delivery, Written]], task_id: str) -> None:
         ours = _settle(connection, results, "done")
@@ -140,12 +137,21 @@ class Outbox:
         )
 
 
-_CLAIMABLE = sa.and_(
-    outbox.c.due_at <= sa.func.clock_timestamp(),
-    sa.or_(outbox.c.lease_until.is_(None), outbox.c.lease_until <= sa.func.clock_timestamp()),
-)
+_DUE = sa.text("""
+    SELECT EXISTS (SELECT FROM outbox o
+                   WHERE o.kind = :kind AND o.state = 'pending' AND o.due_at <= clock_timestamp()
+                     AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
+                     AND (o.kind = 'turnstile' OR NOT EXISTS (
+                         SELECT FROM outbox flying
+                         WHERE flying.lead_id = o.lead_id AND flying.kind = 'salesforce'
+                           AND flying.state = 'pending' AND flying.lease_until > clock_timestamp())))
+""")
+_OLDEST = sa.text("""
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)
+    FROM outbox WHERE kind = :kind AND state = 'pending'
+""")
 # Two claims at once could each see only their own row of a lead as the newest.
-_ONE_CLAIM_AT_A_TIME = sa.text("SELECT pg_advisory_xact_lock(hashtext('fairturn:outbox'))")
+_ONE_CLAIM_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('fairturn:outbox'))")
 _CLAIM_WRITES = sa.text("""
     WITH chosen AS (
         SELECT o.id FROM outbox o

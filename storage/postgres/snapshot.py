@@ -1,14 +1,13 @@
 """What the turnstile must hold, as the ledger knows it: the way back after Redis lost anything."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from routing.offer import OfferState
-from routing.ports import Pending, Snapshot, Standing
+from routing.ports import Snapshot, Standing
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.tables import NOW, decisions, markets, offers, standing_marks, standings
@@ -60,49 +59,10 @@ class Turns:
         with transaction(self._engine) as connection:
             return _generation(connection, market)
 
-    def offers_state(self, offer_ids: Sequence[UUID]) -> dict[UUID, OfferState | None]:
-        """The state of each offer; None when the ledger has no such offer."""
-        found: dict[UUID, OfferState | None] = dict.fromkeys(offer_ids)
-        with transaction(self._engine) as connection:
-            for row in connection.execute(sa.select(offers.c.id, offers.c.state).where(_among(offer_ids))):
-                found[row.id] = OfferState(row.state)
-        return found
-
-    def void(self, market: str, pending: Sequence[Pending]) -> dict[UUID, OfferState]:
-        """Burn the ids of reservations that never became offers, so that they never will; the state of each offer now.
-
-        A void one may be undone in the turnstile. Reservations of a lead that is being routed at this moment are
-        left out: ask again later. The outcome of a commit may be unknown to whoever made it, so only this asks.
-        """
-        with transaction(self._engine) as connection:
-            idle = set(connection.execute(_LOCK_IDLE_LEADS, {"ids": [one.lead for one in pending]}).scalars())
-            ours = [one for one in pending if one.lead in idle]
-            burned = {
-                "market": market,
-                "offers": [one.offer for one in ours],
-                "leads": [one.lead for one in ours],
-                "members": [one.member for one in ours],
-                "attempts": [one.attempt for one in ours],
-            }
-            connection.execute(_VOID, burned)
-            rows = connection.execute(sa.select(offers.c.id, offers.c.state).where(_among([one.offer for one in ours])))
-            return {row.id: OfferState(row.state) for row in rows}
-
 
 _WAIT_LONGER = sa.text("SELECT set_config('lock_timeout', '10s', true), set_config('statement_timeout', '60s', true)")
 #: Routing batches hold this lock shared until they have committed.
 _STOP_ROUTING = sa.text("SELECT pg_advisory_xact_lock(hashtext('turnstile:' || :market))")
-_LOCK_IDLE_LEADS = sa.text("""
-    SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED
-""")
-_VOID = sa.text("""
-    INSERT INTO offers (id, lead_id, member_id, market, attempt, state,
-                        distance_m, ring_m, offered_at, expires_at, ended_at)
-    SELECT id, lead_id, member_id, :market, attempt, 'void', 0, 0, now(), now(), now()
-    FROM unnest(CAST(:offers AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]), CAST(:attempts AS int[]))
-         AS burned (id, lead_id, member_id, attempt)
-    ON CONFLICT (id) DO NOTHING
-""")
 
 # Since its mark, a rotation's accounts move by its decisions alone: in mode `fair` everyone eligible earns a share of
 # one turn, rounded down to micro-turns, and the chosen pays the sum of the shares (routing/fairness.py). The order in
@@ -216,7 +176,3 @@ def _open_offers(connection: sa.Connection, market: str) -> dict[UUID, int]:
     is_open = offers.c.state.in_(["offered", "accepted"])
     rows = connection.execute(sa.select(offers.c.id, offers.c.member_id).where(offers.c.market == market, is_open))
     return {row.id: row.member_id for row in rows}
-
-
-def _among(offer_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
-    return offers.c.id == sa.any_(sa.cast(list(offer_ids), sa.ARRAY(sa.Uuid)))

@@ -123,14 +123,3 @@ def test_the_same_batch_from_many_threads_is_stored_once(engine: sa.Engine) -> N
     with ThreadPoolExecutor(8) as pool:
         stored = [ids for some in pool.map(store, range(8)) for ids in some]
     assert len(stored) == len(set(stored)) == 100
-
-
-def test_a_forgotten_event_is_announced_again_and_only_once_a_while(engine: sa.Engine) -> None:
-    inbox = Events(engine)
-    new = inbox.store(TOPIC, [change(1), change(2)], replay_id=b"2", epoch=take_over(engine))
-    assert inbox.pending(older_than_s=60, limit=10) == []
-    assert inbox.pending(older_than_s=0, limit=1) == new[:1]
-    assert inbox.pending(older_than_s=60, limit=10) == []
-    with transaction(engine) as connection:
-        connection.execute(sa.update(events).where(events.c.id == new[0]).values(state="done", nudged_at=None))
-    assert inbox.pending(older_than_s=0, limit=10) == new[1:]

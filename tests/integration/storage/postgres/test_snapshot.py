@@ -14,12 +14,9 @@ from routing import fairness
 from routing.decision import Candidate, Decision, Gate
 from routing.errors import TryLater
 from routing.fairness import Book
-from routing.offer import OfferState
 from routing.policy import Mode
-from routing.ports import Pending
 from storage.postgres.engine import transaction
 from storage.postgres.snapshot import Turns
-from storage.postgres.tables import leads, offers
 from tests.integration.storage.postgres import rows
 
 Books = defaultdict[str, Book]
@@ -143,32 +140,3 @@ def test_rebuilds_at_the_same_time_take_turns(engine: sa.Engine) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(rebuild, range(4))) == [1, 2, 3, 4]
     assert most == [1]
-
-
-def test_a_reservation_nobody_committed_is_burned_once_and_for_all(engine: sa.Engine) -> None:
-    (member,) = rows.add_members(engine, 1)
-    turns = Turns(engine)
-    with transaction(engine) as connection:
-        lead, other = rows.add_lead(connection, 1), rows.add_lead(connection, 2)
-        made = rows.decision(other, member, [rows.weighed(member)], seq=1)
-        rows.add_decisions(connection, [made])
-        rows.add_offer(connection, made)
-    lost = Pending(lead, 1, uuid4(), member, 30.0)
-    kept = Pending(other, 1, made.id, member, 30.0)
-    expected = {lost.offer: OfferState.VOID, kept.offer: OfferState.OFFERED}
-    assert turns.void("us", [lost, kept]) == expected
-    assert turns.void("us", [lost, kept]) == expected
-    assert turns.offers_state([lost.offer, unknown := uuid4()]) == {lost.offer: OfferState.VOID, unknown: None}
-    assert turns.void("us", []) == {}
-
-
-def test_a_reservation_of_a_lead_that_is_being_routed_is_left_alone(engine: sa.Engine) -> None:
-    (member,) = rows.add_members(engine, 1)
-    with transaction(engine) as connection:
-        lead = rows.add_lead(connection, 1)
-    lost = Pending(lead, 1, uuid4(), member, 30.0)
-    with transaction(engine) as busy:
-        busy.execute(sa.select(leads.c.id).where(leads.c.id == lead).with_for_update())
-        assert Turns(engine).void("us", [lost]) == {}
-    with transaction(engine) as connection:
-        assert connection.execute(sa.select(offers)).all() == []

@@ -264,12 +264,3 @@ def test_an_empty_house_has_a_summary(engine: sa.Engine) -> None:
         "ever_offered": 0,
     }
     assert summary["latency_ms"]["event_to_offer"] == {"p50": None, "p90": None, "p99": None}
-
-
-def test_the_screen_shows_states_rings_and_standings(house: House) -> None:
-    live = Stats(house.engine).live()
-    assert (live.leads, live.waiting, live.parked) == ({"offered": 1, "waiting": 1}, {"no_room": 1}, 0)
-    assert (live.offered_by_ring_miles, live.outbox) == ({5.0: 2}, 2)
-    accounts = {account.member: account for account in Stats(house.engine).accounts()}
-    assert (accounts["us-1"].standing, accounts["us-2"].standing) == (-0.5, 0.5)
-    assert (accounts["us-2"].turns, accounts["us-2"].open) == (1, 1)
