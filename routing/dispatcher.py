@@ -144,19 +144,21 @@ class Dispatcher:
     def _route_once(
         self, ids: Sequence[int], woken: bool, release: Mapping[str, Sequence[UUID]], task_id: str, routed: Routed
     ) -> list[int]:
-        with self._ledger.batch(ids, woken=woken, task_id=task_id) as batch:
-            policy = self._policy_of(batch.policy_version)
-            plans, refused = self._plans(batch, policy)
-            verdicts: list[Verdict] = []
-            for name, market in batch.markets.items():
-                mine, freed = [p for p in plans if p.pool.market == name], release.get(name, ())
-                if mine or freed:
-                    verdicts += self._decide(market, policy.version, mine, freed, first_ring_only=not woken)
-            try:
+        trusted: dict[str, int] = {}
+        try:
+            with self._ledger.batch(ids, woken=woken, task_id=task_id) as batch:
+                policy = self._policy_of(batch.policy_version)
+                plans, refused = self._plans(batch, policy)
+                trusted = {p.pool.market: batch.markets[p.pool.market].generation for p in plans}
+                verdicts: list[Verdict] = []
+                for name, market in batch.markets.items():
+                    mine, freed = [p for p in plans if p.pool.market == name], release.get(name, ())
+                    if mine or freed:
+                        verdicts += self._decide(market, policy.version, mine, freed, first_ring_only=not woken)
                 saved = batch.save(verdicts, refused=refused)
-            except Refused as exc:
-                # An offer the ledger holds impossible: the turnstile remembers what never was, or forgot what is.
-                raise _Distrusted({p.pool.market: batch.markets[p.pool.market].generation for p in plans}, exc) from exc
+        except Refused as exc:
+            # The ledger holds an offer impossible: the turnstile forgot what is, or remembers what never was.
+            raise _Distrusted(trusted, exc) from exc
         routed.verdicts += saved.kept
         routed.refused |= {lead.id: reason for lead, reason in refused}
         if not woken:
