@@ -24,11 +24,15 @@ def full(text: str) -> str | None:
     return None
 
 
-def mint(prefix: str, number: int) -> str:
-    """The 18-character id of record `number` under a 3-character prefix."""
+def mint(prefix: str, number: int, pod: str = "gK0") -> str:
+    """The 18-character id of record `number` under a 3-character prefix; `pod` sets the ids of two orgs apart."""
+    short = prefix + pod + base62(number).rjust(9, "0")
+    return short + suffix(short)
+
+
+def base62(number: int) -> str:
     digits = ""
     while number:
         number, digit = divmod(number, 62)
         digits = _BASE62[digit] + digits
-    short = prefix + "gK00" + digits.rjust(8, "0")
-    return short + suffix(short)
+    return digits

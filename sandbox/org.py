@@ -47,6 +47,7 @@ class Org:
     """One org. Everything happens on one thread, so a method is a transaction of its own."""
 
     id: str
+    pod: str
     clock: Clock
     dice: random.Random
     types: dict[str, SObject]
@@ -122,7 +123,7 @@ class Org:
     def new_id(self, sobject: SObject) -> str:
         number = self.numbers.get(sobject.prefix, 0) + 1
         self.numbers[sobject.prefix] = number
-        return ids.mint(sobject.prefix, number)
+        return ids.mint(sobject.prefix, number, self.pod)
 
     def user_named(self, username: str) -> str:
         """The id of this user, who is created if the org has not seen the name: anybody is let in."""
@@ -240,8 +241,15 @@ class Org:
 def new_org(*, bare: bool = False, seed: int | None = None, journal: Journal | None = None) -> Org:
     """The default org, with its people and one queue."""
     dice = random.Random(seed)
-    org_id = ids.mint("00D", dice.getrandbits(40))
-    org = Org(id=org_id, clock=Clock(), dice=dice, types=schema.load(bare=bare), journal=journal or NoJournal())
+    org = Org(
+        id=ids.mint("00D", dice.getrandbits(40)),
+        pod=ids.base62(dice.randrange(62**2, 62**3)),
+        clock=Clock(),
+        dice=dice,
+        types=schema.load(bare=bare),
+        journal=journal or NoJournal(),
+    )
+    org.bus.tip += dice.getrandbits(36)  # so that a replay id of another org is a stranger here
     for username in (ADMIN, INTEGRATION, AUTOMATED):
         org.user_named(username)
     _add_queue(org, "Unassigned_Leads", "Unassigned Leads")

@@ -58,6 +58,7 @@ class SqliteJournal:
     def flush(self, org: Org) -> None:
         facts = {
             "org_id": org.id,
+            "pod": org.pod,
             "offset_ms": org.clock.offset_ms,
             "numbers": org.numbers,
             "commit_number": org.commit_number,
@@ -75,11 +76,11 @@ class SqliteJournal:
 
 
 def open_org(path: Path, *, bare: bool, seed: int | None) -> Org:
-    """The org kept in this file; a new one when the file is new."""
+    """The org kept in this file; a new one when the file is new, and only then are `bare` and `seed` heard."""
     journal = SqliteJournal(path)
     facts = journal.facts()
     if facts:
-        return _restored(journal, facts, seed)
+        return _restored(journal, facts)
     org = new_org(bare=bare, seed=seed, journal=journal)
     for sobject in org.types.values():
         journal.shape(sobject, org.current[sobject.name])
@@ -87,12 +88,13 @@ def open_org(path: Path, *, bare: bool, seed: int | None) -> Org:
     return org
 
 
-def _restored(journal: SqliteJournal, facts: dict[str, Any], seed: int | None) -> Org:
+def _restored(journal: SqliteJournal, facts: dict[str, Any]) -> Org:
     shapes = [_sobject(json.loads(shape)) for (shape,) in journal.file.execute("SELECT shape FROM object")]
     org = Org(
         id=facts["org_id"],
+        pod=facts["pod"],
         clock=Clock(facts["offset_ms"]),
-        dice=random.Random(seed),
+        dice=random.Random(),  # a seed would deal the ids of the first start again
         types={sobject.name: sobject for sobject in shapes},
         options=Options(**facts["options"]),
         journal=journal,

@@ -50,7 +50,9 @@ class SoapCall:
         self.verb = verb
         header = _child(envelope, "Header")
         self.token = (
-            next((each.text or "" for each in header.iter() if _tag(each) == "sessionId"), "") if header else ""
+            next((each.text or "" for each in header.iter() if _tag(each) == "sessionId"), "")
+            if header is not None
+            else ""
         )
         self.wsdl = "enterprise" if request.path_params["wsdl"] == "c" else "partner"
 

@@ -19,7 +19,10 @@ NAMED: Mapping[str, RecordError] = {
 
 
 def strike(org: Org, verb: str, sobject: SObject, raw: Mapping[str, Any]) -> None:
-    """RecordError when a fault wants this record refused; a fault matches `verb`, `object`, `id` or any field's text."""
+    """RecordError when a fault wants this record refused.
+
+    A fault matches `verb`, `object`, `id` or any field's text.
+    """
     if not org.faults.standing:
         return
     facts = {str(name): str(value) for name, value in raw.items()}
