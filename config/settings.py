@@ -89,11 +89,11 @@ class Settings(BaseSettings):
 
     def broker(self) -> str:
         """The Celery broker's URL: database 0 of REDIS_URL unless set apart."""
-        return self.broker_url or _with_database(self.redis_url, 0)
+        return self.broker_url or (self.redis_url and _with_database(self.redis_url, 0))
 
     def turnstile(self) -> str:
         """The turnstile's URL: database 1 of REDIS_URL unless set apart."""
-        return self.turnstile_url or _with_database(self.redis_url, 1)
+        return self.turnstile_url or (self.redis_url and _with_database(self.redis_url, 1))
 
     def sqlalchemy_url(self) -> str:
         """DATABASE_URL with the driver named."""

@@ -13,9 +13,7 @@ import uuid_utils.compat as uuid_utils
 from config import logs, settings
 from config import policy as policy_file
 from gateways.countries import alpha2
-from gateways.geocoding.chain import Chain
-from gateways.geocoding.offline import Offline
-from gateways.geocoding.online import Online
+from gateways.geocoding.chain import Chain, providers
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
@@ -134,7 +132,13 @@ def outbox() -> Outbox:
 def geocoder() -> Chain:
     cfg = settings.load()
     return Chain(
-        [_provider(name, cfg) for name in cfg.geocoders],
+        providers(
+            cfg.geocoders,
+            keys=cfg.geocoder_keys,
+            user_agent=cfg.geocoder_user_agent,
+            timeout_s=cfg.geocoder_timeout_s,
+            nominatim_domain=cfg.geocoder_nominatim_domain,
+        ),
         cache=Geocodes(engine()),
         limiter=RateLimiter(cfg.turnstile()),
         rate_per_s=cfg.geocoder_rate_per_s,
@@ -255,6 +259,11 @@ def read(change: Change, known: Sheet | None) -> Folded:
     return fold(known, change, mapping.fields_of(change.body), ours=echo, partial=partial, alpha2=alpha2)
 
 
+def warm() -> None:
+    """Load what takes long, before a worker forks: its children share it and answer their first lead at once."""
+    geocoder().warm()
+
+
 def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, note: str = "") -> Policy:
     """Publish a policy document (the file of FAIRTURN_POLICY_FILE, else the default) and wake what waits for it."""
     file = settings.load().policy_file
@@ -280,19 +289,6 @@ def forget() -> None:
 def new_id() -> UUID:
     """An id for an offer: a UUID of version 7, so that ids made later sort later."""
     return uuid_utils.uuid7()
-
-
-def _provider(name: str, cfg: settings.Settings) -> Offline | Online:
-    if name.casefold() == "offline":
-        return Offline()
-    keys = dict(pair.split("=", 1) for pair in cfg.geocoder_keys if "=" in pair)
-    return Online(
-        name,
-        key=keys.get(name, ""),
-        user_agent=cfg.geocoder_user_agent,
-        domain=cfg.geocoder_nominatim_domain if name.casefold() == "nominatim" else "",
-        timeout_s=cfg.geocoder_timeout_s,
-    )
 
 
 def _flow(cfg: settings.Settings) -> Flow:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import settings, wiring
+from config import flower_door, settings, wiring
 from storage.postgres import schema
 from workers import embedded
 from workers.supervisor import Job, Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
+#: A busy machine needs long to start five interpreters.
+START_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ def processes() -> dict[str, tuple[str, ...]]:
         "subscriber": ("-m", "workers.subscriber"),
         "worker": (*celery, "worker", "--queues", "leads,outbox,sweeps"),
         "beat": (*celery, "beat"),
-        "web": (*web, "--no-access-log"),
-        "flower": (*celery, "flower", "--conf=config/flower.py"),
+        "web": (*web, "--no-access-log", "--no-server-header"),
+        "flower": (*celery, "flower", f"--conf={flower_door.CONF_FILE}"),
     }
 
 
@@ -73,7 +75,7 @@ def start(supervisor: Supervisor) -> None:
     faces = {"web": (cfg.web_host, cfg.web_port), "flower": (cfg.flower_host, cfg.flower_port)}
     for name, argv in processes().items():
         ready = answers(*faces[name]) if name in faces else None
-        supervisor.start(Job(name, [sys.executable, *argv], ready=ready))
+        supervisor.start(Job(name, [sys.executable, *argv], ready=ready, ready_within_s=START_S))
 
 
 def pretend_salesforce(directory: Path, *, keep: bool) -> Pretend:

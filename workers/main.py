@@ -23,6 +23,11 @@ def _our_metrics(**_: Any) -> None:
     metrics.share(settings.load().data_dir / "metrics", "worker")
 
 
+@signals.worker_init.connect
+def _warm(**_: Any) -> None:
+    wiring.warm()
+
+
 @on_give_up
 def _park(given: GivenUp) -> None:
     """One dead letter a task and kind of trouble; the rows it was about stay, and the relay brings them back."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from config import logs, wiring
+from config import logs, metrics, wiring
 from config.settings import Settings, load
 from gateways.salesforce.stream import Batch, Idle, Resync, Stream
 from routing.change import Change
@@ -161,6 +161,7 @@ def main() -> int:
     try:
         settings = load()
         logs.setup(settings.log_level, settings.log_format, process="subscriber")
+        metrics.share(settings.data_dir / "metrics", "subscriber")
         subscriber = build(settings)
         _stop_on_signals(subscriber)
         subscriber.run()

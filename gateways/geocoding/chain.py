@@ -88,6 +88,12 @@ class Chain:
         self._clock, self._sleep = clock, sleep
         self._resting: dict[str, float] = {}
 
+    def warm(self) -> None:
+        """Load local data now rather than at the first question."""
+        for provider in self._providers:
+            if isinstance(provider, Offline):
+                provider.warm()
+
     def locate(self, addresses: Sequence[Address]) -> list[Located | None]:
         """A place per address, None where nobody knows it. Raises TryLater or GiveUp when one could not be asked for.
 

@@ -1,0 +1,80 @@
+"""A recount of an exported ledger that knows none of our code: fairness, capacity, rings and distances."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from geographiclib.geodesic import Geodesic
+
+MILE_M = 1609.344
+Record = Mapping[str, Any]
+
+
+def worst_turns(decisions: Iterable[Record]) -> dict[str, float]:
+    """By pool: the farthest that received - entitled ever was for any member, at any moment."""
+    balance: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+    worst: dict[str, float] = defaultdict(float)
+    for decision in decisions:
+        if decision["chosen"] is None:
+            continue
+        eligible = [c for c in decision["candidates"] if c["eligible"]]
+        weights = sum(Fraction(str(c["weight"])) for c in eligible)
+        for candidate in eligible:
+            key = (decision["pool"], candidate["member"])
+            balance[key] -= Fraction(str(candidate["weight"])) / weights
+            balance[key] += candidate["member"] == decision["chosen"]
+            worst[decision["pool"]] = max(worst[decision["pool"]], abs(float(balance[key])))
+    return worst
+
+
+def most_held(offers: Sequence[Record]) -> dict[str, int]:
+    """By member: the most offers it ever held at once."""
+    moments = sorted(
+        [(o["offered_at"], 1, o["member"]) for o in offers]
+        + [(o["ended_at"], -1, o["member"]) for o in offers if o["ended_at"]]
+    )
+    held: dict[str, int] = defaultdict(int)
+    most: dict[str, int] = defaultdict(int)
+    for _, step, member in moments:
+        held[member] += step
+        most[member] = max(most[member], held[member])
+    return most
+
+
+def miles(lead: Record, member: Record) -> float:
+    """The geodesic distance from the lead to the nearest branch of the member."""
+    return min(
+        Geodesic.WGS84.Inverse(lead["lat"], lead["lon"], place["lat"], place["lon"])["s12"] / MILE_M
+        for place in member["places"]
+    )
+
+
+def wrong_distances(
+    decisions: Sequence[Record], leads: Mapping[str, Record], members: Mapping[str, Record]
+) -> list[tuple[str, str, float, float]]:
+    """(lead, member, told, measured) wherever a told distance is off by more than 0.5 % or 20 m."""
+    found = []
+    for decision in decisions:
+        for c in decision["candidates"]:
+            true = miles(leads[decision["lead_id"]], members[c["member"]])
+            if abs(true - c["distance_miles"]) > max(0.005 * true, 20 / MILE_M):
+                found.append((decision["lead_id"], c["member"], c["distance_miles"], true))
+    return found
+
+
+def overlooked(
+    decisions: Sequence[Record], leads: Mapping[str, Record], members: Mapping[str, Record], *, slack: float = 0.01
+) -> list[tuple[str, str]]:
+    """(lead, member) of members clearly inside the ring used, or inside a waiting lead's last ring, never looked at."""
+    found = []
+    for decision in decisions:
+        lead = leads[decision["lead_id"]]
+        seen = {c["member"] for c in decision["candidates"]}
+        radius = decision["ring_miles"] if decision["chosen"] else 50.0
+        box = radius / 60
+        for key, member in members.items():
+            near = any(abs(p["lat"] - lead["lat"]) < box for p in member["places"])
+            if key not in seen and near and miles(lead, member) < radius - slack:
+                found.append((decision["lead_id"], key))
+    return found
