@@ -37,6 +37,11 @@ _NEIGHBOURS = {
     "tornado.access": logging.CRITICAL,
     "sqlalchemy.engine": logging.WARNING,  # statements with their values
     "httpx": logging.WARNING,
+    "urllib3": logging.WARNING,  # URLs with addresses and keys
+    "geopy": logging.WARNING,  # likewise
+    "kombu": logging.INFO,
+    "celery.beat": logging.WARNING,  # a line a nudge
+    "grpc": logging.WARNING,
     "alembic": logging.INFO,
 }
 
