@@ -1,0 +1,184 @@
+"""What one change means for a lead."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing.change import Change
+from routing.intake import Folded, Meaning, Sheet, fold
+from routing.lead import LeadState, Point, Reason
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LEAD = "00Q000000000000001"
+WHOLE = {"city": "Town", "country": "US", "postal_code": "1", "lat": 40.0, "lon": -75.0}
+
+
+def alpha2(text: str) -> str | None:
+    return {"US": "US", "USA": "US", "DE": "DE", "Germany": "DE"}.get(text)
+
+
+def change(kind: str = "CREATE", number: int = 1, *, minutes: float | None = None, record: str = LEAD) -> Change:
+    at = NOON + timedelta(minutes=number if minutes is None else minutes)
+    replay_id = b"" if kind == "SNAPSHOT" else b"r"
+    return Change("e", record, kind, replay_id, at, commit_number=0 if kind == "SNAPSHOT" else number)
+
+
+def told(known: Sheet | None, one: Change, fields: Mapping[str, Any] | None = None, **over: Any) -> Folded:
+    return fold(known, one, fields or {}, alpha2=alpha2, ours=over.pop("ours", False), **over)
+
+
+def sheet(known: Sheet | None, one: Change, fields: Mapping[str, Any] | None = None, **over: Any) -> Sheet:
+    found = told(known, one, fields, **over).sheet
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def known() -> Sheet:
+    return replace(sheet(None, change(number=5), WHOLE), id=1)
+
+
+def test_a_new_lead_with_coordinates_is_placed_at_once() -> None:
+    folded = told(None, change(), WHOLE)
+    assert folded.meaning is Meaning.NEW
+    assert folded.sheet is not None
+    assert (folded.sheet.place, folded.sheet.country, folded.sheet.state) == (Point(40, -75), "US", LeadState.NEW)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"country": "Atlantis", "city": "T"}, Reason.UNKNOWN_COUNTRY),
+        ({"country": "US"}, Reason.NO_ADDRESS),
+        ({"country": "US", "lat": 91, "lon": 0}, Reason.BAD_COORDINATES),
+        ({"country": "US", "lat": "NaN", "lon": 0}, Reason.BAD_COORDINATES),
+        ({"country": "US", "lat": float("inf"), "lon": 0}, Reason.BAD_COORDINATES),
+        ({"country": "US", "lat": [], "lon": 0}, Reason.BAD_COORDINATES),
+    ],
+)
+def test_a_lead_that_cannot_be_placed_is_in_review_with_its_reason(fields: dict[str, Any], reason: Reason) -> None:
+    found = sheet(None, change(), fields)
+    assert (found.state, found.reason) == (LeadState.REVIEW, reason)
+
+
+def test_the_spelling_of_a_country_is_no_move(known: Sheet) -> None:
+    assert told(known, change("UPDATE", 6), {"country": "USA"}).meaning is Meaning.NOTHING
+
+
+def test_an_event_read_already_is_stale(known: Sheet) -> None:
+    assert told(known, change("UPDATE", 5), {"phone": "1"}).meaning is Meaning.STALE
+
+
+def test_an_event_overtaken_by_a_later_one_asks_for_the_record(known: Sheet) -> None:
+    folded = told(known, change("UPDATE", 4), {"phone": "1"})
+    assert folded.meaning is Meaning.DIRTY
+    assert folded.sheet is not None
+    assert (folded.sheet.dirty, folded.sheet.commit_number, folded.sheet.phone) == (True, 5, "")
+
+
+def test_a_record_read_settles_what_was_unclear_and_makes_older_events_stale(known: Sheet) -> None:
+    unclear = sheet(known, change("GAP_UPDATE", 6))
+    clear = sheet(unclear, change("SNAPSHOT", minutes=7), WHOLE | {"phone": "7"})
+    assert (clear.dirty, clear.phone, clear.commit_number) == (False, "7", 6)
+    assert told(clear, change("UPDATE", 7, minutes=6.5), {"phone": "6"}).meaning is Meaning.STALE
+    assert told(clear, change("UPDATE", 8), {"phone": "8"}).meaning is Meaning.UPDATED
+
+
+@pytest.mark.parametrize("kind", ["GAP_CREATE", "GAP_UPDATE", "GAP_UNDELETE", "UPDATE"])
+def test_an_unknown_lead_that_is_not_told_in_full_is_read(kind: str) -> None:
+    folded = told(None, change(kind), {"phone": "1"})
+    assert folded.meaning is Meaning.DIRTY
+    assert folded.sheet is not None
+    assert told(folded.sheet, change("SNAPSHOT", minutes=2), WHOLE).meaning is Meaning.NEW
+
+
+def test_half_of_a_pair_asks_for_the_record(known: Sheet) -> None:
+    assert told(known, change("UPDATE", 6), {"lat": 41.0}, partial=True).meaning is Meaning.DIRTY
+
+
+@pytest.mark.parametrize("kind", ["CREATE", "UPDATE"])
+def test_our_own_write_is_an_echo(known: Sheet, kind: str) -> None:
+    folded = told(known, change(kind, 6), {"phone": "1"}, ours=True)
+    assert folded.meaning is Meaning.ECHO
+    assert folded.sheet == replace(known, commit_number=6)
+
+
+@pytest.mark.parametrize("record", ["00Q*", "00Q000000000000001"])
+def test_what_names_no_record_asks_for_a_comparison(record: str) -> None:
+    assert told(None, change("GAP_OVERFLOW", record=record)).meaning is Meaning.RESYNC
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "meaning"),
+    [
+        (LeadState.NEW, None, Meaning.MOVED),
+        (LeadState.WAITING, Reason.NO_ROOM, Meaning.MOVED),
+        (LeadState.REVIEW, Reason.UNKNOWN_PLACE, Meaning.MOVED),
+        (LeadState.OFFERED, None, Meaning.UPDATED),
+        (LeadState.ACCEPTED, None, Meaning.UPDATED),
+        (LeadState.WITHDRAWN, Reason.CONVERTED, Meaning.UPDATED),
+    ],
+)
+def test_a_move_counts_until_the_lead_is_offered(
+    known: Sheet, state: LeadState, reason: Reason | None, meaning: Meaning
+) -> None:
+    here = replace(known, state=state, reason=reason)
+    folded = told(here, change("UPDATE", 6), {"city": "Other"})
+    assert folded.meaning is meaning
+    assert folded.sheet is not None
+    assert (folded.sheet.place is None) == (meaning is Meaning.MOVED)
+
+
+def test_changed_coordinates_are_a_move_and_the_same_ones_are_none(known: Sheet) -> None:
+    waiting = replace(known, state=LeadState.WAITING, reason=Reason.NO_ROOM)
+    assert told(waiting, change("UPDATE", 6), {"lat": 40.0, "lon": -75.0}).meaning is Meaning.NOTHING
+    assert sheet(waiting, change("UPDATE", 6), {"lat": 41.0, "lon": -75.0}).place == Point(41, -75)
+
+
+def test_deletion_withdraws_and_restoring_begins_anew(known: Sheet) -> None:
+    gone = told(known, change("DELETE", 6))
+    assert (gone.meaning, gone.withdrawn) == (Meaning.WITHDRAW, Reason.DELETED)
+    withdrawn = replace(known, state=LeadState.WITHDRAWN, reason=Reason.DELETED, commit_number=6)
+    assert told(withdrawn, change("DELETE", 7)).meaning is Meaning.NOTHING
+    assert told(withdrawn, change("UNDELETE", 8), WHOLE).meaning is Meaning.NEW
+
+
+def test_a_deletion_that_comes_before_its_creation_leaves_a_tombstone() -> None:
+    tombstone = sheet(None, change("DELETE", 2))
+    assert (tombstone.state, tombstone.reason) == (LeadState.WITHDRAWN, Reason.DELETED)
+    assert told(tombstone, change("CREATE", 1), WHOLE).meaning is Meaning.STALE
+
+
+def test_a_converted_lead_is_withdrawn_and_stays_so(known: Sheet) -> None:
+    folded = told(known, change("UPDATE", 6), {"is_converted": True})
+    assert (folded.meaning, folded.withdrawn) == (Meaning.WITHDRAW, Reason.CONVERTED)
+    converted = replace(known, state=LeadState.WITHDRAWN, reason=Reason.CONVERTED)
+    assert sheet(converted, change("SNAPSHOT", minutes=9), WHOLE | {"is_converted": False}).state is LeadState.WITHDRAWN
+
+
+def test_attributes_are_added_to_those_known(known: Sheet) -> None:
+    one = sheet(known, change("UPDATE", 6), {"attributes": {"roof": "flat"}})
+    two = sheet(one, change("UPDATE", 7), {"attributes": {"kw": 9}})
+    assert two.attributes == {"roof": "flat", "kw": 9}
+
+
+@given(st.lists(st.sampled_from(["UPDATE", "DELETE", "UNDELETE", "GAP_UPDATE", "GAP_DELETE", "SNAPSHOT"]), max_size=8),
+       st.randoms())  # fmt: skip
+def test_no_order_of_events_is_refused_and_stamps_never_fall(kinds: list[str], dice: Any) -> None:
+    changes = [change("CREATE", 1), *(change(kind, n) for n, kind in enumerate(kinds, start=2))]
+    dice.shuffle(changes)
+    known: Sheet | None = None
+    for one in changes:
+        folded = told(known, one, WHOLE if one.change_type in {"CREATE", "UNDELETE", "SNAPSHOT"} else {"phone": "1"})
+        if folded.sheet is not None:
+            assert known is None or folded.sheet.commit_number >= known.commit_number
+            known = folded.sheet
+        if folded.withdrawn is not None and known is not None:
+            known = replace(known, state=LeadState.WITHDRAWN, reason=folded.withdrawn)
+        if known is not None:
+            assert (known.reason is not None) == (known.state in {LeadState.REVIEW, LeadState.WITHDRAWN})
