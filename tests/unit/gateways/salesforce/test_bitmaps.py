@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateways.salesforce import bitmaps
@@ -44,6 +44,7 @@ def test_what_is_no_bitmap_is_refused(bitmap: str) -> None:
         bitmaps.read([bitmap])
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 300)), st.dictionaries(st.integers(0, 300), st.sets(st.integers(0, 30), min_size=1)))
 def test_every_set_of_places_survives_the_wire(top: set[int], parts: dict[int, set[int]]) -> None:
     wire = ([written(top)] if top else []) + [f"{place}-{written(inner)}" for place, inner in parts.items()]

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateways.salesforce.mapping import LEFT_OUT, LONGEST_ATTRIBUTE, LONGEST_TEXT, FieldMap, client_of
@@ -114,6 +114,7 @@ def test_a_priority_that_is_no_number_is_left_out_with_a_note() -> None:
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\0\ud800")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(DEFAULT.inputs), VALUES))
 def test_whatever_salesforce_sends_is_read_without_raising(body: dict[str, object]) -> None:
     fields = DEFAULT.fields_of(body)

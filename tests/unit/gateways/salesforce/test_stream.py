@@ -137,8 +137,12 @@ def test_more_is_asked_for_before_the_allowance_is_used_up(
 ) -> None:
     items = stream(at_once=10).items()
     idles(items, connected=True)
-    pubsub.put(*(event(n) for n in range(1, 7)))
-    follow(items, received(1, 2, 3, 4, 5, 6))
+    pubsub.put(*(event(n) for n in range(1, 4)))
+    follow(items, received(1, 2, 3))
+    idles(items, connected=True)
+    assert not pubsub.later_requests
+    pubsub.put(*(event(n) for n in range(4, 7)))
+    follow(items, received(4, 5, 6))
     idles(items, connected=True)
     assert [request.num_requested for request in pubsub.later_requests] == [6]
 

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateways.salesforce import words
@@ -26,6 +26,7 @@ def test_anything_but_a_short_id_comes_back_as_it_is(text: str) -> None:
     assert words.long_id(text) == text
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_clean_text_has_neither_nul_nor_lone_surrogates(text: str) -> None:
     clean = words.clean_text(text + "\0\ud800\udfff")
@@ -52,6 +53,7 @@ def test_a_time_before_the_epoch_is_a_time() -> None:
     assert words.rest_time(-1) == "1969-12-31T23:59:59.999+0000"
 
 
+@settings(deadline=None)
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis adds the zone
 def test_rest_times_read_back(at: datetime) -> None:
     milliseconds = round(at.timestamp() * 1000)
