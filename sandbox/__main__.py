@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sandbox.org import Org, new_org
 from sandbox.server import Doors, PortTaken, serve
-from sandbox.state import open_org
+from sandbox.state import SqliteJournal, open_org
 from sandbox.subscription import Pace
+from sandbox.tls import Identity, identity
 from sandbox.verbs import by_zip, geocode_rule
 
 
@@ -32,10 +33,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _org(chosen: argparse.Namespace) -> Org:
-    if chosen.state:
-        return open_org(chosen.state, bare=chosen.bare, seed=chosen.seed)
-    return new_org(bare=chosen.bare, seed=chosen.seed)
+def _opened(chosen: argparse.Namespace) -> tuple[Org, Identity]:
+    """The org and its certificates: kept ones, or new."""
+    if not chosen.state:
+        return new_org(bare=chosen.bare, seed=chosen.seed), identity()
+    journal = SqliteJournal(chosen.state)
+    return open_org(journal, bare=chosen.bare, seed=chosen.seed), journal.identity()
 
 
 def main() -> None:
@@ -49,10 +52,10 @@ def main() -> None:
         grpc_tls=chosen.grpc_tls_port,
         pace=Pace(chosen.keepalive_s, chosen.idle_close_s, chosen.fetch_batch),
     )
-    org = _org(chosen)
+    org, own = _opened(chosen)
     org.watchers.append(geocode_rule(org, by_zip))
     try:
-        asyncio.run(serve(org, doors))
+        asyncio.run(serve(org, doors, own))
     except PortTaken as error:
         sys.exit(f"sandbox: {error}")
 

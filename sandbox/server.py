@@ -20,7 +20,7 @@ from sandbox.org import Org
 from sandbox.pubsub import PubSub
 from sandbox.rest.app import build_app
 from sandbox.subscription import Pace
-from sandbox.tls import Identity, identity
+from sandbox.tls import Identity
 
 HOST = "127.0.0.1"
 _GRPC_OPTIONS = [
@@ -104,12 +104,11 @@ async def _rpc(service: PubSub, doors: Doors, own: Identity) -> tuple[grpc.aio.S
     return server, plain, secure
 
 
-async def serve(org: Org, doors: Doors) -> None:
+async def serve(org: Org, doors: Doors, own: Identity) -> None:
     """Serves until SIGTERM or SIGINT; one JSON line on stdout says where, once all doors are open."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    own = identity()
     doors.ca_out.write_bytes(own.ca)
     with tempfile.TemporaryDirectory() as folder:
         tls = Path(folder) / "server.pem"

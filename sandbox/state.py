@@ -17,6 +17,7 @@ from sandbox.clock import Clock
 from sandbox.journal import Row
 from sandbox.org import Options, Org, new_org
 from sandbox.schema import Field, Rule, SObject
+from sandbox.tls import Identity, fresh_enough, identity
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -71,15 +72,27 @@ class SqliteJournal:
         )
         self.file.commit()
 
+    def identity(self) -> Identity:
+        """The authority that clients of the last start trust already; a new one when there is none, or it is old."""
+        kept = self.facts().get("identity")
+        if kept:
+            found = Identity(*(part.encode() for part in kept))
+            if fresh_enough(found.certificate):
+                return found
+        made = identity()
+        parts = json.dumps([part.decode() for part in (made.ca, made.certificate, made.key)])
+        self.file.execute("INSERT OR REPLACE INTO fact VALUES ('identity', ?)", (parts,))
+        self.file.commit()
+        return made
+
     def facts(self) -> dict[str, Any]:
         return {name: json.loads(value) for name, value in self.file.execute("SELECT name, value FROM fact")}
 
 
-def open_org(path: Path, *, bare: bool, seed: int | None) -> Org:
+def open_org(journal: SqliteJournal, *, bare: bool, seed: int | None) -> Org:
     """The org kept in this file; a new one when the file is new, and only then are `bare` and `seed` heard."""
-    journal = SqliteJournal(path)
     facts = journal.facts()
-    if facts:
+    if "org_id" in facts:
         return _restored(journal, facts)
     org = new_org(bare=bare, seed=seed, journal=journal)
     for sobject in org.types.values():

@@ -1,4 +1,4 @@
-"""A certificate authority of our own, made afresh at every start, and one certificate for this machine."""
+"""A certificate authority of our own, and the one certificate it signed, for this machine."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -51,6 +51,11 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def fresh_enough(certificate: bytes) -> bool:
+    """Whether a certificate will still be good tomorrow."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc > datetime.now(UTC) + timedelta(days=1)
 
 
 def identity() -> Identity:

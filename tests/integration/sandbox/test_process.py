@@ -53,10 +53,10 @@ def test_a_kept_org_survives_being_killed(tmp_path: Path) -> None:
         first, second = org.create_leads({**LEAD, "Roof__c": "flat"}, LEAD)
         org.rest("DELETE", f"sobjects/Lead/{second}")
         seen = org.events(3)
-        org_id = org.org_id
+        org_id, authority = org.org_id, org.ca.read_bytes()
         wiped(org)
     with running_sandbox(tmp_path, *keep) as org:
-        assert org.org_id == org_id
+        assert (org.org_id, org.ca.read_bytes()) == (org_id, authority)
         assert org.rest("GET", f"sobjects/Lead/{first}").json()["Roof__c"] == "flat"
         assert org.rest("GET", f"sobjects/Lead/{second}").status_code == 404
         assert [each.event_id for each in org.events(3)] == [each.event_id for each in seen]
