@@ -1,0 +1,181 @@
+"""The verbs of a lead's way: who is told, who is set aside, where a loop ends."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from routing.change import Change
+from routing.dispatcher import Dispatcher, Routed
+from routing.errors import GiveUp, TryLater
+from routing.intake import Taken
+from routing.journey import EXPIRY, Journey, LeadBook
+from routing.lead import Address, Located, Point, Precision, ToLocate
+from routing.ports import Geocoder
+
+HERE = Located(Point(40, -75), Precision.CITY, "atlas")
+
+
+@dataclass
+class Book:
+    """Leads in memory: as many as a test needs to see what the journey does with them."""
+
+    bad: set[int] = field(default_factory=set)
+    unwell: bool = False
+    parked: list[tuple[int, str]] = field(default_factory=list)
+    stuck: list[Any] = field(default_factory=list)
+    overdue: list[int] = field(default_factory=list)
+    unclean: list[str] = field(default_factory=list)
+
+    def intake(self, event_ids: Sequence[int], read: object, *, task_id: str = "") -> Taken:
+        if self.unwell:
+            raise TryLater
+        if self.bad & {*event_ids}:
+            raise ValueError("a name and an address")
+        return Taken(to_route=[*event_ids], meanings={"new": len(event_ids)})
+
+    def park_event(self, event_id: int, reason: str, *, task_id: str = "") -> None:
+        self.parked.append((event_id, reason))
+
+    park_lead = park_event
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)
+
+    def snapshots(self, changes: Sequence[Change], read: object, *, as_of: datetime, task_id: str = "") -> Taken:
+        self.unclean = [one for one in self.unclean if one not in {c.record_id for c in changes}]
+        return Taken(meanings={"updated": len(changes)})
+
+    def dirty(self, *, limit: int = 200) -> list[str]:
+        return self.unclean[:limit]
+
+    def unplaced(self, ids: Sequence[int]) -> list[ToLocate]:
+        return [ToLocate(one, 1, Address(city="BAD" if one in self.bad else "Town")) for one in ids]
+
+    def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]:
+        return [lead.id for lead, at in found if at is not None]
+
+    def woken(self, *, limit: int = 100) -> list[int]:
+        return self.stuck[:limit]
+
+    def expire(self, limits: object, *, limit: int = 200, task_id: str = "") -> tuple[list[int], list[int]]:
+        now, self.overdue = self.overdue[:limit], self.overdue[limit:]
+        return now[1:], now[:1]
+
+    def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]:
+        return {"intake": [1], "locate": [], "route": [2, 3], "refresh": [4]}
+
+
+@dataclass
+class Places:
+    def locate_each(self, addresses: Sequence[Address]) -> list[Located | TryLater | GiveUp | None]:
+        return [GiveUp("no such thing") if a.city == "BAD" else HERE for a in addresses]
+
+
+@dataclass
+class Routes:
+    """A dispatcher that decides nothing."""
+
+    asked: list[list[int]] = field(default_factory=list)
+    bad: set[int] = field(default_factory=set)
+
+    def route(self, ids: Sequence[int], *, woken: bool = False, task_id: str = "") -> Routed:
+        self.asked.append([*ids])
+        if self.bad & {*ids}:
+            raise KeyError("secret")
+        return Routed()
+
+
+@dataclass
+class World:
+    book: Book = field(default_factory=Book)
+    routes: Routes = field(default_factory=Routes)
+    told: list[tuple[str, list[int]]] = field(default_factory=list)
+    nudged: list[str] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    fetch: Callable[[Sequence[str]], list[Change]] = lambda _ids: []
+
+    @property
+    def journey(self) -> Journey:
+        return Journey(
+            leads=cast("LeadBook", self.book),
+            dispatcher=cast("Dispatcher", self.routes),
+            geocoder=cast("Geocoder", Places()),
+            read=cast("Any", None),
+            fetch=self.fetch,
+            reassignments=dict,
+            announce=lambda task, ids: self.told.append((task, [*ids])),
+            nudge=self.nudged.append,
+            report=self.errors.append,
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_one_bad_event_is_parked_and_the_others_go_on(world: World) -> None:
+    world.book.bad = {2}
+    assert world.journey.intake([1, 2, 3]) == {"new": 2, "parked": 1}
+    assert world.told == [("leads.route", [1]), ("leads.route", [3])]
+    assert world.book.parked == [(2, "ValueError: see the log of the task")]
+    assert [str(e) for e in world.errors] == ["a name and an address"]
+
+
+def test_an_unwell_neighbour_parks_nothing(world: World) -> None:
+    world.book.unwell = True
+    with pytest.raises(TryLater):
+        world.journey.intake([1, 2])
+    assert world.book.parked == []
+
+
+def test_nothing_to_do_asks_nobody(world: World) -> None:
+    assert world.journey.intake([]) == world.journey.route([]) == {}
+    assert world.routes.asked == []
+
+
+def test_a_lead_that_cannot_be_routed_is_parked_without_the_error_s_text(world: World) -> None:
+    world.routes.bad = {7}
+    assert world.journey.route([6, 7]) == {"offered": 0, "not_offered": 0, "refused": 0, "parked": 1}
+    assert world.book.parked == [(7, "KeyError: see the log of the task")]
+
+
+def test_an_address_that_is_given_up_parks_its_lead_with_the_reason(world: World) -> None:
+    world.book.bad = {2}
+    world.journey.locate([1, 2])
+    assert world.told == [("leads.route", [1])]
+    assert world.book.parked == [(2, "no such thing")]
+
+
+def test_woken_leads_that_do_not_move_end_the_loop(world: World) -> None:
+    world.book.stuck = [1, 2]
+    world.journey.wake()
+    assert world.routes.asked == [[1, 2]]
+
+
+def test_records_that_salesforce_does_not_show_end_the_loop(world: World) -> None:
+    world.book.unclean = ["00Q1"]
+    assert world.journey.refresh() == {}
+
+
+def test_every_overdue_offer_is_ended_however_many_there_are(world: World) -> None:
+    world.book.overdue = list(range(2 * EXPIRY + 5))
+    assert world.journey.expire() == {"expired": 2 * EXPIRY + 5, "exhausted": 3}
+    assert [len(ids) for _, ids in world.told] == [EXPIRY - 1, EXPIRY - 1, 4]
+    assert {"outbox.free", "outbox.deliver"} == {*world.nudged}
+
+
+def test_the_last_attempt_alone_frees_its_place_too(world: World) -> None:
+    world.book.overdue = [1]
+    world.journey.expire()
+    assert "outbox.free" in world.nudged
+    assert world.told == []
+
+
+def test_what_was_left_behind_is_announced_again(world: World) -> None:
+    assert world.journey.bring_back() == {"intake": 1, "route": 2, "refresh": 1}
+    assert world.told == [("leads.intake", [1]), ("leads.route", [2, 3])]
+    assert world.nudged == ["leads.refresh"]

@@ -1,0 +1,135 @@
+"""What leaves the house: every record has its own result, every place is given back once it is free."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from routing.change import Delivery, Free, Outcome, WriteBack, Written
+from routing.dispatcher import Dispatcher, Routed
+from routing.errors import GiveUp, TryLater
+from routing.lead import Reason
+from routing.outbound import Outbound, OutboxBook
+
+
+def delivery(number: int) -> Delivery:
+    return Delivery(number, UUID(int=number), 1, WriteBack(number, f"00Q{number}", 1, "offered", 1))
+
+
+def free(number: int) -> Free:
+    return Free(number, UUID(int=number), UUID(int=100 + number), number, "main", number)
+
+
+@dataclass
+class Book:
+    writes: list[Delivery] = field(default_factory=list)
+    frees: list[Free] = field(default_factory=list)
+    finished: list[Written] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+
+    def claim_writes(self, limit: int = 200, lease_s: float = 30) -> list[Delivery]:
+        now, self.writes = self.writes[:2], self.writes[2:]
+        return now
+
+    def finish(self, results: Sequence[tuple[Delivery, Written]], *, task_id: str = "") -> list[int]:
+        self.finished += [written for _, written in results]
+        return [written.lead_id for _, written in results if written.outcome is Outcome.GONE]
+
+    def claim_frees(self, limit: int = 200) -> list[Free]:
+        now, self.frees = self.frees[:2], self.frees[2:]
+        return now
+
+    def freed(self, frees: Sequence[Free]) -> None:
+        self.done += [one.outbox_id for one in frees]
+
+
+@dataclass
+class Places:
+    freed: list[tuple[UUID, int, str]] = field(default_factory=list)
+    unwell_from: int = 99
+
+    def free(self, offer: UUID, member: int, market: str, *, task_id: str = "") -> Routed:
+        if member >= self.unwell_from:
+            raise TryLater
+        self.freed.append((offer, member, market))
+        return Routed()
+
+
+@dataclass
+class World:
+    book: Book = field(default_factory=Book)
+    places: Places = field(default_factory=Places)
+    outcome: dict[int, Outcome] = field(default_factory=dict)
+    error: Exception | None = None
+    gone: list[tuple[list[int], Reason]] = field(default_factory=list)
+    nudged: list[str] = field(default_factory=list)
+
+    def write(self, writes: Sequence[WriteBack]) -> list[Written]:
+        if self.error:
+            raise self.error
+        # Salesforce's answers may come in any order.
+        return [Written(w.lead_id, self.outcome.get(w.lead_id, Outcome.DONE)) for w in reversed(writes)]
+
+    @property
+    def outbound(self) -> Outbound:
+        return Outbound(
+            outbox=cast("OutboxBook", self.book),
+            dispatcher=cast("Dispatcher", self.places),
+            write=self.write,
+            withdraw=lambda ids, reason: self.gone.append((list(ids), reason)),
+            nudge=self.nudged.append,
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_each_record_has_its_own_result(world: World) -> None:
+    world.book.writes = [delivery(n) for n in range(1, 6)]
+    world.outcome = {2: Outcome.RETRY, 3: Outcome.PARK}
+    counts: Any = world.outbound.deliver()
+    assert counts == {"done": 3, "retry": 1, "park": 1}
+    assert [w.lead_id for w in world.book.finished] == [1, 2, 3, 4, 5]
+
+
+def test_a_record_that_is_gone_withdraws_its_lead(world: World) -> None:
+    world.book.writes = [delivery(1), delivery(2)]
+    world.outcome = {2: Outcome.GONE}
+    world.outbound.deliver()
+    assert world.gone == [([2], Reason.DELETED)]
+    assert world.nudged == ["outbox.free"]
+
+
+def test_a_call_refused_for_good_parks_every_record_with_the_reason(world: World) -> None:
+    world.book.writes = [delivery(1), delivery(2)]
+    world.error = GiveUp("the field Status__c is missing")
+    assert world.outbound.deliver() == {"park": 2}
+    assert {w.message for w in world.book.finished} == {"the field Status__c is missing"}
+
+
+def test_an_unwell_salesforce_leaves_the_rows_to_their_lease(world: World) -> None:
+    world.book.writes = [delivery(1)]
+    world.error = TryLater()
+    with pytest.raises(TryLater):
+        world.outbound.deliver()
+    assert world.book.finished == []
+
+
+def test_every_freed_place_is_given_back_and_then_written_down(world: World) -> None:
+    world.book.frees = [free(n) for n in (1, 2, 3)]
+    assert world.outbound.free() == {"freed": 3, "offered": 0}
+    assert world.places.freed == [(UUID(int=100 + n), n, "main") for n in (1, 2, 3)]
+    assert world.book.done == [1, 2, 3]
+    assert world.nudged == ["outbox.deliver"]
+
+
+def test_places_given_back_before_a_failure_stay_given_back(world: World) -> None:
+    world.book.frees = [free(1), free(2)]
+    world.places.unwell_from = 2
+    with pytest.raises(TryLater):
+        world.outbound.free()
+    assert world.book.done == [1]
