@@ -1,0 +1,169 @@
+"""The relay and the sweep: what they look at, and what they leave alone."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from routing.change import Change
+from routing.dispatcher import Dispatcher
+from routing.errors import ColdTurnstile
+from routing.journey import Journey
+from routing.ports import Pending, Turnstile
+from routing.sweeper import BUSY, OVERLAP, Sweeper
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """Everyone the sweeper speaks to, in one place; it writes down what it was asked."""
+
+    asked: list[str] = field(default_factory=list)
+    waiting_messages: int = 0
+    woken_leads: list[int] = field(default_factory=list)
+    due: set[str] = field(default_factory=set)
+    lost: list[Pending] = field(default_factory=list)
+    kept: set[int] = field(default_factory=set)
+    cold: bool = False
+    since: list[datetime] = field(default_factory=list)
+    mark: datetime | None = None
+    pages: list[list[Change]] = field(default_factory=list)
+
+    # as the journey and its leads
+    @property
+    def leads(self) -> "World":
+        return self
+
+    def expire(self, *, task_id: str = "") -> dict[str, int]:
+        self.asked.append("expire")
+        return {"expired": 0}
+
+    def bring_back(self) -> dict[str, int]:
+        self.asked.append("bring back")
+        return {}
+
+    def woken(self, *, limit: int) -> list[int]:
+        return self.woken_leads[:limit]
+
+    def clock(self) -> datetime:
+        return NOON
+
+    def snapshots(self, changes: Sequence[Change], *, as_of: datetime, task_id: str = "") -> dict[str, int]:
+        return {"new": len(changes)}
+
+    # as the dispatcher, the turnstile and the ledger's judgement
+    def rebuild(self, market: str) -> bool:
+        self.asked.append(f"rebuild {market}")
+        return True
+
+    def fill(self, market: str, members: Sequence[int] | None = None, *, task_id: str = "") -> int:
+        self.asked.append(f"fill {market} {members}")
+        return 2
+
+    def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
+        if self.cold:
+            raise ColdTurnstile(market=market)
+        return self.lost
+
+    def settle(self, market: str, *, keep: Sequence[tuple[int, int]], cancel: Sequence[tuple[int, int]]) -> None:
+        self.asked.append(f"settle keep {keep} cancel {cancel}")
+
+    @contextmanager
+    def judged(self, pending: Sequence[Pending]) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+        keys = [(p.lead, p.attempt) for p in pending]
+        yield [k for k in keys if k[0] in self.kept], [k for k in keys if k[0] not in self.kept]
+
+    def swept(self, topic: str) -> datetime | None:
+        return self.mark
+
+    def mark_swept(self, topic: str, to: datetime) -> None:
+        self.mark = to
+
+    def changed_since(self, at: datetime) -> list[list[Change]]:
+        self.since.append(at)
+        return self.pages
+
+    @property
+    def sweeper(self) -> Sweeper:
+        return Sweeper(
+            journey=cast("Journey", self),
+            dispatcher=cast("Dispatcher", self),
+            turnstile=cast("Turnstile", self),
+            reservations=self,
+            watermark=self,
+            topic="leads",
+            markets=lambda: ["main"],
+            changed_since=self.changed_since,
+            due=lambda kind: kind in self.due,
+            depth=lambda _queue: self.waiting_messages,
+            nudge=self.asked.append,
+            now=lambda: NOON,
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def reservation(lead: int) -> Pending:
+    return Pending(lead, 1, UUID(int=lead), 100 + lead, 60.0)
+
+
+def test_an_idle_relay_starts_nothing(world: World) -> None:
+    assert world.sweeper.relay() == {}
+    assert world.asked == ["expire", "bring back"]
+
+
+def test_a_full_queue_gets_no_second_announcement(world: World) -> None:
+    world.waiting_messages = BUSY
+    world.sweeper.relay()
+    assert world.asked == ["expire"]
+
+
+def test_the_relay_starts_what_is_due(world: World) -> None:
+    world.woken_leads, world.due = [1], {"salesforce", "turnstile"}
+    world.sweeper.relay()
+    assert world.asked[2:] == ["leads.wake", "outbox.deliver", "outbox.free"]
+
+
+def test_reservations_are_settled_by_what_the_ledger_says_and_freed_places_are_filled(world: World) -> None:
+    world.lost, world.kept = [reservation(1), reservation(2)], {1}
+    assert world.sweeper.reap("main") == 2
+    assert world.asked == ["settle keep [(1, 1)] cancel [(2, 1)]", "fill main [102]"]
+
+
+def test_kept_reservations_free_nothing(world: World) -> None:
+    world.lost, world.kept = [reservation(1)], {1}
+    world.sweeper.reap("main")
+    assert world.asked == ["settle keep [(1, 1)] cancel []"]
+
+
+def test_a_cold_turnstile_is_rebuilt_and_stops_no_relay(world: World) -> None:
+    world.cold = True
+    assert world.sweeper.relay() == {}
+    assert world.asked[-1] == "rebuild main"
+
+
+@pytest.mark.parametrize("mark", [None, NOON - timedelta(hours=1)])
+def test_the_hourly_sweep_overlaps_the_one_before(world: World, mark: datetime | None) -> None:
+    world.mark = mark
+    world.pages = [[cast("Any", "a"), cast("Any", "b")], [cast("Any", "c")]]
+    assert world.sweeper.hourly() == {"read": 3, "new": 3, "filled": 2}
+    assert world.since == [(mark or NOON - timedelta(hours=24)) - OVERLAP]
+    assert world.mark == NOON
+
+
+def test_a_sweep_that_fails_is_not_counted_as_done(world: World) -> None:
+    def fail(_at: datetime) -> list[list[Change]]:
+        raise ColdTurnstile
+
+    world.changed_since = fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(ColdTurnstile):
+        world.sweeper.hourly()
+    assert world.mark is None
