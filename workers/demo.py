@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 from rich.console import Console
 
 from config import settings, wiring
+from config.celery import QUEUES
 from gateways.salesforce.seed import MOST, Seeder
 from routing.errors import BadInput, FairturnError, GiveUp, TryLater
+from tasks.app import app
 from workers import embedded, house, imports, running
 from workers.demo_screen import Screen
 from workers.rows import BadRow, LeadRow, read_leads
@@ -94,9 +96,7 @@ def run(plan: Plan, out: Console) -> int:
         _roster(plan, out, feed)
         house.start(supervised)
         running.tell_addresses(cfg, out)
-        _until(
-            lambda: any(beat.name == "subscriber" for beat in wiring.heartbeats().all()), supervised, "the subscriber"
-        )
+        _until_alive(supervised)
         thread = threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True)
         thread.start()
         code = 0
@@ -225,11 +225,15 @@ def _watch(supervised: Supervisor, feed: Feed, screen: Screen) -> int:
         time.sleep(0.25)
 
 
-def _until(holds: Callable[[], bool], supervised: Supervisor, what: str) -> None:
-    until = time.monotonic() + 60
-    while not holds():
+def _until_alive(supervised: Supervisor) -> None:
+    """Wait until the stream is read and somebody works on every queue."""
+    wanted = {"subscriber", *(f"queue:{queue}" for queue in QUEUES)}
+    for queue in QUEUES:
+        app.send_task("sweep.canary", args=[queue], queue=queue)
+    until = time.monotonic() + house.START_S
+    while missing := wanted - {beat.name for beat in wiring.heartbeats().all()}:
         if time.monotonic() > until:
-            raise GiveUp(f"{what} does not start; see {settings.load().data_dir}/logs")
+            raise GiveUp(f"no sign of life from {', '.join(missing)}; see {settings.load().data_dir}/logs")
         supervised.tend()
         time.sleep(0.1)
 

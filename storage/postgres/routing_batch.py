@@ -1,5 +1,6 @@
 """One routing batch: leads locked, planned by the caller, and everything decided written in the same transaction."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class LockedBatch:
 
     def _write(self, verdicts: Sequence[Verdict]) -> None:
         conn = self._conn
-        conn.execute(sa.insert(t.decisions), [_decision_row(v.decision) for v in verdicts])
+        conn.execute(_DECIDE, {"rows": json.dumps([_decision_row(v.decision) for v in verdicts])})
         offers = [_offer_row(v) for v in verdicts if v.decision.chosen is not None]
         if offers:
             conn.execute(sa.insert(t.offers), offers)
@@ -106,10 +107,10 @@ def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
 def _decision_row(d: Decision) -> dict[str, Any]:
     w = d.weighed
     return {
-        "id": d.id,
+        "id": str(d.id),
         "lead_id": d.lead,
         "attempt": d.attempt,
-        "at": d.at,
+        "at": d.at.isoformat(),
         "market": d.market,
         "pool": d.pool,
         "rotation": d.rotation,
@@ -171,6 +172,12 @@ def _entry(v: Verdict) -> tuple[int, str, dict[str, Any]]:
     return d.lead, "offered", {"offer": str(d.id), "member": d.chosen, "ring_m": ring, "since_received_ms": round(ms)}
 
 
+# As JSON: three times as fast as an insert with a list of numbers for each array.
+_NAMES = ", ".join(column.name for column in t.decisions.columns)
+_DECIDE = sa.text(
+    f"INSERT INTO decisions ({_NAMES}) SELECT {_NAMES} "  # noqa: S608 - column names of our own table
+    "FROM json_populate_recordset(NULL::decisions, CAST(:rows AS json))"
+)
 _HOLD_GENERATION = sa.text("SELECT count(pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))) FROM markets")
 _MARKETS = sa.select(t.markets.c.name, t.markets.c.roster_version, t.markets.c.generation)
 _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
