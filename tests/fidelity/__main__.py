@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ def install() -> None:
         command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
         subprocess.run(command, cwd=TOOLS, check=True)
     if not (TOOLS / "python").exists():
+        installer = ["uv", "pip"] if find_spec("uv") else ["pip"]
         wanted = ["--target", str(TOOLS / "python"), "-r", str(HERE / "requirements.txt")]
-        subprocess.run([sys.executable, "-m", "uv", "pip", "install", "-q", *wanted], check=True)
+        subprocess.run([sys.executable, "-m", *installer, "install", "-q", *wanted], check=True)
 
 
 def prepare(org: SandboxOrg) -> dict[str, str]:
