@@ -60,9 +60,9 @@ def route(database_url: str, redis_url: str, threads: str) -> None:
                 if ids:
                     house.dispatcher.route(dice.sample(ids, min(len(ids), dice.randint(1, 4))))
                 else:
-                    over.wait(0.05)
+                    over.wait(dice.uniform(0.2, 1.0))
             except TryLater:
-                over.wait(0.05)
+                over.wait(dice.uniform(0.2, 1.0))
 
     workers = [threading.Thread(target=worker) for _ in range(int(threads))]
     for one in workers:
