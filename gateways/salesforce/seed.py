@@ -58,9 +58,7 @@ class Seeder:
         headers = {"Authorization": f"Bearer {session.access_token}"}
         try:
             # On the call: an environment's CA bundle would outdo the session's.
-            answer = self._http.request(
-                method, url, json=body, headers=headers, timeout=TIMEOUTS, verify=self._verify
-            )
+            answer = self._http.request(method, url, json=body, headers=headers, timeout=TIMEOUTS, verify=self._verify)
         except requests.RequestException as exc:
             raise TryLater(f"Salesforce does not answer at {session.instance_url}") from exc
         if not answer.ok:

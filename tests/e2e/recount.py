@@ -44,10 +44,11 @@ def most_held(offers: Sequence[Record]) -> dict[str, int]:
 
 def miles(lead: Record, member: Record) -> float:
     """The geodesic distance from the lead to the nearest branch of the member."""
-    return min(
-        Geodesic.WGS84.Inverse(lead["lat"], lead["lon"], place["lat"], place["lon"])["s12"] / MILE_M
+    metres: float = min(
+        Geodesic.WGS84.Inverse(lead["lat"], lead["lon"], place["lat"], place["lon"])["s12"]
         for place in member["places"]
     )
+    return metres / MILE_M
 
 
 def wrong_distances(
