@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test lint format lock clean
+.PHONY: help ready demo up test lint fidelity format lock clean
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
@@ -23,6 +23,9 @@ lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
+
+fidelity: ready ## public Salesforce clients against the sandbox (needs Node 20 and, once, the registries)
+	@$(PY) -m tests.fidelity
 
 format: ready ## put the code into house style
 	@$(PY) -m ruff format .

@@ -254,7 +254,10 @@ def members() -> Members:
 def read(change: Change, known: Sheet | None) -> Folded:
     """Read one change into its lead, through the field map."""
     mapping = field_map()
-    echo = mapping.is_echo(change, client_name=settings.load().salesforce_client_name)
+    # Only a user who is known already: reading events must not wait for a login.
+    session = tokens().known if settings.load().salesforce_login_url else None
+    name, user = settings.load().salesforce_client_name, session.user_id if session else ""
+    echo = mapping.is_echo(change, client_name=name, user_id=user)
     partial = mapping.says_too_little(change.body)
     return fold(known, change, mapping.fields_of(change.body), ours=echo, partial=partial, alpha2=alpha2)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import Depends, FastAPI
 
 from config import desk, logs, metrics, settings
+from config.version import VERSION
 from web import docs, errors, health
 from web.api import leads, pools, stats
 from web.door import Door, operators_only
@@ -29,7 +29,7 @@ def app() -> FastAPI:
     web = FastAPI(
         title="Fairturn",
         summary="Leads given in fair turn, with the reasons.",
-        version=_version(),
+        version=VERSION,
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -43,10 +43,3 @@ def app() -> FastAPI:
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
     web.add_middleware(Door)
     return web
-
-
-def _version() -> str:
-    try:
-        return version("fairturn")
-    except PackageNotFoundError:  # runs from a checkout that was not installed
-        return "0"

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from config import policy as policy_file
 from config import settings, wiring
+from config.version import VERSION
 from routing.errors import BadInput, FairturnError, TryLater
 from storage.postgres.parked import Letter
 from workers import checks, demo, house, imports, render, replay, running
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fairturn")
+@click.version_option(VERSION, prog_name="fairturn")
 def cli() -> None:
     """Gives every lead to the right partner, at once and provably fairly."""
 

@@ -119,6 +119,11 @@ class TokenProvider:
         self._refusals = 0
         self._refused_until = 0.0
 
+    @property
+    def known(self) -> Session | None:
+        """The session of the last login; None before the first. Never asks Salesforce."""
+        return self._session
+
     def token(self) -> Session:
         """A session, from a login at the first call. Raises TryLater, or OrgClosed when the login is refused."""
         with self._lock:

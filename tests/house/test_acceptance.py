@@ -1,0 +1,51 @@
+"""Each acceptance row that this version promises has a test that `pytest -k ROW` finds."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    "I2",
+    "I5",
+    "G1",
+    "G2",
+    "G3",
+    "G4",
+    "G5",
+    "G7",
+    "G9",
+    "G10",
+    "C1",
+    "C2",
+    "C6",
+    "F1",
+    "F2",
+    "F4",
+    "F5",
+    "F8",
+    "E1",
+    "E2",
+    "X5",
+    "Z8",
+    "N14",
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_row_has_a_test_of_its_name(row: str) -> None:
+    names = (
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))
+    )
+    assert any(row in name.split("_") for name in names)
+
+
+def test_Z8_one_command_brings_the_pretend_salesforce_and_the_licence_is_open() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    assert services["sandbox"]["profiles"] == ["sandbox"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")
+    assert "Version 2.0" in (ROOT / "LICENSE").read_text("utf-8")
