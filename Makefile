@@ -16,7 +16,7 @@ up: ready ## all processes in the foreground, on the settings of the environment
 	@.venv/bin/fairturn up $(ARGS)
 
 test: ready ## every test (make test ARGS="-k fairness")
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m ruff format --check .
