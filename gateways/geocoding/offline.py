@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ class Offline:
             found = tuple(c for c in found if c.state == code)
         if found:
             return Located(Point(found[0].lat, found[0].lon), _certainty(found), self.name)
-        place = self._zip_towns.get((code, name)) if country in _ZIP_COUNTRIES and code else None
+        place = _zip_towns(code).get(name) if country in _ZIP_COUNTRIES and code else None
         return Located(place, Precision.CITY, self.name) if place else None
 
     def _by_parts(self, address: Address, country: str | None) -> Located | None:
@@ -152,25 +152,9 @@ class Offline:
         return known
 
     @property
-    def _zip_towns(self) -> dict[tuple[str, str], Point]:
-        with self._loading:
-            return self._loaded_zip_towns
-
-    @property
     def _world(self) -> _World:
         with self._loading:
             return self._loaded_world
-
-    @cached_property
-    def _loaded_zip_towns(self) -> dict[tuple[str, str], Point]:
-        """(state, folded name) -> the middle of a town's ZIP codes: for towns too small for GeoNames' list."""
-        towns: dict[tuple[str, str], list[_City]] = {}
-        for row in zipcodes.list_all():  # type: ignore[no-untyped-call] # zipcodes says it is typed, and is not
-            if row["zip_code_type"] != _MILITARY:
-                city = _City(float(row["lat"]), float(row["long"]), row["state"], 1)
-                for name in (row["city"], *row["acceptable_cities"]):
-                    towns.setdefault((row["state"], _town(name)), []).append(city)
-        return {key: _middle(found) for key, found in towns.items()}
 
     @cached_property
     def _loaded_world(self) -> _World:
@@ -225,9 +209,21 @@ def _zip_code(text: str) -> str | None:
 
 @lru_cache(maxsize=50_000)
 def _zip_place(code: str) -> Point | None:
-    rows = zipcodes.matching(code)  # type: ignore[no-untyped-call] # as above
+    rows = zipcodes.matching(code)  # type: ignore[no-untyped-call] # zipcodes says it is typed, and is not
     found = [row for row in rows if row["zip_code_type"] != _MILITARY]
     return Point(float(found[0]["lat"]), float(found[0]["long"])) if found else None
+
+
+@cache
+def _zip_towns(state: str) -> dict[str, Point]:
+    """Folded name -> the middle of a town's ZIP codes: for towns too small for GeoNames' list, a state at a time."""
+    towns: dict[str, list[_City]] = {}
+    for row in zipcodes.filter_by_state(state):  # type: ignore[no-untyped-call] # as above
+        if row["zip_code_type"] != _MILITARY:
+            city = _City(float(row["lat"]), float(row["long"]), state, 1)
+            for name in (row["city"], *row["acceptable_cities"]):
+                towns.setdefault(_town(name), []).append(city)
+    return {name: _middle(found) for name, found in towns.items()}
 
 
 def _certainty(found: tuple[_City, ...]) -> Precision:
