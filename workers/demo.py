@@ -19,8 +19,8 @@ from gateways.salesforce.seed import MOST, Seeder
 from routing.errors import BadInput, FairturnError, GiveUp, TryLater
 from tasks.app import app
 from workers import embedded, house, imports, running
-from workers.demo_screen import Screen
-from workers.rows import BadRow, LeadRow, read_leads
+from workers.demo_screen import Screen, summary
+from workers.rows import BadRow, LeadRow, read_leads, read_members
 from workers.supervisor import Job, Supervisor
 
 SAMPLES = house.ROOT / "data"
@@ -80,52 +80,75 @@ class Feed:
 
 def run(plan: Plan, out: Console) -> int:
     """Run the demo; the exit code. Whatever ends it, every process and server it started is gone afterwards."""
-    watched = out.is_terminal and not plan.leave
+    _checked(plan)
     _emptied(plan.directory)
+    out.print(f"Starting Postgres, Valkey and a pretend Salesforce in {plan.directory} ...", soft_wrap=True)
     with ExitStack() as stack:
         stack.enter_context(house.opened(plan.directory))
         cfg = stack.enter_context(house.faces())
         pretend = house.pretend_salesforce(cfg.data_dir, keep=False)
         cfg = stack.enter_context(house.pointed_at({**pretend.env, "FAIRTURN_DATA_DIR": str(cfg.data_dir)}))
         supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ))
-        out.print(f"Starting in {cfg.data_dir} ...", soft_wrap=True)
         supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))
         house.migrate()
         feed = Feed()
         rows = list(_leads(plan.leads, feed))
         _roster(plan, out, feed)
+        out.print("Starting subscriber, worker, beat, web and Flower ...")
         house.start(supervised)
         running.tell_addresses(cfg, out)
         _until_alive(supervised)
-        thread = threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True)
-        thread.start()
-        code = 0
-        try:
-            with Screen(out, feed) as screen:
-                code = _watch(supervised, feed, screen)
-                outcome = _outcome(feed)
-                screen.finish(outcome)
-                while watched:
-                    supervised.tend()
-                    screen.update()
-                    time.sleep(0.5)
-        except KeyboardInterrupt:
+        threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True).start()
+        screen = Screen(out, feed, head=running.addresses(cfg))
+        code, outcome = _shown(screen, supervised, feed, linger=out.is_terminal and not plan.leave)
+        if outcome is None:
             out.print("Stopping ...")
-            outcome = _outcome(feed)
+            outcome = _outcome(feed) if plan.report else None
+        out.print(summary(outcome) if outcome else screen.line())
         _report(outcome, plan, out)
-        return code or _code(outcome)
+        return code or (_code(outcome) if outcome else 0)
+
+
+def _shown(screen: Screen, supervised: Supervisor, feed: Feed, *, linger: bool) -> tuple[int, dict[str, Any] | None]:
+    """The exit code and the outcome, None when Ctrl-C came first; `linger` waits for Ctrl-C when all is placed."""
+    code, outcome = 0, None
+    try:
+        with screen:
+            code = _watch(supervised, feed, screen)
+            outcome = _outcome(feed)
+            if linger:
+                screen.finish()
+            while linger:
+                supervised.tend()
+                screen.update()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        return code, outcome
+    return code, outcome
+
+
+def _checked(plan: Plan) -> None:
+    """Find out at once what would be found out late. Raises BadInput."""
+    next(read_leads(plan.leads), None)
+    next(read_members(plan.members), None)
+    if plan.report and not os.access(plan.report if plan.report.exists() else plan.report.parent, os.W_OK):
+        raise BadInput(f"{plan.report} cannot be written", field="--json", fix="Name a file in a directory of yours.")
 
 
 def _emptied(directory: Path) -> None:
     """An empty directory that is ours. Raises BadInput rather than emptying anybody else's."""
-    if directory.exists() and any(directory.iterdir()):
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        entries = list(directory.iterdir())
+    except OSError as exc:
+        raise BadInput(f"{directory}: {exc.strerror}", field="--dir", fix="Name a directory of yours.") from exc
+    if entries:
         if not (directory / MARK).exists():
             raise BadInput(f"{directory} is not empty", field="--dir", fix="Name a directory of the demo's own.")
         if embedded.running(directory):
             raise BadInput(f"a demo runs in {directory}", field="--dir", fix="Stop it, or name another directory.")
-        for entry in directory.iterdir():
+        for entry in entries:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    directory.mkdir(parents=True, exist_ok=True)
     (directory / MARK).touch()
 
 
@@ -251,8 +274,8 @@ def _code(outcome: Mapping[str, Any]) -> int:
     return 1 if any(outcome["breaches"].values()) else 0
 
 
-def _report(outcome: Mapping[str, Any], plan: Plan, out: Console) -> None:
-    if plan.report:
+def _report(outcome: Mapping[str, Any] | None, plan: Plan, out: Console) -> None:
+    if plan.report and outcome:
         plan.report.write_text(json.dumps(outcome, indent=2) + "\n")
         out.print(f"Written to {plan.report}.", soft_wrap=True)
 

@@ -1,16 +1,15 @@
-"""What a watcher of the demo sees: progress, states, latency, rings, and who has had how many turns."""
+"""What a watcher of the demo sees: addresses, progress, states, latency, rings, and who has had how many turns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as RichLive
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from config import wiring
 from config.desk import PoolAccounts, fairness
@@ -18,10 +17,10 @@ from routing.errors import TryLater
 from storage.postgres.live import Moment
 
 MILE_M = 1609.344
-#: Members shown from each end of the list.
-SHOWN = 4
 #: The fairness table is counted anew every so many updates.
 SELDOM = 8
+#: Lines of the picture besides the three small tables and the members.
+OTHER_LINES = 8
 
 
 class FeedView(Protocol):
@@ -50,17 +49,24 @@ class Seen:
 
 
 class Screen:
-    """A live picture in a terminal; without one, a line now and then."""
+    """A live picture that fills a terminal; without one, a line now and then."""
 
-    def __init__(self, out: Console, feed: FeedView) -> None:
+    def __init__(self, out: Console, feed: FeedView, *, head: str) -> None:
         self._out = out
         self._feed = feed
+        self._head = head
+        self._foot = "Ctrl-C stops everything."
         self._bars = Progress(
-            TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=out,
         )
         self._arrived = self._bars.add_task("arrived", total=feed.total)
         self._decided = self._bars.add_task("decided", total=feed.total)
-        self._live = RichLive(console=out, refresh_per_second=4, auto_refresh=False) if out.is_terminal else None
+        # The other screen of the terminal: nothing scrolls, nothing flickers, a resized window is drawn anew.
+        self._live = RichLive(console=out, auto_refresh=False, screen=True) if out.is_terminal else None
         self._accounts: PoolAccounts | None = None
         self._updates = 0
         self._told = -1
@@ -88,24 +94,59 @@ class Screen:
             self._live.update(self._picture(moment), refresh=True)
         elif decided * 10 // max(1, self._feed.total) > self._told:
             self._told = decided * 10 // max(1, self._feed.total)
-            self._out.print(f"{decided:,} of {self._feed.total:,} leads decided ({_states(moment)})", soft_wrap=True)
+            self._out.print(self._line(moment), soft_wrap=True)
         self._updates += 1
         return Seen(moment)
 
-    def finish(self, outcome: Mapping[str, Any]) -> None:
-        """Show the summary below the picture."""
-        if self._live:
-            self.update()
-        self._out.print(_summary(outcome))
-        if self._live:
-            self._out.print("Every lead is placed. Everything still runs; Ctrl-C stops it.")
+    def line(self) -> str:
+        """How far it is, in one line."""
+        return self._line(wiring.live().moment())
+
+    def finish(self) -> None:
+        """Say in the picture that there is nothing left to wait for."""
+        self._foot = "[bold]Every lead is placed and written back.[/bold] Everything still runs; Ctrl-C stops it."
+        self._updates = 0
+        self.update()
+
+    def _line(self, moment: Moment) -> str:
+        decided = moment.leads - moment.states.get("new", 0)
+        return f"{decided:,} of {self._feed.total:,} leads decided ({_states(moment)})"
 
     def _picture(self, moment: Moment) -> RenderableType:
-        tables = [_counts("leads", moment.states), _counts("because", moment.reasons), _rings(moment), _latency(moment)]
-        parts: list[RenderableType] = [self._bars, Columns([Panel(t) for t in tables])]
+        counts = Table.grid(padding=(0, 1))
+        tables = [_counts(moment, len(self._feed.errors)), _rings(moment), _latency(moment)]
+        counts.add_row(*tables)
+        lines = max(table.row_count for table in tables) + 1
+        parts: list[RenderableType] = [Text(self._head, overflow="ellipsis", no_wrap=True), "", self._bars, "", counts]
         if self._accounts:
-            parts.append(Panel(_standings(self._accounts), title="turns"))
-        return Group(*parts)
+            room = self._out.height - OTHER_LINES - len(self._head.splitlines()) - lines
+            parts += ["", *_standings(self._accounts, max(2, room))]
+        return Group(*parts, Text.from_markup(self._foot))
+
+
+def summary(outcome: Mapping[str, Any]) -> Table:
+    """The outcome as a few lines to read."""
+    leads, latency = outcome["leads"], outcome["latency_ms"]
+    table = Table(box=None, show_header=False)
+    table.add_row("leads", f"{leads['total']:,}")
+    table.add_row("offered", f"{leads['offered']:,}")
+    for kind in ("waiting", "review"):
+        for reason, n in leads[kind].items():
+            table.add_row(f"{kind}: {_plain(reason)}", f"{n:,}")
+    table.add_row("parked", f"{leads['parked']:,}")
+    for name, values in latency.items():
+        title = name.replace("_", " ").replace("salesforce", "Salesforce")
+        table.add_row(title, ", ".join(f"{k} {_time(v)}" for k, v in values.items()))
+    for pool in outcome["fairness"]:
+        worst = f"worst {pool['worst_turns']:.2f} turns, {pool['members']} members, {pool['decisions']:,} decisions"
+        table.add_row(f"fairness: {pool['pool']}", worst)
+    table.add_row("breaches", ", ".join(f"{_plain(name)} {n}" for name, n in outcome["breaches"].items()))
+    table.add_row("throughput", f"{_number(outcome['throughput']['leads_per_s'])} leads/s")
+    for error in outcome["errors"][:10]:
+        table.add_row("error", error)
+    if len(outcome["errors"]) > 10:
+        table.add_row("error", f"... and {len(outcome['errors']) - 10} more")
+    return table
 
 
 def _accounts() -> PoolAccounts | None:
@@ -117,62 +158,67 @@ def _accounts() -> PoolAccounts | None:
 
 
 def _states(moment: Moment) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in sorted(moment.states.items()))
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(moment.states.items())) or "none arrived yet"
 
 
-def _counts(title: str, counts: Mapping[str, int]) -> Table:
-    table = Table(title, "", box=None)
-    for name, n in sorted(counts.items()):
+def _table(*columns: str) -> Table:
+    """Words to the left, numbers to the right, nothing around."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold cyan")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _counts(moment: Moment, errors: int) -> Table:
+    """Leads by state; where there are reasons, they stand in the state's place."""
+    table = _table("leads", "")
+    reasons = {_plain(name): n for name, n in moment.reasons.items()}
+    told = {name.partition(":")[0] for name in reasons}
+    states = {"new": 0, "offered": 0} | {name: n for name, n in moment.states.items() if name not in told}
+    for name, n in [*states.items(), *sorted(reasons.items())]:
         table.add_row(name, f"{n:,}")
+    for name, n in (("parked", moment.parked), ("errors", errors)):
+        if n:
+            table.add_row(name, f"{n:,}")
     return table
 
 
 def _rings(moment: Moment) -> Table:
-    table = Table("ring, miles", "offers", box=None)
+    table = _table("ring", "offers")
     for metres, n in sorted(moment.rings_m.items(), key=lambda item: float(item[0])):
-        table.add_row(f"{float(metres) / MILE_M:.0f}", f"{n:,}")
+        table.add_row(f"{float(metres) / MILE_M:.0f} mi", f"{n:,}")
     return table
 
 
 def _latency(moment: Moment) -> Table:
-    table = Table("event to", "p50 ms", "p99 ms", box=None)
+    table = _table("from event to", "median", "p99")
     for name, pair in (("offer", moment.offer_ms), ("Salesforce", moment.written_ms)):
-        table.add_row(name, *(f"{v:,.0f}" for v in pair) if pair else ("-", "-"))
+        table.add_row(name, *(_time(v) for v in pair or (None, None)))
     return table
 
 
-def _standings(accounts: PoolAccounts) -> Table:
-    table = Table("member", "received", "entitled to", "owed", box=None)
+def _standings(accounts: PoolAccounts, lines: int) -> list[RenderableType]:
+    """Those owed most and those ahead most, as many as there is room for."""
+    table = _table("member", "turns received", "entitled to", "owed")
     rows = list(accounts.accounts)
-    for one in rows if len(rows) <= 2 * SHOWN else [*rows[:SHOWN], *rows[-SHOWN:]]:
+    first = min(len(rows), lines) // 2
+    shown = rows if len(rows) <= lines else [*rows[:first], *rows[len(rows) - (lines - first) :]]
+    for one in shown:
         entitled = "-" if one.entitled is None else f"{one.entitled:.2f}"
         owed = "-" if one.deviation is None else f"{one.deviation:+.2f}"
         table.add_row(one.member, str(one.received), entitled, owed)
-    table.caption = f"{len(rows)} members, nobody farther than {accounts.worst_turns:.2f} turns from what is fair"
-    return table
+    fair = f"{len(rows)} members; nobody is farther than {accounts.worst_turns:.2f} turns from what is fair."
+    return [table, Text(fair, overflow="ellipsis", no_wrap=True)]
 
 
-def _summary(outcome: Mapping[str, Any]) -> Table:
-    leads, latency = outcome["leads"], outcome["latency_ms"]
-    table = Table(box=None, show_header=False)
-    table.add_row("leads", f"{leads['total']:,}")
-    table.add_row("offered", f"{leads['offered']:,}")
-    for kind in ("waiting", "review"):
-        for reason, n in leads[kind].items():
-            table.add_row(f"{kind}: {reason}", f"{n:,}")
-    table.add_row("parked", f"{leads['parked']:,}")
-    for name, values in latency.items():
-        table.add_row(name.replace("_", " ") + ", ms", ", ".join(f"{k} {_number(v)}" for k, v in values.items()))
-    for pool in outcome["fairness"]:
-        worst = f"worst {pool['worst_turns']:.2f} turns, {pool['members']} members, {pool['decisions']:,} decisions"
-        table.add_row(f"fairness: {pool['pool']}", worst)
-    table.add_row("breaches", ", ".join(f"{name} {n}" for name, n in outcome["breaches"].items()))
-    table.add_row("throughput", f"{_number(outcome['throughput']['leads_per_s'])} leads/s")
-    for error in outcome["errors"][:10]:
-        table.add_row("error", error)
-    if len(outcome["errors"]) > 10:
-        table.add_row("error", f"... and {len(outcome['errors']) - 10} more")
-    return table
+def _plain(word: str) -> str:
+    return word.replace("_", " ")
+
+
+def _time(ms: float | None) -> str:
+    if ms is None:
+        return "-"
+    return f"{ms:,.0f} ms" if ms < 10_000 else f"{ms / 1000:,.1f} s"
 
 
 def _number(value: float | None) -> str:

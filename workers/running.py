@@ -36,10 +36,18 @@ def up(data_dir: Path | None, out: Console) -> None:
 
 def tell_addresses(cfg: settings.Settings, out: Console) -> None:
     """Say where the faces are and how to get in."""
+    out.print(addresses(cfg), soft_wrap=True, markup=False, highlight=out.is_terminal)
+
+
+def addresses(cfg: settings.Settings) -> str:
+    """Where the faces are and how to get in, in three lines."""
     web = f"http://{cfg.web_host}:{cfg.web_port}"
-    out.print(f"API docs  {web}/api/v1/docs", soft_wrap=True)
-    out.print(f"Metrics   {web}/metrics   Health  {web}/readyz", soft_wrap=True)
-    out.print(f"Flower    http://{cfg.flower_host}:{cfg.flower_port}   {_login(cfg)}", soft_wrap=True)
+    flower = f"http://{cfg.flower_host}:{cfg.flower_port}"
+    return (
+        f"API docs  {web}/api/v1/docs\n"
+        f"Metrics   {web}/metrics   Health  {web}/readyz\n"
+        f"Flower    {flower}  {_login(cfg)}"
+    )
 
 
 def sweep_now() -> dict[str, int]:
@@ -49,6 +57,6 @@ def sweep_now() -> dict[str, int]:
 
 def _login(cfg: settings.Settings) -> str:
     if cfg.flower_password.get_secret_value():
-        return f"user {cfg.flower_user}, password as set"
+        return f"{cfg.flower_user}, password as set"
     kept = cfg.data_dir / "flower.password"
-    return f"user {cfg.flower_user}, password {kept.read_text().strip()}" if kept.exists() else ""
+    return f"{cfg.flower_user}, password {kept.read_text().strip()}" if kept.exists() else ""
