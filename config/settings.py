@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from routing.errors import BadInput
@@ -22,6 +23,21 @@ def _comma_list(value: object) -> object:
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
+#: Settings that may hold a password or a key: never shown.
+PRIVATE = frozenset({"database_url", "redis_url", "broker_url", "turnstile_url", "geocoder_keys"})
+
+_REDIS = r"^((rediss?|unix)://.+)?$"
+_HOST_AND_PORT = r"^[^\s:/]+:\d{1,5}$"
+_EXAMPLES = {
+    "DATABASE_URL": "postgresql://user:password@host:5432/name",
+    "REDIS_URL": "redis://:password@host:6379",
+    "FAIRTURN_BROKER_URL": "redis://broker:password@host:6379/0",
+    "FAIRTURN_TURNSTILE_URL": "redis://turnstile:password@host:6379/1",
+    "SALESFORCE_LOGIN_URL": "https://example.my.salesforce.com",
+    "SALESFORCE_PUBSUB": "api.pubsub.salesforce.com:7443",
+    "SALESFORCE_TOPIC": "/data/LeadChangeEvent",
+    "SALESFORCE_API_VERSION": "64.0",
+}
 
 
 class Settings(BaseSettings):
@@ -38,14 +54,16 @@ class Settings(BaseSettings):
 
     # --- where things are
     data_dir: Path = Path(".fairturn")
-    database_url: str = Field("", validation_alias=plain("DATABASE_URL"))
-    redis_url: str = Field("", validation_alias=plain("REDIS_URL"))
-    broker_url: str = ""
-    turnstile_url: str = ""
+    database_url: str = Field(
+        "", validation_alias=plain("DATABASE_URL"), pattern=r"^(postgres(ql)?(\+psycopg)?://.+)?$"
+    )
+    redis_url: str = Field("", validation_alias=plain("REDIS_URL"), pattern=_REDIS)
+    broker_url: str = Field("", pattern=_REDIS)
+    turnstile_url: str = Field("", pattern=_REDIS)
     policy_file: Path | None = None
 
     # --- Salesforce
-    salesforce_login_url: str = Field("", validation_alias=plain("SALESFORCE_LOGIN_URL"))
+    salesforce_login_url: str = Field("", validation_alias=plain("SALESFORCE_LOGIN_URL"), pattern=r"^(https?://\S+)?$")
     salesforce_auth: Literal["client_credentials", "jwt"] = Field(
         "client_credentials", validation_alias=plain("SALESFORCE_AUTH")
     )
@@ -57,18 +75,22 @@ class Settings(BaseSettings):
     salesforce_api_version: Annotated[str, Field(pattern=r"^\d+\.0$")] = Field(
         "64.0", validation_alias=plain("SALESFORCE_API_VERSION")
     )
-    salesforce_pubsub: str = Field("api.pubsub.salesforce.com:7443", validation_alias=plain("SALESFORCE_PUBSUB"))
+    salesforce_pubsub: str = Field(
+        "api.pubsub.salesforce.com:7443", validation_alias=plain("SALESFORCE_PUBSUB"), pattern=_HOST_AND_PORT
+    )
     salesforce_pubsub_plaintext: bool = Field(False, validation_alias=plain("SALESFORCE_PUBSUB_PLAINTEXT"))
     salesforce_ca_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_CA_FILE"))
-    salesforce_topic: str = Field("/data/LeadChangeEvent", validation_alias=plain("SALESFORCE_TOPIC"))
+    salesforce_topic: str = Field(
+        "/data/LeadChangeEvent", validation_alias=plain("SALESFORCE_TOPIC"), pattern=r"^/data/\w+$"
+    )
     salesforce_replay: Literal["LATEST", "EARLIEST"] = Field("EARLIEST", validation_alias=plain("SALESFORCE_REPLAY"))
     salesforce_client_name: str = Field("Fairturn", validation_alias=plain("SALESFORCE_CLIENT_NAME"))
     salesforce_mapping_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_MAPPING_FILE"))
 
     # --- geocoding
     geocoders: CommaList = ("offline",)
-    geocoder_rate_per_s: float = Field(1.0, gt=0)
-    geocoder_timeout_s: float = Field(3.0, gt=0)
+    geocoder_rate_per_s: float = Field(1.0, gt=0, allow_inf_nan=False)
+    geocoder_timeout_s: float = Field(3.0, gt=0, allow_inf_nan=False)
     geocoder_user_agent: str = "fairturn"
     geocoder_keys: CommaList = ()  # provider=key pairs
     geocoder_nominatim_domain: str = ""  # your own Nominatim, such as http://geo.example.com:8080
@@ -89,18 +111,19 @@ class Settings(BaseSettings):
 
     def broker(self) -> str:
         """The Celery broker's URL: database 0 of REDIS_URL unless set apart."""
-        return self.broker_url or (self.redis_url and _with_database(self.redis_url, 0))
+        return self.broker_url or (self.redis_url and with_database(self.redis_url, 0))
 
     def turnstile(self) -> str:
         """The turnstile's URL: database 1 of REDIS_URL unless set apart."""
-        return self.turnstile_url or (self.redis_url and _with_database(self.redis_url, 1))
+        return self.turnstile_url or (self.redis_url and with_database(self.redis_url, 1))
 
     def sqlalchemy_url(self) -> str:
         """DATABASE_URL with the driver named."""
         return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", self.database_url)
 
 
-def _with_database(url: str, number: int) -> str:
+def with_database(url: str, number: int) -> str:
+    """The URL of another database of the same server."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return f"{url.split('?', maxsplit=1)[0]}?db={number}"
@@ -113,9 +136,13 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        first = exc.errors()[0]
-        name = str(first["loc"][0])
-        variable = name if name.isupper() else f"FAIRTURN_{name.upper()}"
-        raise BadInput(
-            first["msg"], field=variable, fix=f"It is {first['input']!r} now; see {variable} in .env.example."
-        ) from exc
+        raise _wrong(exc.errors()[0]) from None  # the foreign error quotes the value, which may be a secret
+
+
+def _wrong(error: ErrorDetails) -> BadInput:
+    name = str(error["loc"][0])
+    variable = name if name.isupper() else f"FAIRTURN_{name.upper()}"
+    now = "" if variable.removeprefix("FAIRTURN_").lower() in PRIVATE else f"It is {str(error['input'])[:60]!r} now. "
+    example = f"Write it like {_EXAMPLES[variable]}" if variable in _EXAMPLES else "Give another value, or unset it"
+    message = "it is not written as it should be" if error["type"] == "string_pattern_mismatch" else error["msg"]
+    return BadInput(message, field=variable, fix=f"{now}{example}; .env.example explains {variable}.")
