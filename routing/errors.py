@@ -29,6 +29,10 @@ class LedgerUnreachable(TryLater):
     """Postgres does not answer."""
 
 
+class LedgerOutdated(TryLater):
+    """The ledger has not the tables of this version: run `fairturn migrate`."""
+
+
 class TurnstileUnreachable(TryLater):
     """Redis does not answer."""
 

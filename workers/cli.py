@@ -1,6 +1,7 @@
 """`fairturn`: the command line. Each command is a door; the work is in the modules it names."""
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from config import policy as policy_file
 from config import settings, wiring
 from config.version import VERSION
-from routing.errors import BadInput, FairturnError, TryLater
+from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
 from storage.postgres.parked import Letter
 from workers import checks, demo, house, imports, render, replay, running
 
@@ -28,18 +30,22 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main() -> None:
     """Run a command; a foreseen error is one line that says what to do next. Exit 1, or 2 for wrong input."""
     try:
-        cli(standalone_mode=False)
-    except click.Abort:
+        cli(prog_name="fairturn", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
     except BadInput as exc:
-        err.print(f"[red]{exc}[/red]", markup=True, soft_wrap=True)
+        err.print(str(exc), style="red", markup=False, soft_wrap=True)
         sys.exit(2)
     except FairturnError as exc:
-        hint = " Try again in a moment; `fairturn doctor` says what is unwell." if isinstance(exc, TryLater) else ""
-        err.print(f"[red]{exc}{hint}[/red]", soft_wrap=True)
+        waiting_helps = isinstance(exc, TryLater) and not isinstance(exc, LedgerOutdated)
+        hint = " Try again in a moment; `fairturn doctor` says what is unwell." if waiting_helps else ""
+        err.print(f"{exc}{hint}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -90,9 +96,9 @@ def doctor(as_json: bool) -> None:
     else:
         for finding in findings:
             mark = "[green]ok[/green]  " if finding.ok else "[red]fix[/red] "
-            out.print(f"{mark} {finding.name}: {finding.message}", soft_wrap=True)
+            out.print(f"{mark} {escape(f'{finding.name}: {finding.message}')}", soft_wrap=True)
             if not finding.ok:
-                out.print(f"     {finding.fix}", soft_wrap=True)
+                out.print(f"     {finding.fix}", markup=False, soft_wrap=True)
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -118,7 +124,7 @@ def members_import(file: Path, data_dir: Path | None) -> None:
         house.migrate()
         result = imports.members(file, actor="fairturn members import", console=err)
     for bad in result.bad[:20]:
-        err.print(f"[yellow]line {bad.line}: {bad.reason}[/yellow]", soft_wrap=True)
+        err.print(f"line {bad.line}: {bad.reason}", style="yellow", markup=False, soft_wrap=True)
     if len(result.bad) > 20:
         err.print(f"[yellow]... and {len(result.bad) - 20} more; `fairturn parked list` has all.[/yellow]")
     for tier, count in result.unnamed_tiers.items():
@@ -159,11 +165,12 @@ def policy_publish(file: Path, note: str, data_dir: Path | None) -> None:
 @DIR
 def policy_show(version: int | None, data_dir: Path | None) -> None:
     """Print the published policy, or an older version of it."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         current = wiring.policies().current()
         document = wiring.policies().get(version) if version else (current or (0, None))[1]
     if document is None:
-        raise BadInput("there is no such version", field="version", fix="`fairturn migrate` publishes the first.")
+        fix = f"Versions go from 1 to {current[0]}." if current else "`fairturn migrate` publishes the first."
+        raise BadInput("there is no such policy", field="--version", fix=fix)
     click.echo(policy_file.dump(document), nl=False)
 
 
@@ -176,7 +183,7 @@ def explain(lead: str, as_json: bool, data_dir: Path | None) -> None:
 
     LEAD is our id, the Salesforce id or the source's id.
     """
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         story = wiring.explain().lead(lead)
     if story is None:
         raise BadInput(
@@ -193,7 +200,7 @@ def explain(lead: str, as_json: bool, data_dir: Path | None) -> None:
 @DIR
 def verify(as_json: bool, data_dir: Path | None) -> None:
     """Make every past decision again and check every invariant; exit 1 on any breach."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         verifier = wiring.verifier()
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task("Making decisions again", total=verifier.count())
@@ -209,7 +216,7 @@ def verify(as_json: bool, data_dir: Path | None) -> None:
 @DIR
 def rebuild(data_dir: Path | None) -> None:
     """Load the turnstile again from the ledger, under a new generation; safe while everything runs."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         for market in wiring.members().versions():
             wiring.dispatcher().rebuild(market)
             out.print(f"The turnstile of market {market} was rebuilt.")
@@ -219,7 +226,7 @@ def rebuild(data_dir: Path | None) -> None:
 @DIR
 def sweep(data_dir: Path | None) -> None:
     """Run the hourly sweep now: compare with Salesforce, place what waits."""
-    with house.opened(data_dir), err.status("Comparing with Salesforce ..."):
+    with house.opened(data_dir, new=False), err.status("Comparing with Salesforce ..."):
         counts = running.sweep_now()
     out.print(", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "Nothing to do.")
 
@@ -230,7 +237,7 @@ def sweep(data_dir: Path | None) -> None:
 @DIR
 def export(what: str, shape: str, data_dir: Path | None) -> None:
     """Print the ledger, a line a record, so that anyone can recount it without our code."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         exports = wiring.export()
         records = {
             "decisions": exports.decisions,
@@ -252,7 +259,7 @@ def parked() -> None:
 @DIR
 def parked_list(everything: bool, as_json: bool, data_dir: Path | None) -> None:
     """List what is parked."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         rows = wiring.parked().list()
         rows += wiring.parked().list(resolved=True) if everything else []
     if as_json:
@@ -260,7 +267,7 @@ def parked_list(everything: bool, as_json: bool, data_dir: Path | None) -> None:
         return
     table = Table("id", "kind", "what", "reason", "parked", box=None)
     for row in rows:
-        table.add_row(str(row.id), row.kind, row.ref, row.reason, f"{row.parked_at:%Y-%m-%d %H:%M:%S}")
+        table.add_row(str(row.id), row.kind, escape(row.ref), escape(row.reason), f"{row.parked_at:%Y-%m-%d %H:%M:%S}")
     out.print(table if rows else "Nothing is parked.")
 
 
@@ -269,7 +276,7 @@ def parked_list(everything: bool, as_json: bool, data_dir: Path | None) -> None:
 @DIR
 def parked_replay(number: int, data_dir: Path | None) -> None:
     """Try one again, after the cause was mended."""
-    with house.opened(data_dir):
+    with house.opened(data_dir, new=False):
         out.print(replay.replay(number))
 
 
@@ -277,7 +284,8 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
 def show_settings() -> None:
     """Print every setting as it counts now; secrets are not shown."""
     for name, value in settings.load().model_dump(mode="json").items():
-        out.print(f"{name} = {value}", soft_wrap=True)
+        shown = "**********" if name in settings.PRIVATE and value else value
+        out.print(f"{name} = {shown}", markup=False, soft_wrap=True)
 
 
 def _letter(row: Letter) -> dict[str, Any]:

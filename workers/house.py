@@ -5,11 +5,12 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import flower_door, settings, wiring
+from routing.errors import BadInput
 from storage.postgres import schema
 from workers import embedded
 from workers.supervisor import Job, Supervisor
@@ -30,20 +31,31 @@ class Pretend:
 
 
 @contextmanager
-def opened(data_dir: Path | None = None) -> Iterator[settings.Settings]:
-    """The settings with servers behind them: those that are set, else the embedded ones of the data directory."""
+def opened(data_dir: Path | None = None, *, new: bool = True) -> Iterator[settings.Settings]:
+    """The settings with servers behind them: those that are set, else the embedded ones of the data directory.
+
+    Raises BadInput where they would be `new`, and the caller only wants to see what is there.
+    """
     cfg = settings.load()
     directory = (data_dir or cfg.data_dir).resolve()
-    if cfg.database_url and cfg.redis_url and data_dir is None:
+    if cfg.database_url and cfg.broker() and cfg.turnstile() and data_dir is None:
         with _environment({"FAIRTURN_DATA_DIR": str(directory)}) as known:
             yield known
         return
+    if not new and not (directory / "postgres").is_dir() and (data_dir is not None or not cfg.database_url):
+        raise BadInput(
+            f"there is no ledger in {directory}",
+            field="--dir",
+            fix="Name the data directory of a demo or of `fairturn up`, or set DATABASE_URL and REDIS_URL.",
+        )
     with embedded.servers(directory) as urls:
         env = {"FAIRTURN_DATA_DIR": str(directory)}
         if data_dir is not None or not cfg.database_url:
             env["DATABASE_URL"] = urls.database_url
-        if data_dir is not None or not cfg.redis_url:
+        if data_dir is not None or not (cfg.broker() and cfg.turnstile()):
             env["REDIS_URL"] = urls.redis_url
+            env["FAIRTURN_BROKER_URL"] = settings.with_database(urls.redis_url, 0)
+            env["FAIRTURN_TURNSTILE_URL"] = settings.with_database(urls.redis_url, 1)
         with _environment(env) as known:
             yield known
 
@@ -102,9 +114,10 @@ def faces() -> Iterator[settings.Settings]:
     """The settings with ports for web and Flower that are free: theirs, or others when somebody has taken them."""
     cfg = settings.load()
     wanted = {"FAIRTURN_WEB_PORT": cfg.web_port, "FAIRTURN_FLOWER_PORT": cfg.flower_port}
-    spare = iter(free_ports(len(wanted)))
-    with _environment({name: str(p if _is_free(p) else next(spare)) for name, p in wanted.items()}) as known:
-        yield known
+    with ExitStack() as claims:
+        ports = {name: str(_claimed(port, claims)) for name, port in wanted.items()}
+        with _environment(ports) as known:
+            yield known
 
 
 @contextmanager
@@ -152,9 +165,17 @@ def _environment(env: Mapping[str, str]) -> Iterator[settings.Settings]:
                 os.environ[name] = value
 
 
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
+def _claimed(port: int, claims: ExitStack) -> int:
+    """This port, or another one when it is taken or claimed by a second checkout that is starting as well.
+
+    The processes bind seconds later, so the claim is the UDP port of the same number, held until the stack ends.
+    """
+    while True:
+        claim = claims.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        try:
+            claim.bind(("127.0.0.1", port))
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            port = free_ports(1)[0]
+        else:
+            return port

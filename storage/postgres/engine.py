@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from routing.errors import GiveUp, LedgerUnreachable, Refused, TryLater
+from routing.errors import GiveUp, LedgerOutdated, LedgerUnreachable, Refused, TryLater
 
 Engine = sa.Engine
 
@@ -17,6 +17,8 @@ Engine = sa.Engine
 UNREACHABLE = ("08", "53", "57P", "58")
 #: Serialization failure, deadlock, lock timeout, statement timeout.
 CROWDED = ("40", "55P03", "57014")
+#: No such table, column or function.
+OUTDATED = ("42P01", "42703", "42883")
 
 
 def connect(url: str, *, pool_size: int = 5, statement_timeout_ms: int = 5000) -> sa.Engine:
@@ -81,7 +83,7 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Translate the driver's errors: LedgerUnreachable, TryLater, Refused (with `constraint`) or GiveUp."""
+    """Translate the driver's errors: LedgerUnreachable, -Outdated, TryLater, Refused (with `constraint`) or GiveUp."""
     try:
         yield
     except sa.exc.TimeoutError as exc:
@@ -104,6 +106,8 @@ def _in_our_words(exc: sa.exc.DBAPIError) -> Exception:
     lost = exc.connection_invalidated or (isinstance(exc, sa.exc.OperationalError) and not state)
     if lost or state.startswith(UNREACHABLE):
         return LedgerUnreachable(sqlstate=state)
+    if state in OUTDATED:
+        return LedgerOutdated(sqlstate=state)
     if isinstance(exc, sa.exc.DataError):
         return GiveUp(f"the ledger cannot hold this value ({state})", sqlstate=state)
     return exc

@@ -1,0 +1,90 @@
+"""The command line where something is missing: one sentence with the fix, and no traceback."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from config import settings
+from routing.errors import BadInput
+from workers import demo, house
+from workers.cli import cli
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("command", ["verify", "doctor"])
+def test_a_ledger_without_its_tables_is_told_with_the_command_that_makes_them(
+    command: str, empty_database_url: str, redis_url: str
+) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "workers.cli", command],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "run `fairturn migrate`" in f"{told.stdout}{told.stderr}"
+    assert "Traceback" not in told.stderr
+
+
+def test_a_directory_without_a_ledger_is_named_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"^--dir: there is no ledger in {tmp_path}"), house.opened(tmp_path, new=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"leads": "nowhere.csv"}, "nowhere.csv"),
+        ({"members": "nowhere.csv"}, "nowhere.csv"),
+        ({"report": "nowhere/out.json"}, "--json"),
+        ({"directory": "a file"}, "--dir"),
+    ],
+)
+def test_a_demo_with_a_wrong_path_says_so_before_anything_starts(
+    tmp_path: Path, wrong: dict[str, str], field: str
+) -> None:
+    (tmp_path / "a file").touch()
+    paths = {"leads": None, "members": None, "report": None, "directory": tmp_path / "demo"}
+    paths |= {name: tmp_path / path for name, path in wrong.items()}
+    plan = demo.Plan.of(**paths, rate=0, capacity=None, leave=True)
+    said = io.StringIO()
+    with pytest.raises(BadInput) as refused:
+        demo.run(plan, Console(file=said))
+    assert refused.value.field.endswith(field)
+    assert said.getvalue() == ""
+    assert not (tmp_path / "demo").exists()
+
+
+def test_settings_are_shown_without_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {
+        "DATABASE_URL": "postgresql://u:hidden@host/x",
+        "REDIS_URL": "redis://:hidden@host",
+        "FAIRTURN_GEOCODER_KEYS": "google=hidden",
+        "SALESFORCE_CLIENT_SECRET": "hidden",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    settings.load.cache_clear()
+    try:
+        shown = dict(line.split(" = ", 1) for line in _settings())
+    finally:
+        settings.load.cache_clear()
+    assert shown["salesforce_topic"] == "/data/LeadChangeEvent"
+    assert {shown[name] for name in ("database_url", "redis_url", "geocoder_keys")} == {"**********"}
+    assert not any("hidden" in value for value in shown.values())
+
+
+def _settings() -> list[str]:
+    done = CliRunner().invoke(cli, ["settings"])
+    assert done.exit_code == 0
+    return done.output.splitlines()
