@@ -47,7 +47,8 @@ def _parts() -> Iterator[Finding]:
 
 
 def _org() -> Iterator[Finding]:
-    if not settings.load().salesforce_login_url:
+    cfg = settings.load()
+    if not cfg.salesforce_login_url:
         yield Finding(
             "salesforce", False, "no org is set", "Set SALESFORCE_LOGIN_URL and the other SALESFORCE_ settings."
         )
@@ -56,7 +57,8 @@ def _org() -> Iterator[Finding]:
     yield from _asked(
         "salesforce",
         lambda: [
-            Finding(f.name, f.ok, f.message, f.fix) for f in doctor.check(wiring.salesforce(), wiring.field_map())
+            Finding(f.name, f.ok, f.message, f.fix)
+            for f in doctor.check(wiring.salesforce(), wiring.field_map(), wiring.stream(cfg.salesforce_topic))
         ],
         fix,
     )
