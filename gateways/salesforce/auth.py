@@ -179,6 +179,9 @@ class TokenProvider:
             response = requests.request(method, url, timeout=TIMEOUTS, verify=self._verify, **kwargs)
         except requests.RequestException as exc:
             raise unreachable(exc, url) from exc
+        except OSError as exc:  # it may be there in a moment: a secret to be mounted, a sandbox that is starting
+            fix = "Name the PEM file of the certificate authority, or unset it."
+            raise TryLater(f"SALESFORCE_CA_FILE: {self._verify} cannot be read. {fix}") from exc
         if response.status_code in _FINAL and response.status_code not in _PASSING:
             raise _refused(response)
         try:

@@ -141,3 +141,9 @@ def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
         JwtBearer.from_file("app", "u", tmp_path / "none.pem", "a")
     with pytest.raises(BadInput, match="SALESFORCE_PRIVATE_KEY_FILE"):
         JwtBearer("app", "u", "not a key").form()
+
+
+def test_an_authority_that_is_not_there_yet_is_waited_for_and_named(tmp_path: Path) -> None:
+    tokens = TokenProvider("https://127.0.0.1:9", ClientCredentials("id", "s3cret"), ca_file=tmp_path / "ca.pem")
+    with pytest.raises(TryLater, match=r"^SALESFORCE_CA_FILE: .*ca\.pem cannot be read\. Name the PEM file"):
+        tokens.token()
