@@ -42,6 +42,7 @@ def members(file: Path, *, actor: str, console: Console, capacity: int | None = 
     homeless = [_no_pool(row, file) for row, market in zip(placed, admitted, strict=True) if market is None]
     good = [row for row in admitted if row is not None]
     bad += [*lost, *homeless]
+    wiring.parked().resolve_all("csv_member", f"{file.name}:")  # what is still wrong is parked anew
     for row in bad:
         wiring.parked().park("csv_member", f"{row.file}:{row.line}", row.reason, input=dict(row.input))
     result = wiring.members().upsert(good, actor=actor)
@@ -57,7 +58,9 @@ def _placed(rows: list[MemberInput], file: Path, console: Console) -> tuple[list
     todo = [row for row in rows if row.unplaced]
     lost: list[BadRow] = []
     pages = [todo[n : n + PAGE] for n in range(0, len(todo), PAGE)]
-    for page in track(pages, "Placing members", console=console, transient=True, disable=not todo):
+    for page in track(
+        pages, "Placing members", console=console, transient=True, disable=not (todo and console.is_terminal)
+    ):
         answers = iter(wiring.geocoder().locate([address for row in page for address in row.unplaced]))
         for row in page:
             points = [next(answers) for _ in row.unplaced]
@@ -78,12 +81,12 @@ def _admitted(row: MemberInput, policy: Policy, capacity: int | None) -> MemberR
 
 def _unknown_place(row: MemberInput, file: Path) -> BadRow:
     fix = "Give lat and lon, or a postal code or city that exists."
-    return BadRow(str(file), row.line, "postal_code", f"postal_code: nobody knows this address. {fix}", _told(row))
+    return BadRow(file.name, row.line, "postal_code", f"postal_code: nobody knows this address. {fix}", _told(row))
 
 
 def _no_pool(row: MemberInput, file: Path) -> BadRow:
     fix = "Give a country that a pool of the policy serves, or add it to a pool."
-    return BadRow(str(file), row.line, "country", f"country: no pool serves {row.row.country!r}. {fix}", _told(row))
+    return BadRow(file.name, row.line, "country", f"country: no pool serves {row.row.country!r}. {fix}", _told(row))
 
 
 def _told(row: MemberInput) -> dict[str, str]:

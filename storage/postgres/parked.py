@@ -76,6 +76,16 @@ class Parked:
             row = connection.execute(sa.select(parked).where(parked.c.id == letter_id)).mappings().one_or_none()
             return Letter(**row) if row else None
 
+    def resolve_all(self, kind: str, ref_prefix: str) -> int:
+        """Close every open letter of a kind whose reference begins so; how many."""
+        close = sa.update(parked).where(
+            parked.c.kind == kind,
+            parked.c.ref.startswith(ref_prefix, autoescape=True),
+            parked.c.resolved_at.is_(None),
+        )
+        with transaction(self._engine) as connection:
+            return int(connection.execute(close.values(resolved_at=NOW)).rowcount)
+
     def count(self) -> int:
         """How many are open."""
         query = sa.select(sa.func.count()).where(parked.c.resolved_at.is_(None))

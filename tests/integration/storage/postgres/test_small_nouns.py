@@ -22,6 +22,16 @@ def test_a_dead_letter_keeps_its_input_until_it_is_resolved(engine: sa.Engine) -
     assert (shelf.count(), shelf.list(), len(shelf.list(resolved=True)), shelf.get(0)) == (0, [], 1, None)
 
 
+def test_the_letters_of_one_file_are_closed_together(engine: sa.Engine) -> None:
+    shelf = Parked(engine)
+    for kind, ref in (("csv_member", "a_b.csv:2"), ("csv_member", "a_b.csv:9"), ("csv_member", "axb.csv:2")):
+        shelf.park(kind, ref, "lat: out of range.")
+    shelf.park("csv_lead", "a_b.csv:2", "lat: out of range.")
+    assert shelf.resolve_all("csv_member", "a_b.csv:") == 2
+    assert [(one.kind, one.ref) for one in shelf.list()] == [("csv_member", "axb.csv:2"), ("csv_lead", "a_b.csv:2")]
+    assert shelf.resolve_all("csv_member", "a_b.csv:") == 0
+
+
 def test_the_same_thing_parked_again_is_one_letter_and_open(engine: sa.Engine) -> None:
     shelf = Parked(engine)
     first = shelf.park("event", "e-1", "unreadable", raw=b"\x00\xff")

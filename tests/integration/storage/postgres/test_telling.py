@@ -233,6 +233,7 @@ def test_a_capacity_lowered_below_what_is_held_is_no_breach(engine: sa.Engine) -
 
 def test_the_summary_counts_leads_latencies_and_breaches(house: House) -> None:
     Parked(house.engine).park("csv_lead", "leads.csv:9", "lead_id: empty.")
+    Parked(house.engine).park("csv_member", "members.csv:9", "partner_id: empty.")  # no lead
     box = Outbox(house.engine)
     box.finish([(one, Written(one.write.lead_id, Outcome.DONE)) for one in box.claim_writes()])
     summary = Stats(house.engine).summary(Verify(house.engine).run())
