@@ -13,9 +13,9 @@ from routing.errors import BadInput
 from routing.lead import Address, Point
 from storage.postgres.members import MemberRow
 
-#: Longer than any honest value; the CSV reader itself stops at 131,072.
+#: Longer than any honest value.
 LONGEST_FIELD = 10_000
-LONGEST_LINE = 1_000_000
+LONGEST_LINE = 2_000_000
 #: A quoted field may run over so many lines; past that somebody forgot to close the quote.
 LONGEST_RECORD_LINES = 50
 
@@ -264,6 +264,7 @@ def _records(path: Path, key: str) -> Iterator[_Record | BadRow]:
         file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
     except OSError as exc:
         raise _wrong(str(path), f"it cannot be opened: {exc.strerror}", "Name a CSV file that exists.") from exc
+    csv.field_size_limit(LONGEST_LINE)  # a field that is too long is then named by its column
     with file:
         rows = _split(file)
         header = _header(next(rows, None), path, key)
