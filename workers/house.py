@@ -166,7 +166,7 @@ def _environment(env: Mapping[str, str]) -> Iterator[settings.Settings]:
 
 
 def _claimed(port: int, claims: ExitStack) -> int:
-    """This port, or another one when it is taken or claimed by a second checkout that is starting as well.
+    """The port wanted, or another when it is taken or claimed by a second checkout that is starting as well.
 
     The processes bind seconds later, so the claim is the UDP port of the same number, held until the stack ends.
     """
