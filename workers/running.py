@@ -1,13 +1,16 @@
 """Running everything in the foreground, and single steps that the command line takes by itself."""
 
+import fcntl
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from config import settings, wiring
+from routing.errors import BadInput
 from tasks.app import announce, nudge
 from workers import house
 from workers.supervisor import Job, Supervisor
@@ -16,7 +19,8 @@ from workers.supervisor import Job, Supervisor
 def up(data_dir: Path | None, out: Console) -> None:
     """Run every process until Ctrl-C; with no org set, a pretend Salesforce that remembers is run beside them."""
     with ExitStack() as stack:
-        stack.enter_context(house.opened(data_dir))
+        cfg = stack.enter_context(house.opened(data_dir))
+        stack.enter_context(alone(cfg.data_dir))
         cfg = stack.enter_context(house.faces())
         house.migrate()
         pretend = None if cfg.salesforce_login_url else house.pretend_salesforce(cfg.data_dir, keep=True)
@@ -32,6 +36,18 @@ def up(data_dir: Path | None, out: Console) -> None:
             supervised.run()
         except KeyboardInterrupt:
             out.print("Stopping ...")
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold a directory for one house. Raises BadInput while another one runs in it."""
+    with (directory / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            fix = "Stop it, or name another directory."
+            raise BadInput(f"`fairturn up` runs in {directory} already", field="--dir", fix=fix) from exc
+        yield
 
 
 def tell_addresses(cfg: settings.Settings, out: Console) -> None:

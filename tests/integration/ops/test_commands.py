@@ -12,7 +12,7 @@ from rich.console import Console
 
 from config import settings
 from routing.errors import BadInput
-from workers import demo, house
+from workers import demo, house, running
 from workers.cli import cli
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +40,13 @@ def test_a_directory_without_a_ledger_is_named_and_stays_empty(tmp_path: Path) -
     with pytest.raises(BadInput, match=f"^--dir: there is no ledger in {tmp_path}"), house.opened(tmp_path, new=False):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_houses_do_not_share_a_directory(tmp_path: Path) -> None:
+    with running.alone(tmp_path), pytest.raises(BadInput, match=r"^--dir: `fairturn up` runs in"):
+        running.alone(tmp_path).__enter__()
+    with running.alone(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(
