@@ -186,8 +186,13 @@ def _counts(moment: Moment, errors: int) -> Table:
 def _rings(moment: Moment) -> Table:
     table = _table("ring", "offers")
     for metres, n in sorted(moment.rings_m.items(), key=lambda item: float(item[0])):
-        table.add_row(f"{float(metres) / MILE_M:.0f} mi", f"{n:,}")
+        table.add_row(_ring(float(metres)), f"{n:,}")
     return table
+
+
+def _ring(metres: float) -> str:
+    """In the unit it was drawn in: kilometres where they come out even."""
+    return f"{metres / 1000:.0f} km" if metres % 1000 == 0 else f"{metres / MILE_M:g} mi"
 
 
 def _latency(moment: Moment) -> Table:
