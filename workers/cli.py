@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,9 @@ def export(what: str, shape: str, data_dir: Path | None) -> None:
             "leads": exports.leads,
             "members": exports.members,
         }
-        render.lines(records[what](), shape, sys.stdout)
+        with closing(records[what]()) as found:  # closed also when nobody reads on
+            render.lines(found, shape, sys.stdout)
+            sys.stdout.flush()
 
 
 @cli.group()

@@ -1,6 +1,6 @@
 """The ledger as plain records, so that anyone can recount it without our code."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ class Export:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def decisions(self) -> Iterator[Record]:
+    def decisions(self) -> Generator[Record, None, None]:
         """Every routing choice of a market in the order they were made, with all candidates looked at.
 
         `standing_before` is in turns, as the chooser saw it; `ring_miles` of a candidate is the ring it lies in.
@@ -34,7 +34,7 @@ class Export:
             for row in rows(connection, query):
                 yield _decision(row, keys)
 
-    def offers(self) -> Iterator[Record]:
+    def offers(self) -> Generator[Record, None, None]:
         """Every offer that lived, oldest first."""
         query = (
             sa.select(offers, members.c.key)
@@ -58,7 +58,7 @@ class Export:
                     "ended_at": iso(row.ended_at),
                 }
 
-    def leads(self) -> Iterator[Record]:
+    def leads(self) -> Generator[Record, None, None]:
         """Every lead, by id; without personal data."""
         with stream(self._engine) as connection:
             for row in rows(connection, sa.select(leads).order_by(leads.c.id)):
@@ -80,7 +80,7 @@ class Export:
                     "received_at": iso(row.received_at),
                 }
 
-    def members(self) -> Iterator[Record]:
+    def members(self) -> Generator[Record, None, None]:
         """Every member by its outside key, with the capacity and weight in force."""
         with stream(self._engine) as connection:
             for row in rows(connection, _MEMBERS):
