@@ -28,6 +28,8 @@ T = TypeVar("T")
 class LeadBook(Protocol):
     """What the journey asks of the ledger's leads."""
 
+    def to_intake(self, event_ids: Sequence[int]) -> list[int]: ...
+    def to_route(self, lead_ids: Sequence[int]) -> list[int]: ...
     def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken: ...
     def clock(self) -> datetime: ...
     def snapshots(self, changes: Sequence[Change], read: Read, *, as_of: datetime, task_id: str = "") -> Taken: ...
@@ -71,7 +73,7 @@ class Journey:
         def park(event: int, why: str) -> None:
             self.leads.park_event(event, why, task_id=task_id)
 
-        return self._apart(event_ids, work, park)
+        return self._apart(self.leads.to_intake(event_ids), work, park)
 
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
@@ -124,7 +126,8 @@ class Journey:
             waiting = len(routed.verdicts) - routed.offered
             return {"offered": routed.offered, "not_offered": waiting, "refused": len(routed.refused)}
 
-        return self._apart(lead_ids, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
+        todo = lead_ids if woken else self.leads.to_route(lead_ids)
+        return self._apart(todo, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
 
     def expire(self, *, task_id: str = "") -> dict[str, int]:
         """End offers whose deadline passed and send their leads on to the next member."""

@@ -21,6 +21,8 @@ from storage.postgres.values import clean_text
 
 Row = sa.RowMapping
 
+#: So many rows are worked on together, also when fewer were named.
+AT_ONCE = 100
 #: A row announced this recently is left alone by the relay.
 LEASE_S = 10
 
@@ -42,6 +44,16 @@ class Leads:
         self._engine = engine
 
     # --- taken in
+
+    def to_intake(self, event_ids: Sequence[int]) -> list[int]:
+        """Those of the events that still wait, and the oldest others that do: whoever comes, clears the desk."""
+        with transaction(self._engine) as conn:
+            return list(conn.execute(_TO_INTAKE, {"ids": list(event_ids), "more": _room(event_ids)}).scalars())
+
+    def to_route(self, lead_ids: Sequence[int]) -> list[int]:
+        """Those of the leads that can be routed now, and the oldest others that can."""
+        with transaction(self._engine) as conn:
+            return list(conn.execute(_TO_ROUTE, {"ids": list(lead_ids), "more": _room(lead_ids)}).scalars())
 
     def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken:
         """Read pending events into their leads with `read`, in the order Salesforce committed them."""
@@ -205,6 +217,10 @@ def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -
     conn.execute(insert(t.parked).values(row).on_conflict_do_update(index_elements=["kind", "ref"], set_=news))
 
 
+def _room(ids: Sequence[int]) -> int:
+    return max(0, AT_ONCE - len(ids))
+
+
 def _to_locate(row: Row) -> ToLocate:
     address = Address(
         street=row["street"] or "",
@@ -253,6 +269,14 @@ _WAITING_NEAR = sa.text("""
                           WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')
         ORDER BY priority DESC, received_at, id LIMIT :limit + :skip
     ) w ORDER BY w.priority DESC, w.received_at, w.id OFFSET :skip LIMIT :limit
+""")
+_TO_INTAKE = sa.text("""
+    SELECT id FROM events WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'pending'
+    UNION (SELECT id FROM events WHERE state = 'pending' ORDER BY id LIMIT :more)
+""")
+_TO_ROUTE = sa.text("""
+    SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) AND state IN ('new', 'waiting')
+    UNION (SELECT id FROM leads WHERE state = 'new' AND lat IS NOT NULL AND NOT dirty ORDER BY id LIMIT :more)
 """)
 _LOST_EVENTS = sa.text("""
     UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (

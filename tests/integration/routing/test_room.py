@@ -202,7 +202,7 @@ def test_a_place_freed_while_a_lead_is_being_decided_is_not_missed(house: House)
     """The place is freed after the turnstile said "full" and before the lead is known to wait."""
     house.member("only", 40.01, capacity=1)
     first, second = house.lead("00Q000000000000001"), house.lead("00Q000000000000002")
-    house.journey.route([first])
+    house.dispatcher.route([first])
     asked = house.turnstile.reserve
 
     def reserve_then_free(*args: object, **values: object) -> object:

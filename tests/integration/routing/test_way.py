@@ -145,3 +145,10 @@ def test_without_a_policy_leads_stay_until_there_is_one(house: House) -> None:
     with pytest.raises(TryLater):
         house.journey.route([lead])
     assert house.state(lead) == ("new", None)
+
+
+def test_I2_one_message_clears_the_desk_when_others_are_late(house: House) -> None:
+    house.member("near", 40.01)
+    leads = [house.lead(f"00Q0000000000000{n:02}") for n in range(1, 6)]
+    house.journey.route(leads[-1:])
+    assert {house.state(lead) for lead in leads} == {("offered", None)}

@@ -29,6 +29,12 @@ class Book:
     overdue: list[int] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
 
+    def to_intake(self, event_ids: Sequence[int]) -> list[int]:
+        return [*event_ids]
+
+    def to_route(self, lead_ids: Sequence[int]) -> list[int]:
+        return [*lead_ids]
+
     def intake(self, event_ids: Sequence[int], read: object, *, task_id: str = "") -> Taken:
         if self.unwell:
             raise TryLater
