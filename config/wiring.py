@@ -259,7 +259,9 @@ def read(change: Change, known: Sheet | None) -> Folded:
     name, user = settings.load().salesforce_client_name, session.user_id if session else ""
     echo = mapping.is_echo(change, client_name=name, user_id=user)
     partial = mapping.says_too_little(change.body)
-    return fold(known, change, mapping.fields_of(change.body), ours=echo, partial=partial, alpha2=alpha2)
+    geocoded = not change.origin and mapping.is_geocode(change.changed)
+    fields = mapping.fields_of(change.body)
+    return fold(known, change, fields, ours=echo, partial=partial, geocoded=geocoded, alpha2=alpha2)
 
 
 def warm() -> None:

@@ -95,11 +95,13 @@ def fold(
     ours: bool,
     alpha2: Callable[[str], str | None],
     partial: bool = False,
+    geocoded: bool = False,
 ) -> Folded:
     """Read one change into what is known of its lead. `fields` are ours by name; only those the change carries.
 
     `ours` says that the change is nothing but our own write coming back, `partial` that it carries half of what
-    means something only whole, such as a latitude without its longitude.
+    means something only whole, such as a latitude without its longitude, `geocoded` that nothing but Salesforce's
+    own geocoding spoke, which it does a second after most writes: a lead that has a place keeps it.
     """
     kind = change.change_type
     if "*" in change.record_id or kind == "GAP_OVERFLOW":
@@ -116,6 +118,8 @@ def fold(
         return Folded(Meaning.ECHO, _stamp(known, change) if known else None)
     if known is not None and known.dirty and kind == "UPDATE":
         return _dirty(known, change)
+    if geocoded and known is not None and known.place is not None:
+        return Folded(Meaning.NOTHING, _stamp(known, change))
     fields = _with_code(fields, alpha2)
     sheet = _with_fields(known or Sheet(change.record_id, change.committed_at), change, fields)
     if fields.get("is_converted"):

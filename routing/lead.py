@@ -35,7 +35,6 @@ class Reason(StrEnum):
     EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
     DELETED = "deleted"  # withdrawn: deleted in Salesforce
     CONVERTED = "converted"  # withdrawn: converted in Salesforce
-    OWNER_CHANGED = "owner_changed"  # withdrawn: given to somebody by hand in Salesforce
 
 
 class Precision(StrEnum):

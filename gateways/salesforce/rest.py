@@ -51,7 +51,6 @@ class FieldInfo:
     precision: int = 0
     scale: int = 0
     external_id: bool = False
-    refers_to: tuple[str, ...] = ()
 
 
 class Salesforce:
@@ -327,5 +326,4 @@ def _field_info(field: Mapping[str, Any]) -> FieldInfo:
         precision=int(field.get("precision") or 0),
         scale=int(field.get("scale") or 0),
         external_id=bool(field.get("externalId")),
-        refers_to=tuple(field.get("referenceTo") or ()),
     )

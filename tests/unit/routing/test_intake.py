@@ -182,3 +182,13 @@ def test_no_order_of_events_is_refused_and_stamps_never_fall(kinds: list[str], d
             known = replace(known, state=LeadState.WITHDRAWN, reason=folded.withdrawn)
         if known is not None:
             assert (known.reason is not None) == (known.state in {LeadState.REVIEW, LeadState.WITHDRAWN})
+
+
+def test_salesforces_own_geocoding_moves_no_lead_that_has_a_place_and_places_one_that_has_none(known: Sheet) -> None:
+    spoken = {"lat": 41.0, "lon": -75.0}
+    ignored = told(known, change("UPDATE", 6), spoken, geocoded=True)
+    assert ignored.meaning is Meaning.NOTHING
+    assert ignored.sheet is not None
+    assert ignored.sheet.place == Point(40, -75)
+    lost = replace(known, place=None, located=False, state=LeadState.REVIEW, reason=Reason.UNKNOWN_PLACE)
+    assert sheet(lost, change("UPDATE", 6), spoken, geocoded=True).place == Point(41, -75)
