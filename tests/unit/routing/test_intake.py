@@ -190,5 +190,5 @@ def test_salesforces_own_geocoding_moves_no_lead_that_has_a_place_and_places_one
     assert ignored.meaning is Meaning.NOTHING
     assert ignored.sheet is not None
     assert ignored.sheet.place == Point(40, -75)
-    lost = replace(known, place=None, located=False, state=LeadState.REVIEW, reason=Reason.UNKNOWN_PLACE)
+    lost = replace(known, place=None, state=LeadState.REVIEW, reason=Reason.UNKNOWN_PLACE)
     assert sheet(lost, change("UPDATE", 6), spoken, geocoded=True).place == Point(41, -75)
