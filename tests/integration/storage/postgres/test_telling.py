@@ -189,6 +189,8 @@ BROKEN: dict[str, sa.Executable] = {
 def test_each_broken_invariant_is_named(house: House) -> None:
     for check, damage in BROKEN.items():
         with house.engine.connect() as connection:
+            # What the ledger refuses by trigger must be found by the views as well, whoever switched the trigger off.
+            connection.execute(sa.text("ALTER TABLE offers DISABLE TRIGGER legal_life"))
             connection.execute(damage)
             found = connection.scalars(sa.select(sa.table(f"inv_{check}", sa.column("subject")))).all()
             connection.rollback()
