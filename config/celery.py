@@ -8,6 +8,7 @@ from kombu.entity import Queue
 
 from config.settings import Settings
 from routing.errors import BadInput
+from storage.redis.address import Address
 
 QUEUES = ("leads", "outbox", "sweeps")
 
@@ -16,6 +17,7 @@ TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.sweeps")
 
 RELAY_EVERY_S = 1.0  # an offer must expire within 2 s of its deadline
 CANARY_EVERY_S = 10.0
+TRACES_EVERY_S = 5.0
 
 # Nudges that nobody took are worthless once newer ones are there: they must not pile up while workers are away.
 _NUDGE_LIVES_S = 30
@@ -33,7 +35,7 @@ def conf(settings: Settings) -> dict[str, Any]:
         **_broker(settings.broker()),
         **_tasks(),
         **_worker(settings.worker_concurrency),
-        "beat_schedule": timetable(),
+        "beat_schedule": timetable(traces=bool(settings.otlp_endpoint)),
         "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
         "beat_max_loop_interval": 5,
         "timezone": "UTC",
@@ -41,7 +43,8 @@ def conf(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _broker(url: str) -> dict[str, Any]:
+def _broker(at: str) -> dict[str, Any]:
+    url, options = Address.of(at).for_celery()
     return {
         "broker_url": url,
         "broker_connection_retry_on_startup": True,
@@ -55,6 +58,7 @@ def _broker(url: str) -> dict[str, Any]:
             "socket_keepalive": True,
             "health_check_interval": 10,
             "max_connections": 20,
+            **options,
         },
         # One try: a message is a hint, the caller has committed and must not wait.
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
@@ -110,7 +114,7 @@ def _worker(concurrency: int) -> dict[str, Any]:
     }
 
 
-def timetable() -> Mapping[str, dict[str, Any]]:
+def timetable(*, traces: bool = True) -> Mapping[str, dict[str, Any]]:
     """When beat nudges what; each nudge may be lost or doubled without harm."""
     canaries = {
         f"canary of {queue}": {
@@ -121,7 +125,11 @@ def timetable() -> Mapping[str, dict[str, Any]]:
         }
         for queue in QUEUES
     }
+    traced = {
+        "traces": {"task": "sweep.traces", "schedule": TRACES_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
+    }
     return {
+        **(traced if traces else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "hourly sweep": {"task": "sweep.hourly", "schedule": crontab(minute="7"), "options": {"expires": 3600}},
         **canaries,

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from routing.errors import BadInput
+from storage.redis import address
 
 
 def plain(name: str) -> AliasChoices:
@@ -26,7 +27,8 @@ CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 #: Settings that may hold a password or a key: never shown.
 PRIVATE = frozenset({"database_url", "redis_url", "broker_url", "turnstile_url", "geocoder_keys"})
 
-_REDIS = r"^((rediss?|unix)://.+)?$"
+_REDIS = rf"^({address.SERVER}|{address.SENTINEL})?$"
+_REDIS_OR_CLUSTER = rf"^({address.SERVER}|{address.SENTINEL}|{address.CLUSTER})?$"
 _HOST_AND_PORT = r"^[^\s:/]+:\d{1,5}$"
 _EXAMPLES = {
     "DATABASE_URL": "postgresql://user:password@host:5432/name",
@@ -37,6 +39,7 @@ _EXAMPLES = {
     "SALESFORCE_PUBSUB": "api.pubsub.salesforce.com:7443",
     "SALESFORCE_TOPIC": "/data/LeadChangeEvent",
     "SALESFORCE_API_VERSION": "64.0",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
 }
 
 
@@ -59,7 +62,7 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field("", validation_alias=plain("REDIS_URL"), pattern=_REDIS)
     broker_url: str = Field("", pattern=_REDIS)
-    turnstile_url: str = Field("", pattern=_REDIS)
+    turnstile_url: str = Field("", pattern=_REDIS_OR_CLUSTER)
     policy_file: Path | None = None
 
     # --- Salesforce
@@ -103,6 +106,11 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
     flower_password: SecretStr = SecretStr("")
+
+    # --- traces
+    otlp_endpoint: str = Field("", validation_alias=plain("OTEL_EXPORTER_OTLP_ENDPOINT"), pattern=r"^(https?://\S+)?$")
+    trace_share: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
+    deployment: str = "production"
 
     # --- behaviour
     worker_concurrency: int = Field(2, ge=1)

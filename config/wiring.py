@@ -4,13 +4,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from config import logs, settings
+from config import logs, settings, version
 from config import policy as policy_file
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
@@ -42,10 +42,14 @@ from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.stats import Stats
+from storage.postgres.steps_shown import StepsShown
 from storage.postgres.verify import Verify
 from storage.redis.broker import Broker
 from storage.redis.limiter import RateLimiter
 from storage.redis.turnstile import RedisTurnstile
+
+if TYPE_CHECKING:
+    from gateways.traces import Traces
 
 log = structlog.get_logger()
 
@@ -188,6 +192,20 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         depth=lambda queue: broker().depth(queue),
         nudge=nudge,
         now=lambda: datetime.now(UTC),
+    )
+
+
+@cache
+def traces() -> "Traces | None":
+    """The way to the collector of traces; None where none is set."""
+    from gateways.traces import Traces  # noqa: PLC0415 - its libraries take a third of a second to load
+
+    cfg = settings.load()
+    if not cfg.otlp_endpoint:
+        return None
+    timeline = StepsShown(engine())
+    return Traces.to(
+        cfg.otlp_endpoint, timeline, deployment=cfg.deployment, version=version.VERSION, share=cfg.trace_share
     )
 
 

@@ -27,6 +27,13 @@ def resync(since: str) -> dict[str, int]:
     return wiring.sweeper(announce, nudge).resync(datetime.fromisoformat(since), task_id=task_id() or "")
 
 
+@app.task(name="sweep.traces")
+def traces() -> dict[str, int]:
+    """Show the collector of traces what happened to leads since the last time."""
+    shown = wiring.traces()
+    return {} if shown is None else {"spans": shown.show()}
+
+
 @app.task(name="sweep.canary")
 def canary(queue: str) -> dict[str, int]:
     """Prove that somebody works on this queue; a ping only proves that somebody listens."""

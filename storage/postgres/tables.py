@@ -374,6 +374,15 @@ timeline = sa.Table(
 )
 sa.Index("ix_timeline_lead", timeline.c.lead_id)
 
+shown = sa.Table(
+    "shown",
+    metadata,
+    sa.Column("to_whom", Text, primary_key=True),
+    sa.Column("timeline_id", BigInt, nullable=False),
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    comment="How far the timeline has been shown to others, such as a collector of traces.",
+)
+
 audit = sa.Table(
     "audit",
     metadata,
