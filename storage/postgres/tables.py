@@ -28,8 +28,28 @@ positions = sa.Table(
     sa.Column("epoch", BigInt, nullable=False, server_default="0"),  # raised by each subscriber that takes over
     sa.Column("committed_at", Time),  # commit time of the last stored event, by Salesforce
     sa.Column("swept_to", Time),  # the hourly sweep has compared changes up to here
+    sa.Column("known_from", Time, nullable=False, server_default=NOW),  # older leads are not for the nightly comparison
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     comment="Where each change stream has been read to.",
+)
+
+scans = sa.Table(
+    "scans",
+    metadata,
+    sa.Column("kind", Text, primary_key=True),  # changed: records changed since a time; all: every open record
+    sa.Column("why", Text, nullable=False),  # hourly, nightly, position refused, overflow ...
+    sa.Column("since", Time),
+    sa.Column("asks", BigInt, nullable=False, server_default="1"),  # raised when one that runs is asked for again
+    sa.Column("begun_at", Time, nullable=False, server_default=NOW),
+    sa.Column("at", Time),  # SystemModstamp of the last record read
+    sa.Column("record", Text, nullable=False, server_default=""),  # and its id
+    sa.Column("read", BigInt, nullable=False, server_default="0"),
+    sa.Column("repaired", BigInt, nullable=False, server_default="0"),  # records that told us something new
+    sa.Column("token", UUID(as_uuid=True)),
+    sa.Column("lease_until", Time),
+    sa.Column("done_at", Time),
+    sa.CheckConstraint("kind IN ('changed', 'all')", name="kind"),
+    comment="Comparisons with Salesforce, one row a kind, and how far each has come.",
 )
 
 events = sa.Table(
@@ -191,6 +211,7 @@ leads = sa.Table(
     sa.Column("sequence_number", Int, nullable=False, server_default="0"),
     sa.Column("dirty", Bool, nullable=False, server_default="false"),  # must be read again from Salesforce
     sa.Column("snapshot_at", Time),  # as of when it was last read by REST: older events are stale
+    sa.Column("changed_at", Time),  # the latest change in Salesforce that we have read
     sa.Column("owner_id", Text),
     # times
     sa.Column("received_at", Time, nullable=False),  # committed in Salesforce
@@ -205,6 +226,11 @@ leads = sa.Table(
 )
 sa.Index("ix_leads_source", leads.c.source_id)
 sa.Index("ix_leads_new", leads.c.id, postgresql_where=sa.text("state = 'new'"))
+sa.Index(
+    "ix_leads_alive",
+    sa.collate(leads.c.salesforce_id, "C"),  # the order in which Salesforce gives ids
+    postgresql_where=sa.text("state NOT IN ('done', 'withdrawn')"),
+)
 sa.Index("ix_leads_dirty", leads.c.id, postgresql_where=sa.text("dirty"))
 sa.Index(
     "ix_leads_waiting",
