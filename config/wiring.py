@@ -12,6 +12,7 @@ import uuid_utils.compat as uuid_utils
 
 from config import logs, settings, version
 from config import policy as policy_file
+from config.geocoder_health import Health
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
@@ -147,6 +148,7 @@ def geocoder() -> Chain:
         limiter=RateLimiter(cfg.turnstile()),
         rate_per_s=cfg.geocoder_rate_per_s,
         timeout_s=cfg.geocoder_timeout_s,
+        told=Health(heartbeats()).told,
     )
 
 

@@ -80,12 +80,14 @@ class Chain:
         patience_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        told: Callable[[str, bool], object] = lambda _provider, _well: None,
     ) -> None:
+        """`told` hears after each question to an online provider whether it was well."""
         self._providers = tuple(providers)
         self._remote = tuple(p.name for p in providers if isinstance(p, Online))
         self._cache, self._limiter = cache, limiter
         self._timeout_s, self._rate_per_s, self._patience_s = timeout_s, rate_per_s, patience_s
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._told = clock, sleep, told
         self._resting: dict[str, float] = {}
 
     def warm(self) -> None:
@@ -191,10 +193,13 @@ class Chain:
         if timeout_s <= 0 or not self._limiter.acquire(provider.name, self._rate_per_s, timeout_s):
             raise TryLater(f"{provider.name} has no free slot at {self._rate_per_s:g}/s", provider=provider.name)
         try:
-            return provider.find(address, timeout_s=max(ends_at - self._clock(), 0.1))
+            found = provider.find(address, timeout_s=max(ends_at - self._clock(), 0.1))
         except (TryLater, GiveUp):
             self._resting[provider.name] = self._clock() + REST_S
+            self._told(provider.name, False)
             raise
+        self._told(provider.name, True)
+        return found
 
 
 def providers(

@@ -9,10 +9,12 @@ import redis
 
 from config.accounts import Fairness
 from config.celery import QUEUES
+from config.geocoder_health import Health
 from config.metrics import catalogue, entry
 from config.ops import Ops
 from routing.ports import Snapshot, Standing
 from storage.postgres.engine import connect
+from storage.postgres.heartbeats import Heartbeats
 from storage.postgres.vitals import Vitals
 from storage.redis.broker import Broker
 from storage.redis.turnstile import RedisTurnstile
@@ -20,9 +22,13 @@ from storage.redis.turnstile import RedisTurnstile
 NOWHERE = "redis://127.0.0.1:1"
 
 
+def as_sqlalchemy(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://")
+
+
 @pytest.fixture
 def vitals(database_url: str) -> Iterator[Vitals]:
-    engine = connect(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    engine = connect(as_sqlalchemy(database_url))
     yield Vitals(engine)
     engine.dispose()
 
@@ -179,3 +185,18 @@ def test_a_pools_accounts_add_turns_received_and_turns_owed(
 
 def test_a_pool_nobody_published_has_no_accounts(vitals: Vitals, turnstile: RedisTurnstile) -> None:
     assert Fairness(vitals, turnstile).of("nowhere") is None
+
+
+def test_K8_an_online_geocoder_is_down_from_its_first_error_until_it_answers_again(ops: Ops, database_url: str) -> None:
+    engine = connect(as_sqlalchemy(database_url))
+    health, beats = Health(Heartbeats(engine)), "fairturn_geocoder_down"
+    assert values(ops, beats) == {}
+    health.told("nominatim", False)
+    assert values(ops, beats) == {("nominatim",): 1}
+    health.told("nominatim", True)
+    assert values(ops, beats) == {("nominatim",): 0}
+    health.told("nominatim", False)
+    assert values(ops, beats) == {("nominatim",): 1}
+    run(database_url, "UPDATE heartbeats SET at = at - interval '16 minutes'")
+    assert values(ops, beats) == {("nominatim",): 0}
+    engine.dispose()
