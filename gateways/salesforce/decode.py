@@ -1,12 +1,13 @@
 """Events of the change stream in our words."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from gateways.salesforce.proto.pubsub_api_pb2 import ConsumerEvent
 from gateways.salesforce.schema import Schema, Schemas, Undecodable
-from gateways.salesforce.words import clean, clean_text, long_id
+from gateways.salesforce.words import long_id
 from routing.change import Change, Unreadable
 
 _FULL = frozenset({"CREATE", "UNDELETE", "SNAPSHOT"})
@@ -29,46 +30,44 @@ class Decoder:
             return _unreadable(consumed, "It names no schema", "subscribe to the topic of one object")
         try:
             schema = self._schemas.get(event.schema_id)
-            return self._changes(consumed, schema, schema.decode(event.payload))
+            return self._changes(consumed, schema, *schema.read(event.payload))
         except (Undecodable, KeyError, TypeError, ValueError, OverflowError) as exc:
             why = exc if isinstance(exc, Undecodable) else f"{type(exc).__name__} in its header"
             return _unreadable(consumed, f"It cannot be decoded ({why})", "replay it once the cause is mended")
 
-    def _changes(self, consumed: ConsumerEvent, schema: Schema, event: Mapping[str, Any]) -> list[Change]:
-        header = event["ChangeEventHeader"]
+    def _changes(
+        self, consumed: ConsumerEvent, schema: Schema, header: Mapping[str, Any], body: dict[str, object]
+    ) -> list[Change]:
         if header["entityName"] != self._entity:
             return []
-        if not header["recordIds"]:
+        records = header["recordIds"]
+        if not records:
             raise Undecodable("it names no record")
         changed, nulled = schema.names(header["changedFields"]), schema.names(header["nulledFields"])
-        kind = str(header["changeType"])
-        body = _body(kind, schema, event, nulled)
+        kind = header["changeType"]
+        if kind == "DELETE" or kind.startswith("GAP_"):
+            body = {}
+        elif kind not in _FULL:
+            body |= dict.fromkeys(nulled)
         if kind == "UPDATE" and not _tells_all(header, changed, body):
             kind, body = "GAP_UPDATE", {}
-        return [
-            Change(
-                event_id=_identity(consumed),
-                record_id=long_id(clean_text(record)),
-                change_type=kind,
-                replay_id=consumed.replay_id,
-                committed_at=datetime.fromtimestamp(header["commitTimestamp"] / 1000, tz=UTC),
-                origin=clean_text(header["changeOrigin"]),
-                commit_user=long_id(clean_text(header["commitUser"])),
-                commit_number=header["commitNumber"],
-                sequence_number=header["sequenceNumber"],
-                changed=changed,
-                nulled=nulled,
-                body=body,
-            )
-            for record in dict.fromkeys(header["recordIds"])
-        ]
-
-
-def _body(kind: str, schema: Schema, event: Mapping[str, Any], nulled: tuple[str, ...]) -> dict[str, object]:
-    if kind == "DELETE" or kind.startswith("GAP_"):
-        return {}
-    body = {name: clean(value) for name, value in schema.body(event).items()}
-    return body if kind in _FULL else body | dict.fromkeys(nulled)
+        one = Change(
+            event_id=_identity(consumed),
+            record_id=long_id(records[0]),
+            change_type=kind,
+            replay_id=consumed.replay_id,
+            committed_at=datetime.fromtimestamp(header["commitTimestamp"] / 1000, tz=UTC),
+            origin=header["changeOrigin"],
+            commit_user=long_id(header["commitUser"]),
+            commit_number=header["commitNumber"],
+            sequence_number=header["sequenceNumber"],
+            changed=changed,
+            nulled=nulled,
+            body=body,
+        )
+        if len(records) == 1:
+            return [one]
+        return [replace(one, record_id=record) for record in dict.fromkeys(map(long_id, records))]
 
 
 def _tells_all(header: Mapping[str, Any], changed: tuple[str, ...], body: Mapping[str, object]) -> bool:

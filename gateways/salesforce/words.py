@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
@@ -48,6 +49,7 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@lru_cache(maxsize=1024)  # an event carries one time twice, and its neighbours the same one
 def rest_time(milliseconds: int) -> str:
     """Epoch milliseconds of an event as REST writes the same time."""
     at = datetime.fromtimestamp(milliseconds // 1000, tz=UTC)
