@@ -69,15 +69,18 @@ events = sa.Table(
     sa.Column("changed", ARRAY(Text), nullable=False, server_default="{}"),  # field names; Address.City for compounds
     sa.Column("nulled", ARRAY(Text), nullable=False, server_default="{}"),
     sa.Column("body", JSONB, nullable=False, server_default=EMPTY),  # only the fields in the event; personal data
+    sa.Column("lane", Small, nullable=False, server_default="1"),  # routing.lane.Lane
+    sa.Column("deaths", Small, nullable=False, server_default="0"),  # processes that ended while handling it
     sa.Column("state", Text, nullable=False, server_default="pending"),
     sa.Column("meaning", Text),  # what intake made of it: new, update, withdraw, echo, stale, dirty ...
     sa.Column("received_at", Time, nullable=False, server_default=NOW),
     sa.Column("nudged_at", Time),  # when the relay last announced it
     sa.Column("done_at", Time),
     sa.CheckConstraint("state IN ('pending', 'done', 'parked')", name="state"),
+    sa.CheckConstraint("lane BETWEEN 0 AND 2", name="lane"),
     sa.UniqueConstraint("event_id", "record_id"),
 )
-sa.Index("ix_events_pending", events.c.id, postgresql_where=sa.text("state = 'pending'"))
+sa.Index("ix_events_pending", events.c.lane, events.c.id, postgresql_where=sa.text("state = 'pending'"))
 
 parked = sa.Table(
     "parked",
@@ -117,6 +120,7 @@ markets = sa.Table(
     sa.Column("roster_version", BigInt, nullable=False, server_default="1"),  # raised by every change of its members
     sa.Column("generation", BigInt, nullable=False, server_default="0"),  # of the turnstile, raised by each rebuild
     sa.Column("rebuilt_at", Time),
+    sa.Column("alone_since", Time),  # while the turnstile is away, the ledger decides alone
 )
 
 tiers = sa.Table(
@@ -192,6 +196,9 @@ leads = sa.Table(
     sa.Column("version", BigInt, nullable=False, server_default="1"),  # raised by each change of state
     sa.Column("attempt", Int, nullable=False, server_default="1"),  # number of the next (or open) offer
     sa.Column("priority", Int, nullable=False, server_default="0"),
+    sa.Column("lane", Small, nullable=False, server_default="1"),  # routing.lane.Lane
+    sa.Column("deaths", Small, nullable=False, server_default="0"),  # processes that ended while handling it
+    sa.Column("delays", Small, nullable=False, server_default="0"),  # times its handling was put off
     sa.Column("pool", Text),
     # where it is
     sa.Column("country", Text, nullable=False, server_default=""),  # ISO alpha-2 once located
@@ -220,6 +227,7 @@ leads = sa.Table(
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     sa.CheckConstraint(f"state IN ({LEAD_STATES})", name="state"),
+    sa.CheckConstraint("lane BETWEEN 0 AND 2", name="lane"),
     sa.CheckConstraint("(state IN ('waiting', 'review', 'withdrawn')) = (reason IS NOT NULL)", name="one_reason"),
     sa.CheckConstraint("lat BETWEEN -90 AND 90", name="lat"),
     sa.CheckConstraint("lon BETWEEN -180 AND 180", name="lon"),
@@ -241,7 +249,29 @@ sa.Index(
     postgresql_where=sa.text("state = 'waiting'"),
 )
 sa.Index(
-    "ix_leads_woken", leads.c.next_try_at, postgresql_where=sa.text("state = 'waiting' AND next_try_at IS NOT NULL")
+    "ix_leads_woken",
+    leads.c.priority.desc(),
+    leads.c.received_at,
+    leads.c.id,
+    postgresql_where=sa.text("state = 'waiting' AND next_try_at IS NOT NULL"),
+)
+sa.Index(
+    "ix_leads_ready",
+    leads.c.lane,
+    leads.c.id,
+    postgresql_where=sa.text("state = 'new' AND lat IS NOT NULL AND NOT dirty AND deaths = 0 AND delays = 0"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("verb", Text, nullable=False),
+    sa.Column("rows", ARRAY(BigInt), nullable=False),  # ids of events (intake) or leads
+    sa.Column("backend", Int, nullable=False, server_default=sa.text("pg_backend_pid()")),
+    sa.Column("begun_at", Time, nullable=False, server_default=NOW),
+    sa.CheckConstraint("verb IN ('intake', 'locate', 'route')", name="verb"),
+    comment="Batches that are being worked on, by ids of events (intake) or leads.",
 )
 
 lead_contacts = sa.Table(
@@ -371,18 +401,51 @@ outbox = sa.Table(
     sa.Column("version", BigInt, nullable=False),  # the lead's; only the newest is sent
     sa.Column("offer_id", UUID(as_uuid=True)),
     sa.Column("state", Text, nullable=False, server_default="pending"),
-    sa.Column("attempts", Int, nullable=False, server_default="0"),
+    sa.Column("attempts", Int, nullable=False, server_default="0"),  # leased so often, those of an unwell org apart
     sa.Column("due_at", Time, nullable=False, server_default=NOW),
     sa.Column("lease_until", Time),
     sa.Column("token", UUID(as_uuid=True)),
     sa.Column("error", Text),
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("done_at", Time),
+    sa.Column("lane", Small, nullable=False, server_default="1"),  # the lead's: the hottest first, then the oldest
+    sa.Column("deaths", Small, nullable=False, server_default="0"),  # leases in a row that their process died with
     sa.CheckConstraint("kind IN ('salesforce', 'turnstile')", name="kind"),
     sa.CheckConstraint("state IN ('pending', 'done', 'superseded', 'parked')", name="state"),
 )
-sa.Index("ix_outbox_pending", outbox.c.kind, outbox.c.due_at, postgresql_where=sa.text("state = 'pending'"))
+sa.Index("ix_outbox_frees", outbox.c.due_at, postgresql_where=sa.text("kind = 'turnstile' AND state = 'pending'"))
+sa.Index(
+    "ix_outbox_writes",
+    outbox.c.lane,
+    outbox.c.id,
+    postgresql_where=sa.text("kind = 'salesforce' AND state = 'pending'"),
+)
 sa.Index("ix_outbox_lead", outbox.c.lead_id)
+
+gates = sa.Table(
+    "gates",
+    metadata,
+    sa.Column("org", Text, primary_key=True),
+    sa.Column("failures", Int, nullable=False, server_default="0"),  # in a row; 0: the org is well
+    sa.Column("open_until", Time),  # nobody calls before
+    sa.Column("probe_until", Time),  # somebody tries whether it is well again, until then at the latest
+    sa.Column("because", Text, nullable=False, server_default=""),
+    sa.Column("since", Time),  # of the first failure in a row
+    sa.Column("used", Int),  # API calls of 24 hours, as the org told last
+    sa.Column("allowed", Int),
+    sa.Column("seen_at", Time),
+    comment="One row an org: may it be called now, and how much of its API allowance is used.",
+)
+
+api_calls = sa.Table(
+    "api_calls",
+    metadata,
+    sa.Column("org", Text, primary_key=True),
+    sa.Column("hour", Time, primary_key=True),
+    sa.Column("purpose", Text, primary_key=True),  # write, read
+    sa.Column("calls", BigInt, nullable=False, server_default="0"),
+    comment="Our own API calls, an hour a row.",
+)
 
 # --- what happened --------------------------------------------------------------------------------------------------
 
@@ -417,6 +480,18 @@ audit = sa.Table(
     sa.Column("actor", Text, nullable=False),
     sa.Column("action", Text, nullable=False),  # policy.published, members.imported, turnstile.rebuilt ...
     sa.Column("detail", JSONB, nullable=False, server_default=EMPTY),
+)
+
+invariants = sa.Table(
+    "invariants",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("violations", BigInt, nullable=False),
+    sa.Column("examples", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # the first few, ids only
+    sa.Column("checked_at", Time, nullable=False),
+    sa.Column("whole_at", Time, nullable=False),  # when all of history was last looked at
+    sa.Column("took_ms", REAL, nullable=False),  # that time
+    comment="What must never be, and how often it was seen when last looked at; ids only.",
 )
 
 heartbeats = sa.Table(
