@@ -6,6 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from routing.lane import Lane
+
+#: The change type of a record that was asked for by its id and is not there.
+MISSING = "MISSING"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -28,6 +33,7 @@ class Change:
     nulled: tuple[str, ...] = ()
     body: Mapping[str, object] = field(default_factory=dict)
     id: int = 0  # the ledger's event id, once stored
+    lane: Lane = Lane.LIVE
 
     @property
     def by_rest(self) -> bool:

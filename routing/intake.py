@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from routing.change import Change
 from routing.errors import BadInput
+from routing.lane import Lane
 from routing.lead import LeadState, Point, Reason
 
 ADDRESS = ("street", "city", "state", "postal_code", "country")
@@ -52,6 +53,7 @@ class Sheet:
     street: str = ""
     city: str = ""
     state_name: str = ""
+    lane: Lane = Lane.LIVE
     postal_code: str = ""
     country: str = ""
     name: str = ""
@@ -85,6 +87,7 @@ class Taken:
 
 
 Read = Callable[[Change, Sheet | None], Folded]
+    lanes: dict[int, Lane] = field(default_factory=dict)  # of the leads that do not go by the live lane
 
 
 def fold(
@@ -121,7 +124,7 @@ def fold(
     if geocoded and known is not None and known.place is not None:
         return Folded(Meaning.NOTHING, _stamp(known, change))
     fields = _with_code(fields, alpha2)
-    sheet = _with_fields(known or Sheet(change.record_id, change.committed_at), change, fields)
+    sheet = _with_fields(known or Sheet(change.record_id, change.committed_at, lane=change.lane), change, fields)
     if fields.get("is_converted"):
         return _withdraw(sheet, change, Reason.CONVERTED)
     return _what_now(known, sheet, change, fields, alpha2)
@@ -159,7 +162,7 @@ def _stamp(sheet: Sheet, change: Change) -> Sheet:
 
 
 def _dirty(known: Sheet | None, change: Change) -> Folded:
-    base = known or Sheet(change.record_id, change.committed_at)
+    base = known or Sheet(change.record_id, change.committed_at, lane=change.lane)
     return Folded(Meaning.DIRTY, replace(_stamp(base, change), dirty=True))
 
 
@@ -204,6 +207,8 @@ def _what_now(
 ) -> Folded:
     fresh = known is None or _is_stub(known) or _is_back(known, change)
     if not fresh and known is not None and not _is_elsewhere(known, sheet, fields):
+    if change.lane is Lane.HOT:
+        more["lane"] = Lane.HOT
         return Folded(Meaning.UPDATED if _says_more(sheet, known) else Meaning.NOTHING, sheet)
     if not fresh and sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
         return Folded(Meaning.UPDATED, sheet)

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from routing.errors import BadInput
+from routing.lane import Lane
 
 
 class LeadState(StrEnum):
@@ -109,3 +110,4 @@ class ToLocate:
     id: int
     version: int
     address: Address
+    lane: Lane = Lane.LIVE

@@ -102,6 +102,7 @@ def _event_row(topic: str, change: Change) -> dict[str, Any]:
         "changed": [clean_text(name) for name in change.changed],
         "nulled": [clean_text(name) for name in change.nulled],
         "body": clean(change.body),
+        "lane": change.lane,
     }
 
 

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from routing.change import Change
-from routing.intake import Folded, Meaning, Read, Sheet, Taken
+from routing.compare import OVERLAP, Kind
+from routing.intake import Folded, Meaning, Read, Sheet, Taken, fold_late
+from routing.lane import Lane
 from routing.lead import LeadState, Point, Reason
 from routing.near import cell
 from storage.postgres import tables as t
@@ -45,6 +47,7 @@ def _change(row: Row) -> Change:
         nulled=tuple(row["nulled"]),
         body=row["body"],
     )
+        lane=Lane(row["lane"]),
 
 
 def take(
@@ -125,6 +128,7 @@ def _sheet(row: Row) -> Sheet:
         city=row["city"],
         state_name=row["region"],
         postal_code=row["postal_code"],
+        lane=Lane(row["lane"]),
         country=row["country"],
         name=row["name"] or "",
         company=row["company"] or "",
@@ -190,6 +194,7 @@ def _lead_values(s: Sheet) -> dict[str, Any]:
         "postal_code": s.postal_code,
         "country": s.country,
         "attributes": dict(s.attributes),
+        "lane": s.lane,
         "lat": s.place.lat if s.place else None,
         "lon": s.place.lon if s.place else None,
         "cell": cell(s.place.lat, s.place.lon) if s.place else None,
@@ -244,6 +249,8 @@ def _sort_out(
         elif sheet.state is LeadState.NEW:
             (taken.to_route if sheet.place else taken.to_locate).append(lead_id)
         elif sheet.state is LeadState.REVIEW and sheet.reason is not _reason(before.get(sheet.salesforce_id)):
+        if sheet.lane is not Lane.LIVE:
+            taken.lanes[lead_id] = sheet.lane
             taken.review.append(lead_id)
             told.append((lead_id, "review", {"reason": sheet.reason}))
     moved = [i for i, s in sheets.items() if s.place != _place(before.get(s.salesforce_id))]
