@@ -1,6 +1,7 @@
 """Events of the change stream: stored before anything is done about them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,10 +10,11 @@ from sqlalchemy.dialects.postgresql import insert
 from routing.change import Change, Unreadable
 from routing.errors import Refused
 from storage.postgres.engine import transaction
+from storage.postgres.recordset import names, to_json, typed
 from storage.postgres.tables import NOW, events, parked, positions
-from storage.postgres.values import clean, clean_text
+from storage.postgres.values import clean_text
 
-#: Rows a single INSERT carries at most: their parameters stay below the wire's 65,535.
+#: Rows a single INSERT carries at most, so that none runs into the limit of its time.
 CHUNK = 2000
 
 
@@ -46,16 +48,14 @@ class Events:
                 connection.execute(_PARK, [_parked_row(topic, one) for one in unreadable])
             rows = [_event_row(topic, change) for change in changes]
             return sorted(
-                event_id
-                for at in range(0, len(rows), CHUNK)
-                for event_id in connection.execute(_STORE, rows[at : at + CHUNK]).scalars()
+                event_id for at in range(0, len(rows), CHUNK) for event_id in _insert(connection, rows[at : at + CHUNK])
             )
 
     def admit(self, topic: str, changes: Sequence[Change]) -> list[int]:
         """Store events that were read late, the position untouched; the ids of those that are new."""
         with transaction(self._engine) as connection:
             rows = [_event_row(topic, change) for change in changes]
-            return sorted(connection.execute(_STORE, rows).scalars()) if rows else []
+            return sorted(_insert(connection, rows)) if rows else []
 
     def reopen(self, event_id: int) -> bool:
         """Let a parked event be read again; False when it is not parked."""
@@ -79,7 +79,6 @@ def advance(connection: sa.Connection, topic: str, *, epoch: int, replay_id: byt
         raise Superseded(f"epoch {epoch} of {topic} is over", topic=topic, epoch=epoch)
 
 
-_STORE = insert(events).on_conflict_do_nothing(index_elements=["event_id", "record_id"]).returning(events.c.id)
 _PARK = insert(parked).on_conflict_do_nothing(index_elements=["kind", "ref"])
 
 
@@ -87,21 +86,26 @@ def _latest(changes: Iterable[Change]) -> Any:
     return max((change.committed_at for change in changes), default=None)
 
 
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[int]:
+    """Insert the rows that are not there yet; the ids of those."""
+    return connection.execute(_STORE, {"rows": to_json(rows)}).scalars()
+
+
 def _event_row(topic: str, change: Change) -> dict[str, Any]:
     return {
         "topic": topic,
-        "event_id": clean_text(change.event_id),
-        "record_id": clean_text(change.record_id),
-        "replay_id": change.replay_id,
+        "event_id": change.event_id,
+        "record_id": change.record_id,
+        "replay_id": f"\\x{change.replay_id.hex()}",
         "change_type": change.change_type,
-        "origin": clean_text(change.origin),
-        "commit_user": clean_text(change.commit_user),
+        "origin": change.origin,
+        "commit_user": change.commit_user,
         "commit_number": change.commit_number,
         "sequence_number": change.sequence_number,
         "committed_at": change.committed_at,
-        "changed": [clean_text(name) for name in change.changed],
-        "nulled": [clean_text(name) for name in change.nulled],
-        "body": clean(change.body),
+        "changed": change.changed,
+        "nulled": change.nulled,
+        "body": change.body,
         "lane": change.lane,
     }
 
@@ -114,3 +118,11 @@ def _parked_row(topic: str, event: Unreadable) -> dict[str, Any]:
         "input": {"topic": topic, "schema_id": clean_text(event.schema_id), "replay_id": event.replay_id.hex()},
         "raw": event.payload,
     }
+
+
+_COLUMNS = list(_event_row("", Change("", "", "", b"", datetime.min)))  # noqa: DTZ901 - only the names are used
+_STORE = sa.text(f"""
+    INSERT INTO events ({names(_COLUMNS)})
+    SELECT {names(_COLUMNS)} FROM json_to_recordset(CAST(:rows AS json)) AS row ({typed(events, _COLUMNS)})
+    ON CONFLICT (event_id, record_id) DO NOTHING RETURNING id
+""")  # noqa: S608 - names of columns only
