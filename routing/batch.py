@@ -6,6 +6,7 @@ from typing import Protocol
 
 from routing.lead import Lead, Reason
 from routing.plan import Verdict
+from routing.ports import Decider
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Market:
     name: str
     roster_version: int
     generation: int
+    alone: Decider | None = None  # who decides while the turnstile is away: the ledger
 
 
 @dataclass(frozen=True, slots=True)

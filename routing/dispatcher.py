@@ -1,23 +1,23 @@
 """The verbs of routing: route, free, fill, expire. Reads top to bottom; every neighbour is a port."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from routing.batch import Batch, Market, Saved
 from routing.decision import Candidate, Grant
-from routing.errors import ColdTurnstile, Refused, TryLater
+from routing.errors import ColdTurnstile, Refused, TryLater, TurnstileUnreachable
 from routing.lead import Lead, Point, Reason
 from routing.member import Member, Roster
 from routing.near import Index, cells_around
 from routing.plan import Plan, Verdict, Versions, conclude, plan, reach_m, refusal
 from routing.policy import Policy
-from routing.ports import Snapshot, Turnstile
+from routing.ports import Decider, Snapshot, Turnstile
 
-#: A batch is planned again this often when the turnstile turned out cold or wrong.
-TRIES = 3
+#: A batch is planned again this often when the turnstile turned out cold, wrong or away.
+TRIES = 4
 #: No offers to release.
 NONE: Mapping[str, Sequence[UUID]] = {}
 #: Waiting leads looked at together when a place is free.
@@ -43,6 +43,7 @@ class Stand(NamedTuple):
     policy_version: int
     roster_version: int
     generation: int
+    alone: bool = False  # the turnstile is away, the ledger decides
 
 
 class Ledger(Protocol):
@@ -67,6 +68,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def stand_alone(self, market: str, seen: int) -> bool:
+        """Decide alone until the next rebuild; False when somebody else has raised the generation above `seen`."""
+        ...
+
     def standing_at(self, market: str) -> Stand:
         """Under which versions the market is now."""
         ...
@@ -81,6 +86,10 @@ class Ledger(Protocol):
 
     def waiting_cells(self) -> frozenset[int]:
         """The cells in which any lead waits."""
+        ...
+
+    def open_counts(self, market: str) -> Mapping[int, int]:
+        """How many offers each member holds, by the ledger."""
         ...
 
     def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
@@ -131,9 +140,12 @@ class Dispatcher:
                 left = self._route_once(left, woken, release, task_id, routed)
             except _Distrusted as exc:
                 for market, generation in exc.generations.items():
-                    self.rebuild(market, generation)
+                    self._mend(market, generation)
                 if last and exc.refused:
                     raise exc.refused from exc
+                continue
+            except _Away as exc:
+                self._ledger.stand_alone(exc.market, exc.generation)
                 continue
             release = NONE
             if not left:
@@ -159,26 +171,29 @@ class Dispatcher:
         except Refused as exc:
             # The ledger holds an offer impossible: the turnstile forgot what is, or remembers what never was.
             raise _Distrusted(trusted, exc) from exc
+        except ColdTurnstile as exc:
+            raise _Distrusted({}) from exc  # who decides has changed while we took our locks
         routed.verdicts += saved.kept
         routed.refused |= {lead.id: reason for lead, reason in refused}
         if not woken:
             self._wake_the_overtaken(saved.kept, batch)
-        self._settle(saved)
+        self._settle(saved, batch)
         return self._over(saved, batch)
 
-    def _settle(self, saved: Saved) -> None:
-        """Tell the turnstile what was kept."""
+    def _settle(self, saved: Saved, batch: Batch) -> None:
+        """Tell the turnstile what was kept; when it does not hear, the reaper or the next rebuild sees it."""
         keep: dict[str, list[tuple[int, int]]] = {}
         for v in saved.kept:
             if v.decision.chosen is not None:
                 keep.setdefault(v.plan.pool.market, []).append((v.plan.lead.id, v.plan.lead.attempt))
         for market, keys in keep.items():
-            self._turnstile.settle(market, keep=keys)
+            with suppress(TurnstileUnreachable):
+                self._decider(batch.markets[market]).settle(market, keep=keys)
 
     def _over(self, saved: Saved, batch: Batch) -> list[int]:
         """The leads whose member has no room by the ledger: the turnstile was wrong and is rebuilt."""
         for market in {v.plan.pool.market for v in saved.over}:
-            self.rebuild(market, batch.markets[market].generation)
+            self._mend(market, batch.markets[market].generation)
         return [v.plan.lead.id for v in saved.over]
 
     def _wake_the_overtaken(self, kept: Sequence[Verdict], batch: Batch) -> None:
@@ -194,13 +209,15 @@ class Dispatcher:
         for market, verdicts in waiting.items():
             stand, before = self._ledger.standing_at(market), batch.markets[market]
             changed = stand[:2] != (batch.policy_version, before.roster_version)
-            held = {} if changed else self._held(market)
+            held = {} if changed else self._held(market, stand)
             self._ledger.wake(
                 [v.plan.lead.id for v in verdicts if changed or any(_has_room(c, held) for c in v.plan.candidates)]
             )
 
-    def _held(self, market: str) -> Mapping[int, int]:
+    def _held(self, market: str, stand: Stand) -> Mapping[int, int]:
         """How many offers each member holds; nothing when the turnstile cannot say: then it is about to change."""
+        if stand.alone:
+            return self._ledger.open_counts(market)
         try:
             return self._turnstile.open_counts(market)
         except TryLater:
@@ -260,17 +277,24 @@ class Dispatcher:
         if not plans and not release:
             return []
         asks = [p.ask(self._new_id(), first_ring_only=first_ring_only) for p in plans]
+        decider = self._decider(market)
         try:
-            grants = self._turnstile.reserve(market.name, asks, generation=market.generation, release=release)
+            grants = decider.reserve(market.name, asks, generation=market.generation, release=release)
             left = [a for a, g in zip(asks, grants, strict=True) if g.offer != a.offer]
             if not left:
                 return grants
             # A try that died before its commit left these; no offer came of them, and this batch holds the leads.
-            self._turnstile.settle(market.name, cancel=[(a.lead, a.attempt) for a in left])
-            anew = {g.lead: g for g in self._turnstile.reserve(market.name, left, generation=market.generation)}
+            decider.settle(market.name, cancel=[(a.lead, a.attempt) for a in left])
+            anew = {g.lead: g for g in decider.reserve(market.name, left, generation=market.generation)}
         except ColdTurnstile as exc:
             raise _Distrusted({market.name: market.generation}) from exc
+        except TurnstileUnreachable as exc:
+            raise _Away(market.name, market.generation) from exc
         return [anew.get(g.lead, g) for g in grants]
+
+    def _decider(self, market: Market) -> Decider:
+        """The turnstile, or the ledger while that is away."""
+        return self._turnstile if market.alone is None else market.alone
 
     # --- places that become free
 
@@ -344,6 +368,26 @@ class Dispatcher:
                 self._turnstile.rebuild(market, snapshot)
         return snapshot is not None
 
+    def come_back(self, market: str) -> bool:
+        """Let the turnstile decide again when it answers; False when it does not, or has decided all along."""
+        stand = self._ledger.standing_at(market)
+        if not stand.alone:
+            return False
+        try:
+            self._turnstile.probe()
+            return self.rebuild(market, stand.generation)
+        except TryLater:
+            return False
+
+    def _mend(self, market: str, seen: int) -> None:
+        """Rebuild the turnstile; when it does not answer, the ledger decides alone."""
+        try:
+            self.rebuild(market, seen)
+        except ColdTurnstile:
+            return  # it lost the snapshot half way: whoever asks next finds it cold
+        except TurnstileUnreachable:
+            self._ledger.stand_alone(market, seen)
+
     def _policy_of(self, version: int) -> Policy:
         if self._policy is None or self._policy.version != version:
             self._policy = self._ledger.policy(version)
@@ -365,6 +409,15 @@ class _Distrusted(Exception):  # noqa: N818 - never leaves this module
         super().__init__(generations)
         self.generations = generations
         self.refused = refused
+
+
+class _Away(Exception):  # noqa: N818 - never leaves this module
+    """The turnstile does not answer."""
+
+    def __init__(self, market: str, generation: int) -> None:
+        super().__init__(market, generation)
+        self.market = market
+        self.generation = generation
 
 
 def _has_room(candidate: Candidate, held: Mapping[int, int]) -> bool:

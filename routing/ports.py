@@ -41,6 +41,22 @@ class Pending:
     age_s: float
 
 
+class Decider(Protocol):
+    """Who gives members to leads: the turnstile, or while it is away the ledger itself, by the same rule."""
+
+    def reserve(
+        self, market: str, asks: Sequence[Ask], *, generation: int, release: Sequence[UUID] = ()
+    ) -> list[Grant]:
+        """Free the released offers, then give each Ask a member with room, in order; all of it or nothing."""
+        ...
+
+    def settle(
+        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """Forget reservations by (lead, attempt): kept ones are in the ledger now, cancelled ones are undone whole."""
+        ...
+
+
 class Turnstile(Protocol):
     """Capacity and turns, decided atomically; a fast opinion that the ledger can rebuild.
 
@@ -80,6 +96,10 @@ class Turnstile(Protocol):
 
     def open_counts(self, market: str) -> dict[int, int]:
         """How many offers each member holds."""
+        ...
+
+    def probe(self) -> None:
+        """Raise TurnstileUnreachable unless Redis answers and takes a write."""
         ...
 
 

@@ -12,6 +12,7 @@ from routing.errors import TryLater
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
+from storage.postgres.books import Shelf
 from storage.postgres.engine import transaction
 from storage.postgres.leads import Leads, Waiting
 from storage.postgres.members import Members
@@ -33,11 +34,12 @@ class RoutingLedger:
         self._leads = Leads(engine)
         self._members = Members(engine)
         self._policies = Policies(engine)
-        self._turns = Turns(engine)
+        self._shelf = Shelf()
+        self._turns = Turns(engine, self._shelf)
         self._published: Policy | None = None
 
     def batch(self, ids: Sequence[int], *, woken: bool, task_id: str) -> AbstractContextManager[Batch]:
-        return routing_batch(self._engine, ids, woken=woken, task_id=task_id)
+        return routing_batch(self._engine, ids, woken=woken, task_id=task_id, shelf=self._shelf)
 
     def policy(self, version: int) -> Policy:
         document = self._policies.get(version)
@@ -60,10 +62,13 @@ class RoutingLedger:
     def rebuild(self, market: str, seen: int) -> AbstractContextManager[Snapshot | None]:
         return self._turns.rebuild(market, seen=seen)
 
+    def stand_alone(self, market: str, seen: int) -> bool:
+        return self._turns.stand_alone(market, seen)
+
     def standing_at(self, market: str) -> Stand:
         with transaction(self._engine) as conn:
             row = conn.execute(_STAND, {"market": market}).one()
-        return Stand(row.policy_version, row.roster_version, row.generation)
+        return Stand(row.policy_version, row.roster_version, row.generation, bool(row.alone))
 
     def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[Waiting]:
         return self._leads.waiting_near(cells, member_id, limit=limit, skip=skip)
@@ -75,6 +80,10 @@ class RoutingLedger:
         with transaction(self._engine) as conn:
             return frozenset(conn.execute(_WAITING_CELLS).scalars())
 
+    def open_counts(self, market: str) -> Mapping[int, int]:
+        with transaction(self._engine) as conn:
+            return {row.id: row.open for row in conn.execute(_OPEN, {"market": market})}
+
     def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
         values = {"market": market, "ids": None if ids is None else list(ids)}
         with transaction(self._engine) as conn:
@@ -83,9 +92,11 @@ class RoutingLedger:
 
 _STAND = sa.text("""
     SELECT coalesce((SELECT version FROM policies WHERE state = 'published'), 0) AS policy_version,
-           coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation
+           coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation,
+           max(alone_since) IS NOT NULL AS alone
     FROM markets WHERE name = :market
 """)
+_OPEN = sa.text("SELECT id, open FROM members WHERE market = :market AND open > 0")
 _WAITING_CELLS = sa.text("SELECT DISTINCT cell FROM leads WHERE state = 'waiting'")
 _WITH_ROOM = sa.text("""
     SELECT id, room FROM (

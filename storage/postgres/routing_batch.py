@@ -11,9 +11,12 @@ import sqlalchemy as sa
 
 from routing.batch import Market, Saved
 from routing.decision import Decision
+from routing.errors import ColdTurnstile
 from routing.lead import Lead, Point, Precision, Reason
 from routing.plan import Verdict
 from storage.postgres import tables as t
+from storage.postgres.alone import LedgerAlone
+from storage.postgres.books import Shelf
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.steps import note, review
@@ -28,6 +31,7 @@ class LockedBatch:
     markets: dict[str, Market]
     _conn: sa.Connection
     _task_id: str
+    _alone: LedgerAlone
 
     def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
         """Write offers, decisions, outbox and lead states; what the ledger refuses is left unwritten and named.
@@ -35,6 +39,8 @@ class LockedBatch:
         Refused means that a member would pass its capacity: the turnstile was wrong, its caller must rebuild it.
         """
         over = self._take_places(verdicts)
+        if over:
+            self._alone.forget()
         kept = [v for v in verdicts if v.decision.chosen not in over]
         if kept:
             self._write(kept)
@@ -66,20 +72,27 @@ class LockedBatch:
         for reason in {v.reason for v in reviewed if v.reason}:
             review(conn, [v.plan.lead.id for v in reviewed if v.reason is reason], reason, self._task_id)
         tell_salesforce(conn, [v.plan.lead.id for v in settled])
-        note(conn, [_entry(v) for v in settled], self._task_id, policy_version=self.policy_version)
+        entries = [_entry(v, alone=self.markets[v.plan.pool.market].alone is not None) for v in settled]
+        note(conn, entries, self._task_id, policy_version=self.policy_version)
 
 
 @contextmanager
 def routing_batch(
-    engine: sa.Engine, ids: Sequence[int], *, woken: bool = False, task_id: str = ""
+    engine: sa.Engine,
+    ids: Sequence[int],
+    *,
+    woken: bool = False,
+    task_id: str = "",
+    shelf: Shelf | None = None,
 ) -> Iterator[LockedBatch]:
     """Lock those of the leads that are new (or, when `woken`, waiting) and free, best priority, then oldest, first.
 
-    The turnstile's generation cannot change until the transaction ends.
+    The turnstile's generation cannot change until the transaction ends. Where the turnstile is away, the market
+    brings the ledger as its decider. Raises ColdTurnstile when it went or came back at this very moment.
     """
     with transaction(engine) as conn:
-        conn.execute(_HOLD_GENERATION)
-        markets = {r.name: Market(r.name, r.roster_version, r.generation) for r in conn.execute(_MARKETS)}
+        alone = LedgerAlone(conn, shelf or Shelf())
+        markets = _held(conn, alone)
         version = conn.execute(_POLICY_VERSION).scalar()
         rows = conn.execute(_LOCK_LEADS, {"ids": list(ids), "woken": woken}).mappings().all()
         again = [r["id"] for r in rows if r["attempt"] > 1]
@@ -87,7 +100,19 @@ def routing_batch(
         if again:
             tried = {row.lead_id: row.members for row in conn.execute(_TRIED, {"ids": again})}
         leads = tuple(_lead(r, tried.get(r["id"], ())) for r in rows)
-        yield LockedBatch(leads, version or 0, markets, conn, task_id)
+        yield LockedBatch(leads, version or 0, markets, conn, task_id, alone)
+
+
+def _held(conn: sa.Connection, alone: LedgerAlone) -> dict[str, Market]:
+    """Every market; the generation of those the turnstile decides for is held."""
+    held = {row.name for row in conn.execute(_HOLD_GENERATION)}
+    markets: dict[str, Market] = {}
+    for row in conn.execute(_MARKETS):
+        if (row.name in held) == row.alone:
+            raise ColdTurnstile(market=row.name)
+        decider = alone if row.alone else None
+        markets[row.name] = Market(row.name, row.roster_version, row.generation, decider)
+    return markets
 
 
 def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
@@ -163,13 +188,18 @@ def _states(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _entry(v: Verdict) -> tuple[int, str, dict[str, Any]]:
+def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
     d = v.decision
+    by = {"by": "ledger"} if alone else {}
     if d.chosen is None:
-        return d.lead, "waiting", {"decision": str(d.id), "reason": d.reason, "nearest_m": d.nearest_m}
+        return d.lead, "waiting", {"decision": str(d.id), "reason": d.reason, "nearest_m": d.nearest_m, **by}
     ms = (d.at - v.plan.lead.received_at) / timedelta(milliseconds=1)
     ring = d.rings_m[d.ring] if d.ring is not None else None
-    return d.lead, "offered", {"offer": str(d.id), "member": d.chosen, "ring_m": ring, "since_received_ms": round(ms)}
+    return (
+        d.lead,
+        "offered",
+        {"offer": str(d.id), "member": d.chosen, "ring_m": ring, "since_received_ms": round(ms), **by},
+    )
 
 
 # As JSON: three times as fast as an insert with a list of numbers for each array.
@@ -178,8 +208,16 @@ _DECIDE = sa.text(
     f"INSERT INTO decisions ({_NAMES}) SELECT {_NAMES} "  # noqa: S608 - column names of our own table
     "FROM json_populate_recordset(NULL::decisions, CAST(:rows AS json))"
 )
-_HOLD_GENERATION = sa.text("SELECT count(pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))) FROM markets")
-_MARKETS = sa.select(t.markets.c.name, t.markets.c.roster_version, t.markets.c.generation)
+_HOLD_GENERATION = sa.text("""
+    SELECT name, pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))
+    FROM (SELECT name FROM markets WHERE alone_since IS NULL ORDER BY name) AS m
+""")
+_MARKETS = sa.select(
+    t.markets.c.name,
+    t.markets.c.roster_version,
+    t.markets.c.generation,
+    t.markets.c.alone_since.is_not(None).label("alone"),
+)
 _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
 _LOCK_LEADS = sa.text("""
     SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version FROM leads

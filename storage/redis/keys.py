@@ -6,6 +6,9 @@ An ACL user for the turnstile needs the patterns `turnstile:*` and `rate:*`.
 
 from dataclasses import dataclass
 
+#: STRING: written to see whether the server takes writes.
+PROBE = "turnstile:probe"
+
 
 @dataclass(frozen=True, slots=True)
 class MarketKeys:

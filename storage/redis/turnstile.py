@@ -11,7 +11,7 @@ from routing.errors import ColdTurnstile
 from routing.ports import Pending, Snapshot, Standing
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
-from storage.redis.keys import MarketKeys
+from storage.redis.keys import PROBE, MarketKeys
 from storage.redis.records import Answer, Argument, lead_and_attempt, pack_ask, reservation_id, unpack_grant
 
 CHUNK = 5_000  # fields of one command while a snapshot is staged
@@ -97,6 +97,11 @@ class RedisTurnstile:
         keys = MarketKeys(market)
         (counts,) = self._read(keys, keys.open)
         return counts
+
+    def probe(self) -> None:
+        """Raise TurnstileUnreachable unless the server answers and takes a write."""
+        with in_our_words():
+            self._redis.set(PROBE, 1, px=1000)
 
     def close(self) -> None:
         """Give the connections back; the next call opens new ones."""

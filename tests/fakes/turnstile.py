@@ -104,6 +104,9 @@ class FakeTurnstile:
     def open_counts(self, market: str) -> dict[int, int]:
         return dict(Counter(self._warm(market).offers.values()))
 
+    def probe(self) -> None:
+        """It is always there."""
+
     def _warm(self, market: str) -> _Market:
         if market not in self._markets:
             raise ColdTurnstile(market=market)

@@ -1,0 +1,248 @@
+"""The fairness accounts by the ledger, carried on by reading only the decisions since."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from routing.fairness import TURN, Book
+from routing.policy import Mode
+from routing.ports import Standing
+
+#: Decisions fetched at once.
+PAGE = 2_000
+Key = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Books:
+    """One market's accounts as of decision (generation, seq).
+
+    The order in which decisions are added does not matter to standings; ticks count them in the order of (generation,
+    seq), so a decision must not be added before those that came before it are settled.
+    """
+
+    market: str
+    generation: int = 0
+    seq: int = 0
+    last: UUID | None = None  # the decision of that number; None: of a mark, which only committed decisions get
+    at_us: int = 0  # its time: the next one's is later
+    rotations: dict[str, Book] = field(default_factory=dict)
+    touched: set[Key] = field(default_factory=set)  # accounts moved since the mark they were read from
+    since_mark: int = 0  # decisions added since then
+
+    def book(self, rotation: str) -> Book:
+        """The accounts of one rotation."""
+        found = self.rotations.get(rotation)
+        if found is None:
+            found = self.rotations[rotation] = Book()
+        return found
+
+    def add(self, rotation: str, mode: str, chosen: int, shares: Mapping[int, int]) -> None:
+        """One turn as it was written down: what everyone eligible earned, and who paid for it."""
+        book = self.book(rotation)
+        if mode == Mode.FAIR:
+            standing = book.standing
+            for member, share in shares.items():
+                standing[member] = standing.get(member, 0) + share
+            standing[chosen] = standing.get(chosen, 0) - sum(shares.values())
+            self.touched.update((rotation, member) for member in shares)
+        book.tick += 1
+        book.served[chosen], book.cursor = book.tick, chosen
+        self.touched.add((rotation, chosen))
+        self.since_mark += 1
+
+    def accounts(self) -> dict[str, dict[int, Standing]]:
+        """Every account, by rotation and member."""
+        return {
+            rotation: {m: Standing(book.standing.get(m, 0), book.served.get(m, 0)) for m in _members(book)}
+            for rotation, book in self.rotations.items()
+        }
+
+    def copy(self) -> "Books":
+        """The same accounts, to be carried on apart."""
+        rotations = {
+            name: Book(dict(one.standing), dict(one.served), one.tick, one.cursor)
+            for name, one in self.rotations.items()
+        }
+        return Books(
+            self.market, self.generation, self.seq, self.last, self.at_us, rotations, set(self.touched), self.since_mark
+        )
+
+
+class Shelf:
+    """The books a process has read, so that it reads on instead of anew. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._books: dict[str, Books] = {}
+
+    def read(self, connection: sa.Connection, market: str) -> Books:
+        """The books with every decision of the ledger added; the caller owns them until `put` back.
+
+        Routing must stand still: a decision that is committed later with a smaller number would be missed.
+        """
+        books = self._books.pop(market, None)
+        if books is None or not read_on(connection, books):
+            books = load(connection, market)
+            read_on(connection, books)
+        return books
+
+    def put(self, books: Books) -> None:
+        """Keep the books for the next reader, even when their last decisions may not be committed: it will see."""
+        self._books[books.market] = books
+
+    def forget(self, market: str) -> None:
+        """Read this market anew next time."""
+        self._books.pop(market, None)
+
+
+def load(connection: sa.Connection, market: str) -> Books:
+    """The books as of the last mark; empty ones when there is none."""
+    books = Books(market)
+    for row in connection.execute(_MARKED, {"market": market}):
+        books.generation, books.seq = max((books.generation, books.seq), (row.generation, row.seq))
+        book = books.book(row.rotation)
+        book.tick, book.cursor = row.tick, row.cursor
+        if row.member_id is not None:
+            if row.standing:
+                book.standing[row.member_id] = row.standing
+            if row.served:
+                book.served[row.member_id] = row.served
+    return books
+
+
+def read_on(
+    connection: sa.Connection, books: Books, upto: tuple[int, int] | None = None, without: Collection[UUID] = ()
+) -> bool:
+    """Add the decisions since, up to a number when one is given, leaving some out.
+
+    False when the ledger has not the last one added: it never came to be, and the books are worthless.
+    """
+    rows = _decisions(connection, books, upto)
+    first = next(rows, None)
+    if first is not None and (first.generation, first.seq) == (books.generation, books.seq):
+        if books.last not in {None, first.id}:
+            return False
+        _stand_at(books, first)
+    elif books.last is not None:
+        return False
+    elif first is not None:
+        _add(books, first, without)
+    for row in rows:
+        _add(books, row, without)
+    return True
+
+
+def keep(connection: sa.Connection, books: Books) -> bool:
+    """Write the accounts down as the mark from which others read on; False when somebody is ahead of us."""
+    if not connection.scalar(_ONE_AT_A_TIME, {"market": books.market}):
+        return False
+    mark = connection.execute(_MARK, {"market": books.market}).one_or_none()
+    if mark is not None and tuple(mark) >= (books.generation, books.seq):
+        return False
+    _write(connection, books)
+    books.touched, books.since_mark = set(), 0
+    return True
+
+
+def _write(connection: sa.Connection, books: Books) -> None:
+    moved = sorted(books.touched)
+    held = [(books.book(rotation), member) for rotation, member in moved]
+    connection.execute(
+        _KEEP_ACCOUNTS,
+        {
+            "market": books.market,
+            "rotations": [rotation for rotation, _ in moved],
+            "members": [member for _, member in moved],
+            "standings": [book.standing.get(member, 0) for book, member in held],
+            "served": [book.served.get(member, 0) for book, member in held],
+        },
+    )
+    names = sorted(books.rotations)
+    connection.execute(
+        _KEEP_MARKS,
+        {
+            "market": books.market,
+            "generation": books.generation,
+            "seq": books.seq,
+            "rotations": names,
+            "ticks": [books.rotations[name].tick for name in names],
+            "cursors": [books.rotations[name].cursor for name in names],
+        },
+    )
+
+
+def _decisions(connection: sa.Connection, books: Books, upto: tuple[int, int] | None) -> Iterator[Any]:
+    """The last one added, and those after it, in order."""
+    at, first = (books.generation, books.seq), True
+    while True:
+        values: dict[str, Any] = {"market": books.market, "generation": at[0], "seq": at[1], "limit": PAGE}
+        values["to_generation"], values["to_seq"] = upto or _NO_END
+        page: Sequence[Any] = connection.execute(_FROM_LAST if first else _AFTER, values).all()
+        yield from page
+        if len(page) < PAGE:
+            return
+        at, first = (page[-1].generation, page[-1].seq), False
+
+
+def _add(books: Books, row: Any, without: Collection[UUID]) -> None:
+    if row.chosen is not None and row.id not in without:
+        books.add(row.rotation, row.mode, row.chosen, _shares(row) if row.mode == Mode.FAIR else {})
+    _stand_at(books, row)
+
+
+def _stand_at(books: Books, row: Any) -> None:
+    books.generation, books.seq, books.last, books.at_us = row.generation, row.seq, row.id, row.at_us
+
+
+def _shares(row: Any) -> dict[int, int]:
+    """What each eligible member earned: its part of one turn by weight, rounded down (routing/fairness.py)."""
+    eligible = [
+        (member, weight) for member, weight, gate in zip(row.member, row.weight, row.gate, strict=True) if gate == 0
+    ]
+    total = max(sum(weight for _, weight in eligible), 1)
+    return {member: weight * TURN // total for member, weight in eligible}
+
+
+def _members(book: Book) -> set[int]:
+    return book.standing.keys() | book.served.keys()
+
+
+_NO_END = (2**62, 0)
+# One statement, so that marks and accounts are of one moment whatever is written meanwhile.
+_MARKED = sa.text("""
+    SELECT m.rotation, m.generation, m.seq, m.tick, m.cursor, s.member_id, s.standing, s.served
+    FROM standing_marks m LEFT JOIN standings s ON s.market = m.market AND s.rotation = m.rotation
+    WHERE m.market = :market
+""")
+_COLUMNS = """
+    SELECT id, generation, seq, rotation, mode, chosen, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
+           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
+           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
+           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate
+    FROM decisions
+    WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
+"""
+_ORDER = "ORDER BY generation, seq LIMIT :limit"
+_FROM_LAST = sa.text(f"{_COLUMNS} AND (generation, seq) >= (:generation, :seq) {_ORDER}")
+_AFTER = sa.text(f"{_COLUMNS} AND (generation, seq) > (:generation, :seq) {_ORDER}")
+_ONE_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('books:' || :market))")
+_MARK = sa.text("""
+    SELECT generation, seq FROM standing_marks WHERE market = :market ORDER BY generation DESC, seq DESC LIMIT 1
+""")
+_KEEP_ACCOUNTS = sa.text("""
+    INSERT INTO standings (market, rotation, member_id, standing, served)
+    SELECT CAST(:market AS text), x.* FROM unnest(CAST(:rotations AS text[]), CAST(:members AS int[]),
+        CAST(:standings AS bigint[]), CAST(:served AS bigint[])) AS x (rotation, member_id, standing, served)
+    ON CONFLICT (market, rotation, member_id) DO UPDATE SET standing = excluded.standing, served = excluded.served
+""")
+_KEEP_MARKS = sa.text("""
+    INSERT INTO standing_marks (market, rotation, generation, seq, tick, cursor)
+    SELECT CAST(:market AS text), x.rotation, :generation, :seq, x.tick, x.cursor
+    FROM unnest(CAST(:rotations AS text[]), CAST(:ticks AS bigint[]), CAST(:cursors AS int[]))
+        AS x (rotation, tick, cursor)
+    ON CONFLICT (market, rotation) DO UPDATE
+    SET generation = excluded.generation, seq = excluded.seq, tick = excluded.tick, cursor = excluded.cursor
+""")
