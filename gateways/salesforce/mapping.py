@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -19,6 +19,7 @@ METRES_PER_MILE = 1609.344
 LONGEST_TEXT = 1_000  # of one of our own texts; the rest is cut
 LONGEST_ID = 255  # what an external id can hold; a longer one is left out
 LONGEST_ATTRIBUTE = 32_768  # bytes; a longer one is left out
+_SURELY_FITS = 5_000  # characters: JSON writes six bytes for one at most
 LEFT_OUT = "_left_out"  # the attribute that says what was left out, and why
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
@@ -26,6 +27,7 @@ _OWNERS = ("005", "00G")  # users and queues
 _STAMPS = frozenset({"LastModifiedDate", "LastModifiedById", "SystemModstamp"})
 _GEOCODE = frozenset({"Latitude", "Longitude", "GeocodeAccuracy"})
 _TEXTS = ("source", "company", "email", "phone", "street", "city", "state", "postal_code", "country", "status")
+_TOGETHER = (("first_name", "last_name"), ("lat", "lon"))  # two fields that mean something only together
 _WHOLE_RECORD = "CreatedDate"  # an update never carries it; new records and snapshots always do
 
 
@@ -37,6 +39,17 @@ class FieldMap:
     reads: Mapping[str, tuple[str, ...]]
     extras: tuple[str, ...]
     writes: Mapping[str, str]
+    _plain: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)  # reads of one field
+    _several: tuple[tuple[str, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
+    _pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain = tuple((name, fields[0]) for name, fields in self.reads.items() if len(fields) == 1)
+        several = tuple((name, fields) for name, fields in self.reads.items() if len(fields) > 1)
+        pairs = [(a, b) for a, b in _TOGETHER if a in self.reads and b in self.reads]
+        object.__setattr__(self, "_plain", plain)
+        object.__setattr__(self, "_several", several)
+        object.__setattr__(self, "_pairs", tuple((self.reads[a], self.reads[b]) for a, b in pairs))
 
     @classmethod
     def load(cls, path: Path | None = None) -> "FieldMap":
@@ -71,7 +84,7 @@ class FieldMap:
         Never raises: what cannot be used is left out, and the attribute `_left_out` says so.
         """
         notes: dict[str, str] = {}
-        found = {name: self._first(name, body) for name in self.reads if self._carries(name, body)}
+        found = self._found(body)
         fields: dict[str, object] = {name: _text(found[name]) for name in _TEXTS if name in found}
         fields |= {name: found[name] for name in ("lat", "lon", "is_converted") if name in found}
         fields |= self._name(found, whole=_WHOLE_RECORD in body)
@@ -86,10 +99,7 @@ class FieldMap:
 
     def says_too_little(self, body: Mapping[str, object]) -> bool:
         """Whether the body has only one of two fields that mean something together: a name's or a point's halves."""
-        pairs = [("first_name", "last_name"), ("lat", "lon")]
-        return _WHOLE_RECORD not in body and any(
-            a in self.reads and b in self.reads and self._carries(a, body) != self._carries(b, body) for a, b in pairs
-        )
+        return _WHOLE_RECORD not in body and any(_carries(a, body) != _carries(b, body) for a, b in self._pairs)
 
     def is_ours(self, changed: Iterable[str]) -> bool:
         """Whether all of these changed fields are ones we write, so that it may be our own write coming back."""
@@ -102,8 +112,10 @@ class FieldMap:
         A merged event may carry a person's edit besides ours, and collections may lose the client's name on the way,
         so both are asked: who wrote (name or user) and what.
         """
+        if change.change_type != "UPDATE":
+            return False
         by_us = client_of(change.origin) == client_name or (bool(user_id) and change.commit_user == long_id(user_id))
-        return change.change_type == "UPDATE" and by_us and self.is_ours(change.changed)
+        return by_us and self.is_ours(change.changed)
 
     def is_geocode(self, changed: Iterable[str]) -> bool:
         """Whether only coordinates changed: Salesforce's own geocoding writes them about a second later."""
@@ -131,12 +143,14 @@ class FieldMap:
         named = {self.writes[name]: value for name, value in ours.items() if name in self.writes}
         return {"attributes": {"type": self.record_type}, "Id": write.salesforce_id, **named}
 
-    def _carries(self, name: str, body: Mapping[str, object]) -> bool:
-        return any(field in body for field in self.reads.get(name, ()))
-
-    def _first(self, name: str, body: Mapping[str, object]) -> object:
-        values = (body.get(field) for field in self.reads[name])
-        return next((value for value in values if value not in (None, "")), None)
+    def _found(self, body: Mapping[str, object]) -> dict[str, object]:
+        """What the body says under our names; None where it says that there is nothing."""
+        found = {name: None if body[of] == "" else body[of] for name, of in self._plain if of in body}
+        for name, several in self._several:
+            said = [body[of] for of in several if of in body]
+            if said:
+                found[name] = next((value for value in said if value not in (None, "")), None)
+        return found
 
     def _name(self, found: Mapping[str, object], *, whole: bool) -> dict[str, object]:
         halves = [name for name in ("first_name", "last_name") if name in self.reads]
@@ -160,6 +174,10 @@ def client_of(origin: str) -> str:
     """The client's name in a change origin such as com/salesforce/api/rest/64.0;client=Fairturn."""
     options = (part.strip().partition("=") for part in origin.split(";")[1:])
     return next((value.rstrip("/") for key, _, value in options if key == "client"), "")
+
+
+def _carries(fields: Sequence[str], body: Mapping[str, object]) -> bool:
+    return any(name in body for name in fields)
 
 
 # --- reading values --------------------------------------------------------------------------------------------------
@@ -199,6 +217,8 @@ def _object(value: object) -> dict[str, object]:
 
 
 def _fits(key: str, value: object, notes: dict[str, str]) -> bool:
+    if len(key) <= LONGEST_ID and (isinstance(value, float) or (isinstance(value, str) and len(value) <= _SURELY_FITS)):
+        return True
     size = len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
     if size <= LONGEST_ATTRIBUTE and len(key) <= LONGEST_ID:
         return True
