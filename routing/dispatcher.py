@@ -369,15 +369,16 @@ class Dispatcher:
         return snapshot is not None
 
     def come_back(self, market: str) -> bool:
-        """Let the turnstile decide again when it answers; False when it does not, or has decided all along."""
+        """Let the turnstile decide again when it answers; whether it decides now."""
         stand = self._ledger.standing_at(market)
         if not stand.alone:
-            return False
+            return True
         try:
             self._turnstile.probe()
-            return self.rebuild(market, stand.generation)
-        except TryLater:
+            self.rebuild(market, stand.generation)
+        except (ColdTurnstile, TurnstileUnreachable):
             return False
+        return True
 
     def _mend(self, market: str, seen: int) -> None:
         """Rebuild the turnstile; when it does not answer, the ledger decides alone."""

@@ -25,9 +25,14 @@ class LedgerAlone:
         self._open: dict[int, int] = {}
 
     def reserve(
-        self, market: str, asks: Sequence[Ask], *, generation: int, release: Sequence[UUID] = ()
+        self,
+        market: str,
+        asks: Sequence[Ask],
+        *,
+        generation: int,
+        release: Sequence[UUID] = (),  # noqa: ARG002 - the ledger freed these places when the offers ended
     ) -> list[Grant]:
-        """Give each Ask a member with room, in order. `release` needs nothing: the ledger has freed the places.
+        """Give each Ask a member with room, in order.
 
         Raises ColdTurnstile when the ledger decides under another generation by now.
         """
