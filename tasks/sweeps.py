@@ -1,7 +1,6 @@
 """Doors to what beat starts; each may be lost, doubled or run beside itself without harm."""
 
 import socket
-from datetime import datetime
 
 from config import wiring
 from tasks.app import announce, app, nudge, task_id
@@ -22,9 +21,17 @@ def hourly() -> dict[str, int]:
 
 
 @app.task(name="sweep.resync")
-def resync(since: str) -> dict[str, int]:
-    """Read every Salesforce record that changed since a time (ISO 8601)."""
-    return wiring.sweeper(announce, nudge).resync(datetime.fromisoformat(since), task_id=task_id() or "")
+def resync() -> dict[str, int]:
+    """Go on with every comparison with Salesforce that nobody holds."""
+    return wiring.comparer(announce, nudge).work(task_id=task_id() or "")
+
+
+@app.task(name="sweep.nightly")
+def nightly() -> dict[str, int]:
+    """Compare every open record of Salesforce with the ledger, both ways."""
+    counts = wiring.comparer(announce, nudge).everything(task_id=task_id() or "")
+    wiring.heartbeats().beat("sweep.nightly", socket.gethostname())
+    return counts
 
 
 @app.task(name="sweep.traces")

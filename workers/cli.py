@@ -224,11 +224,12 @@ def rebuild(data_dir: Path | None) -> None:
 
 
 @cli.command()
+@click.option("--full", is_flag=True, help="Compare every open lead of Salesforce, as the nightly sweep does.")
 @DIR
-def sweep(data_dir: Path | None) -> None:
+def sweep(full: bool, data_dir: Path | None) -> None:
     """Run the hourly sweep now: compare with Salesforce, place what waits."""
     with house.opened(data_dir, new=False), err.status("Comparing with Salesforce ..."):
-        counts = running.sweep_now()
+        counts = running.sweep_now(full=full)
     out.print(", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "Nothing to do.")
 
 

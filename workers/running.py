@@ -66,8 +66,10 @@ def addresses(cfg: settings.Settings) -> str:
     )
 
 
-def sweep_now() -> dict[str, int]:
-    """The hourly sweep, here and now."""
+def sweep_now(*, full: bool = False) -> dict[str, int]:
+    """The hourly sweep, here and now; the full one compares every open record instead."""
+    if full:
+        return wiring.comparer(announce, nudge).everything(task_id="fairturn sweep")
     return wiring.sweeper(announce, nudge).hourly(task_id="fairturn sweep")
 
 

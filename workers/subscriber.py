@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -18,14 +18,16 @@ from config import logs, metrics, wiring
 from config.settings import Settings, load
 from gateways.salesforce.stream import Batch, Idle, Resync, Stream
 from routing.change import Change
+from routing.compare import OVERLAP, Kind
 from routing.errors import GiveUp, TryLater
-from routing.sweeper import OVERLAP
 from storage.postgres.events import Events, Superseded
 from storage.postgres.positions import Position
 from tasks import app as tasks
 
 BEAT_EVERY_S = 10.0
 _RETRY_S = 1.0
+#: How long Salesforce keeps events.
+RETENTION = timedelta(hours=72)
 
 log = structlog.get_logger()
 
@@ -145,14 +147,9 @@ def build(settings: Settings) -> Subscriber:
 
 
 def _resync(since: datetime | None) -> None:
-    """Have everything compared that changed since then; the hourly sweep would find it too, only later."""
-    if since is None:
-        tasks.nudge("sweep.hourly")
-        return
-    try:
-        tasks.app.send_task("sweep.resync", args=[(since - OVERLAP).isoformat()])
-    except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the stream goes on
-        log.error("subscriber.resync_unannounced", failure=logs.tell(exc))  # noqa: TRY400 - in `failure`
+    """Have everything compared that changed since then."""
+    wiring.scans().ask(Kind.CHANGED, "position refused", since=(since or datetime.now(UTC) - RETENTION) - OVERLAP)
+    tasks.nudge("sweep.resync")
 
 
 def main() -> int:

@@ -236,7 +236,8 @@ sa.Index("ix_leads_source", leads.c.source_id)
 sa.Index("ix_leads_new", leads.c.id, postgresql_where=sa.text("state = 'new'"))
 sa.Index(
     "ix_leads_alive",
-    sa.collate(leads.c.salesforce_id, "C"),  # the order in which Salesforce gives ids
+    leads.c.salesforce_id,
+    postgresql_ops={"salesforce_id": "text_pattern_ops"},  # byte by byte: the order in which Salesforce gives ids
     postgresql_where=sa.text("state NOT IN ('done', 'withdrawn')"),
 )
 sa.Index("ix_leads_dirty", leads.c.id, postgresql_where=sa.text("dirty"))

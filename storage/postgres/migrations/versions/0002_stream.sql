@@ -2,7 +2,7 @@
 ALTER TABLE leads ADD COLUMN changed_at TIMESTAMP WITH TIME ZONE;
 -- Since when this house knows a stream: leads of the time before are no business of the nightly comparison.
 ALTER TABLE positions ADD COLUMN known_from TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL;
-CREATE INDEX ix_leads_alive ON leads (salesforce_id COLLATE "C") WHERE state NOT IN ('done', 'withdrawn');
+CREATE INDEX ix_leads_alive ON leads (salesforce_id text_pattern_ops) WHERE state NOT IN ('done', 'withdrawn');
 
 -- Comparisons with Salesforce, and how far each has come: a process may die in the middle of one.
 CREATE TABLE scans (
