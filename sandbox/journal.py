@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sandbox.org import Org
     from sandbox.schema import SObject
 
-Row = tuple[str, str, Record]
+Row = tuple[str, str, Record | None]  # None: the record is destroyed
 
 
 class Journal(Protocol):

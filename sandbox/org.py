@@ -61,6 +61,7 @@ class Org:
     commit_number: int = 11_400_000_000_000
     delivered: dict[int, int] = field(default_factory=dict)
     cursors: dict[str, Any] = field(default_factory=dict)
+    purged: list[tuple[str, str, int]] = field(default_factory=list)  # object, id, when: the log of deletions
     watchers: list[Callable[[list[Change]], None]] = field(default_factory=list)
     late: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -176,6 +177,19 @@ class Org:
         for watch in self.watchers:
             watch(changes)
 
+    def purge(self, sobject: SObject, record_id: str) -> bool:
+        """Destroys a record, in the recycle bin or not: no event tells of it, only the log of deletions."""
+        table = self.tables[sobject.name]
+        record = table.records.get(record_id)
+        if record is None:
+            return False
+        at_ms = record["SystemModstamp"] if record.get("IsDeleted") else self.clock.second_ms()
+        self.purged.append((sobject.name, record_id, at_ms))
+        table.put(record_id, None)
+        self.journal.records([(sobject.name, record_id, None)])
+        self.journal.flush(self)
+        return True
+
     def publish(self, made: Iterable[Draft]) -> list[Event]:
         """Publishes events that no change stands behind."""
         events = self.press.publish(list(made))
@@ -230,7 +244,14 @@ class Org:
                 self.tables[name].clear()
             self.journal.records((name, each, record) for each, record in self.tables[name].records.items())
         self.bus.clear()
-        for memory in (self.history, self.faults.standing, self.press.held, self.api_calls, self.delivered):
+        for memory in (
+            self.history,
+            self.faults.standing,
+            self.press.held,
+            self.api_calls,
+            self.delivered,
+            self.purged,
+        ):
             memory.clear()
         self.options = Options()
         self.selected = set(SELECTED)

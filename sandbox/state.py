@@ -66,6 +66,7 @@ class SqliteJournal:
             "tip": org.bus.tip,
             "selected": sorted(org.selected),
             "options": asdict(org.options),
+            "purged": org.purged,
         }
         self.file.executemany(
             "INSERT OR REPLACE INTO fact VALUES (?, ?)", [(name, json.dumps(value)) for name, value in facts.items()]
@@ -114,6 +115,7 @@ def _restored(journal: SqliteJournal, facts: dict[str, Any]) -> Org:
         selected=set(facts["selected"]),
         numbers=facts["numbers"],
         commit_number=facts["commit_number"],
+        purged=[(name, record_id, at_ms) for name, record_id, at_ms in facts.get("purged", ())],
     )
     for name, record_id, value in journal.file.execute("SELECT object, id, value FROM record"):
         org.tables[name].put(record_id, json.loads(value))

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sandbox import clock, trailers
+from sandbox import clock, trailers, values
 from sandbox.cdc import WILDCARD_ID, bare_draft
 from sandbox.errors import ApiError, RecordError, bad_json, refused
 from sandbox.faults import PLACES
@@ -147,6 +147,25 @@ def undeleted(org: Org, body: dict[str, Any]) -> Any:
         work.undelete(_object(org, body.get("object", "Lead")), record_id)
     work.commit()
     return {"changed": len(work.changes)}
+
+
+@door
+def purged(org: Org, body: dict[str, Any]) -> Any:
+    """Destroys records: those of `ids`, else all in the recycle bin. No event tells of it."""
+    sobject = _object(org, body.get("object", "Lead"))
+    in_bin = (each["Id"] for each in org.tables[sobject.name].records.values() if each.get("IsDeleted"))
+    return {"purged": sum(org.purge(sobject, each) for each in list(body.get("ids", in_bin)))}
+
+
+@door
+def records(org: Org, body: dict[str, Any]) -> Any:
+    """What the org holds, as REST would show it, deleted ones too: at most `limit`, by id, after the id `after`."""
+    sobject = _object(org, body.get("object", "Lead"))
+    after, limit = str(body.get("after", "")), int(body.get("limit", 5_000))
+    table = org.tables[sobject.name].records
+    chosen = sorted(each for each in table if each > after)[:limit]
+    shown = [{field.name: values.shown(field, table[each]) for field in sobject.fields} for each in chosen]
+    return {"records": shown, "done": len(chosen) < limit}
 
 
 @door

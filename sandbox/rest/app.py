@@ -61,6 +61,8 @@ ROUTES = [
     Route("/sandbox/convert", admin.converted, methods=["POST"]),
     Route("/sandbox/absorb", admin.absorbed, methods=["POST"]),
     Route("/sandbox/undelete", admin.undeleted, methods=["POST"]),
+    Route("/sandbox/purge", admin.purged, methods=["POST"]),
+    Route("/sandbox/records", admin.records),
     Route("/sandbox/geocode", admin.geocoded, methods=["POST"]),
     Route("/sandbox/select", admin.select, methods=["POST"]),
     Route("/sandbox/cut", admin.cut, methods=["POST"]),

@@ -14,6 +14,8 @@ from sandbox.soql import MalformedQuery, parse
 from sandbox.values import Record
 
 MOST_ROWS, LEAST_ROWS = 2000, 200
+_MINUTE_MS = 60_000
+_LOG_LIFE_MS = int(timedelta(days=30).total_seconds() * 1000)
 _LOCATOR_LIFE_MS = int(timedelta(days=2).total_seconds() * 1000)
 
 
@@ -91,12 +93,23 @@ async def updated(call: Call) -> Response:
 
 @resource
 async def deleted(call: Call) -> Response:
+    """What the log of deletions tells: by the minute, for thirty days, emptied recycle bins included."""
     start, end = _window(call)
-    records = call.org.tables[call.sobject().name].records.values()
-    gone = [record for record in records if record.get("IsDeleted") and start <= record["SystemModstamp"] <= end]
-    found = [{"id": record["Id"], "deletedDate": clock.iso(record["SystemModstamp"])} for record in gone]
+    sobject, now = call.sobject(), call.org.clock.now_ms()
+    start, end = start // _MINUTE_MS * _MINUTE_MS, end // _MINUTE_MS * _MINUTE_MS
+    if start < now - _LOG_LIFE_MS:
+        raise ApiError(400, "INVALID_REPLICATION_DATE", "startDate before org replication enabled date")
+    records = call.org.tables[sobject.name].records.values()
+    gone = [(each["Id"], each["SystemModstamp"]) for each in records if each.get("IsDeleted")]
+    gone += [(record_id, at_ms) for name, record_id, at_ms in call.org.purged if name == sobject.name]
+    found = [{"id": record_id, "deletedDate": clock.iso(at_ms)} for record_id, at_ms in gone if start <= at_ms <= end]
+    earliest = min((at_ms for _, at_ms in gone), default=now)
     return JSONResponse(
-        {"deletedRecords": found, "earliestDateAvailable": clock.iso(start), "latestDateCovered": clock.iso(end)}
+        {
+            "deletedRecords": found,
+            "earliestDateAvailable": clock.iso(earliest),
+            "latestDateCovered": clock.iso(min(end, now)),
+        }
     )
 
 

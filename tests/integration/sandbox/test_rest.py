@@ -158,6 +158,29 @@ def test_what_was_updated_and_deleted_in_a_window_is_listed(sandbox_org: Sandbox
     assert [row["id"] for row in deleted] == [gone]
 
 
+def test_a_destroyed_record_is_in_no_query_and_only_the_log_of_deletions_tells_of_it(sandbox_org: SandboxOrg) -> None:
+    kept, gone, destroyed = (a_lead(sandbox_org) for _ in range(3))
+    sandbox_org.rest("DELETE", f"sobjects/Lead/{gone}")
+    events = sandbox_org.admin("GET", "state")["events"]
+    assert sandbox_org.admin("POST", "purge", {}) == {"purged": 1}
+    assert sandbox_org.admin("POST", "purge", {"ids": [destroyed]}) == {"purged": 1}
+    assert sandbox_org.admin("GET", "state")["events"] == events
+    every = sandbox_org.rest("GET", "queryAll", params={"q": "SELECT Id FROM Lead"}).json()["records"]
+    assert [row["Id"] for row in every] == [kept]
+    assert [row["Id"] for row in sandbox_org.admin("GET", "records")["records"]] == [kept]
+    now = datetime.now(UTC)
+    window = {"start": (now - timedelta(hours=1)).isoformat(), "end": (now + timedelta(hours=1)).isoformat()}
+    told = sandbox_org.rest("GET", "sobjects/Lead/deleted/", params=window).json()["deletedRecords"]
+    assert sorted(row["id"] for row in told) == sorted([gone, destroyed])
+
+
+def test_the_log_of_deletions_reaches_back_thirty_days(sandbox_org: SandboxOrg) -> None:
+    now = datetime.now(UTC)
+    window = {"start": (now - timedelta(days=31)).isoformat(), "end": now.isoformat()}
+    answer = sandbox_org.rest("GET", "sobjects/Lead/deleted/", params=window)
+    assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, "INVALID_REPLICATION_DATE")
+
+
 def test_a_describe_tells_what_a_doctor_needs(sandbox_org: SandboxOrg) -> None:
     described = sandbox_org.rest("GET", "sobjects/Lead/describe").json()
     fields = {each["name"]: each for each in described["fields"]}
