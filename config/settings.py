@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     salesforce_replay: Literal["LATEST", "EARLIEST"] = Field("EARLIEST", validation_alias=plain("SALESFORCE_REPLAY"))
     salesforce_client_name: str = Field("Fairturn", validation_alias=plain("SALESFORCE_CLIENT_NAME"))
     salesforce_mapping_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_MAPPING_FILE"))
+    salesforce_api_share: float = Field(0.8, gt=0, le=1, validation_alias=plain("SALESFORCE_API_SHARE"))
+    salesforce_api_calls: int = Field(0, ge=0, validation_alias=plain("SALESFORCE_API_CALLS"))
+    salesforce_write_tries: int = Field(100, ge=1, validation_alias=plain("SALESFORCE_WRITE_TRIES"))
 
     # --- geocoding
     geocoders: CommaList = ("offline",)

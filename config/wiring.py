@@ -22,6 +22,7 @@ from gateways.salesforce.stream import Endpoint, Stream
 from routing.change import Change
 from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
+from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
 from routing.journey import Journey
 from routing.outbound import Outbound
@@ -31,6 +32,7 @@ from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
+from storage.postgres.gates import OrgGate
 from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
 from storage.postgres.leads import Leads
@@ -117,7 +119,14 @@ def salesforce() -> Salesforce:
         version=cfg.salesforce_api_version,
         client_name=cfg.salesforce_client_name,
         ca_file=cfg.salesforce_ca_file,
+        gate=gate(),
     )
+
+
+@cache
+def gate() -> OrgGate:
+    cfg = settings.load()
+    return OrgGate(engine(), Budget(share=cfg.salesforce_api_share, calls=cfg.salesforce_api_calls))
 
 
 def stream(topic: str, stop: threading.Event | None = None) -> Stream:
@@ -130,7 +139,7 @@ def stream(topic: str, stop: threading.Event | None = None) -> Stream:
 
 @cache
 def outbox() -> Outbox:
-    return Outbox(engine())
+    return Outbox(engine(), gate(), tries=settings.load().salesforce_write_tries)
 
 
 @cache

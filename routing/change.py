@@ -22,7 +22,7 @@ class Change:
 
     event_id: str
     record_id: str
-    change_type: str  # CREATE, UPDATE, DELETE, UNDELETE, GAP_*, SNAPSHOT (read again by REST)
+    change_type: str  # CREATE, UPDATE, DELETE, UNDELETE, GAP_*, SNAPSHOT and MISSING (read by REST)
     replay_id: bytes
     committed_at: datetime
     origin: str = ""
@@ -88,6 +88,7 @@ class Written:
     outcome: Outcome
     code: str = ""  # Salesforce's error code
     message: str = ""
+    tries: int = 0  # before it is parked; 0: as many as the outbox gives
 
 
 @dataclass(frozen=True, slots=True)

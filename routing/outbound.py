@@ -6,14 +6,16 @@ from typing import Protocol
 
 from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from routing.dispatcher import Dispatcher
-from routing.errors import GiveUp
+from routing.errors import GiveUp, TryLater
+from routing.gate import OrgPaused
 from routing.lead import Reason
 
 
 class OutboxBook(Protocol):
     """What is asked of the ledger's outbox."""
 
-    def claim_writes(self, limit: int = 200, lease_s: float = 30) -> Sequence[Delivery]: ...
+    def claim_writes(self) -> Sequence[Delivery]: ...
+    def release(self, deliveries: Sequence[Delivery], because: str) -> object: ...
     def finish(self, results: Sequence[tuple[Delivery, Written]], *, task_id: str = "") -> Sequence[int]: ...
     def claim_frees(self, limit: int = 200) -> Sequence[Free]: ...
     def freed(self, frees: Sequence[Free]) -> object: ...
@@ -30,16 +32,17 @@ class Outbound:
     nudge: Callable[[str], object]
 
     def deliver(self, *, task_id: str = "") -> dict[str, int]:
-        """Show Salesforce every lead as it stands now; one record's failure touches no other."""
+        """Show Salesforce every lead as it stands now; one record's failure touches no other.
+
+        While the org is unwell, or its API calls are used up, everything stays where it is.
+        """
         counts: dict[str, int] = {}
-        while claimed := self.outbox.claim_writes():
-            results = list(zip(claimed, self._written(claimed), strict=True))
-            gone = self.outbox.finish(results, task_id=task_id)
-            if gone:
-                self.withdraw(gone, Reason.DELETED)
-                self.nudge("outbox.free")
-            for _, written in results:
-                counts[written.outcome] = counts.get(written.outcome, 0) + 1
+        try:
+            while claimed := self.outbox.claim_writes():
+                for written in self._deliver(claimed, task_id):
+                    counts[written.outcome] = counts.get(written.outcome, 0) + 1
+        except OrgPaused:
+            counts["paused"] = 1
         return counts
 
     def free(self, *, task_id: str = "") -> dict[str, int]:
@@ -54,6 +57,14 @@ class Outbound:
             self.nudge("outbox.deliver")
         return {"freed": freed, "offered": offered}
 
+    def _deliver(self, claimed: Sequence[Delivery], task_id: str) -> list[Written]:
+        written = self._written(claimed)
+        gone = self.outbox.finish(list(zip(claimed, written, strict=True)), task_id=task_id)
+        if gone:
+            self.withdraw(gone, Reason.DELETED)
+            self.nudge("outbox.free")
+        return written
+
     def _written(self, claimed: Sequence[Delivery]) -> list[Written]:
         """The results in order; when the whole call is refused for good, every record is parked with the reason."""
         writes = [d.write for d in claimed]
@@ -61,4 +72,7 @@ class Outbound:
             by_lead = {w.lead_id: w for w in self.write(writes)}
         except GiveUp as exc:
             return [Written(w.lead_id, Outcome.PARK, type(exc).__name__, str(exc)) for w in writes]
+        except TryLater as exc:
+            self.outbox.release(claimed, str(exc))
+            raise
         return [by_lead[w.lead_id] for w in writes]

@@ -14,7 +14,7 @@ import grpc
 import requests
 from simple_salesforce.exceptions import SalesforceError
 
-from routing.change import Outcome
+from routing.change import Outcome, WriteBack, Written
 from routing.errors import FairturnError, GiveUp, TryLater
 
 
@@ -125,26 +125,59 @@ def judge(error: Any) -> Verdict:
 # --- REST ------------------------------------------------------------------------------------------------------------
 
 _GONE = frozenset({"ENTITY_IS_DELETED", "CANNOT_UPDATE_CONVERTED_LEAD", "NOT_FOUND"})
-_AGAIN = frozenset(
-    {
-        "UNABLE_TO_LOCK_ROW",
-        "SERVER_UNAVAILABLE",
-        "UNKNOWN_EXCEPTION",
-        "QUERY_TIMEOUT",
-        "REQUEST_RUNNING_TOO_LONG",
-        "REQUEST_LIMIT_EXCEEDED",
-        "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-    }
-)
+#: A reading that takes too long says nothing of the org's health.
+SLOW_QUERIES = frozenset({"QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"})
+_AGAIN = SLOW_QUERIES | {
+    "UNABLE_TO_LOCK_ROW",
+    "SERVER_UNAVAILABLE",
+    "UNKNOWN_EXCEPTION",
+    "REQUEST_LIMIT_EXCEEDED",
+    "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+}
 _LOCKED = "UNABLE_TO_LOCK_ROW"
 _TOTAL = "TotalRequests"
 _LONG_PAUSE_S = 900.0
 _SHORT_PAUSE_S = 5.0
+#: A trigger's failure may pass, but seldom does.
+_TRIGGER, _TRIGGER_TRIES = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", 3
+_MEND: Mapping[str, str] = {
+    "DUPLICATE_VALUE": "Another record holds a value that must be unique: make the field named not unique, or choose"
+    " another in the file of SALESFORCE_MAPPING_FILE.",
+    "DUPLICATES_DETECTED": "A duplicate rule of the org stops the update: let it alert instead of block, or exempt the"
+    " integration user.",
+    "INVALID_FIELD": "A field that we write is not there, or not ours to see: `fairturn doctor` names it with the way"
+    " to create it.",
+    "INVALID_FIELD_FOR_INSERT_UPDATE": "Give the integration user Edit on the field: `fairturn doctor` names it.",
+    "INVALID_TYPE_ON_FIELD_IN_RECORD": "The field has another type than we write: `fairturn doctor` names it.",
+    "STRING_TOO_LONG": "The field is too short for what we write: `fairturn doctor` names it.",
+    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": "Add the value to the picklist, or make the field a text.",
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "A validation rule of the org stops the update: exempt the integration user,"
+    " or mend the lead. If it is the rule that versions never fall, Salesforce shows a later version than the ledger"
+    " has: was the ledger restored from a backup?",
+    "REQUIRED_FIELD_MISSING": "The org has made a field required that this lead has not: fill it in Salesforce.",
+    "INVALID_CROSS_REFERENCE_KEY": "The member's Salesforce id leads to no record: correct it in the roster.",
+    "MALFORMED_ID": "The member's Salesforce id is none: correct it in the roster.",
+    "INSUFFICIENT_ACCESS_OR_READONLY": "Give the integration user Edit on leads, and View All.",
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": "Give the integration user Read on the partner's record.",
+    _TRIGGER: "A trigger or flow of the org fails for this lead: its administrator finds the error in its debug log.",
+}
+
+
+def result_of(write: WriteBack, result: Mapping[str, Any]) -> Written:
+    """What became of one record of a write."""
+    if result.get("success"):
+        return Written(write.lead_id, Outcome.DONE)
+    code, message = first_error(result.get("errors"))
+    outcome = outcome_of(code, message)
+    said = " ".join(message.split())[:500]
+    mend = _MEND.get(code, "") if outcome is Outcome.PARK or code == _TRIGGER else ""
+    tries = _TRIGGER_TRIES if code == _TRIGGER and outcome is Outcome.RETRY and _LOCKED not in message else 0
+    return Written(write.lead_id, outcome, code, f"{said} {mend}".strip(), tries)
 
 
 def outcome_of(code: str, message: str = "") -> Outcome:
     """What one record's error asks for. A row locked inside a trigger comes as the trigger's error."""
-    if code in _AGAIN or _LOCKED in message:
+    if code in _AGAIN or code == _TRIGGER or _LOCKED in message:
         return Outcome.RETRY
     return Outcome.GONE if code in _GONE else Outcome.PARK
 
@@ -181,6 +214,14 @@ def first_error(content: Any) -> tuple[str, str]:
         return "", ""
     code = first.get("errorCode") or first.get("statusCode") or first.get("error") or ""
     return str(code), str(first.get("message") or first.get("error_description") or "")
+
+
+def json_of(response: requests.Response) -> Any:
+    """The body read as JSON; None when it is none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def _brief(message: str) -> str:

@@ -5,28 +5,34 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import orjson
 import requests
-from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce as Client
 from simple_salesforce.exceptions import SalesforceError, SalesforceExpiredSession
+from simple_salesforce.util import exception_handler
 
 from gateways.salesforce.auth import TIMEOUTS, Session, TokenProvider
-from gateways.salesforce.errors import OrgClosed, first_error, outcome_of, translate, unreachable
+from gateways.salesforce.errors import SLOW_QUERIES, OrgClosed, result_of, translate, unreachable
+from gateways.salesforce.http import LARGEST, open_session
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.words import clean, instant, is_id, long_id, soql_time
-from routing.change import Change, Outcome, WriteBack, Written
-from routing.errors import GiveUp, TryLater
+from routing.change import MISSING, Change, Outcome, WriteBack, Written
+from routing.compare import Seen
+from routing.errors import BadInput, GiveUp, TryLater
+from routing.gate import Purpose
 
 MOST = 200  # records in one collection call, and ids in one query
 PAGE = 2_000
 _ALWAYS = ("Id", "IsDeleted", "SystemModstamp", "CreatedDate", "LastModifiedById")
 _CLOSED_S = 60.0
-_TRIGGER = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
+_MINUTE = timedelta(minutes=1)
+_REMEMBERED = timedelta(days=29)  # of the log of deletions; Salesforce keeps thirty
+_NARROWING = 24  # more calls at most to find the records that spoil a call
 _FOR_ALL = frozenset({"INVALID_FIELD", "INVALID_TYPE"})  # true of every record alike: the same fields are written
 
 T = TypeVar("T")
@@ -53,6 +59,27 @@ class FieldInfo:
     external_id: bool = False
 
 
+class Gate(Protocol):
+    """Who knows whether the org may be called, and wants to know how it went. `ask` raises OrgPaused."""
+
+    def ask(self, purpose: Purpose) -> None: ...
+    def passed(self, used: int | None = None, allowed: int | None = None) -> None: ...
+    def failed(self, because: str, wish_s: float = 0.0) -> None: ...
+
+
+class NoGate:
+    """Lets every call through."""
+
+    def ask(self, purpose: Purpose) -> None:
+        pass
+
+    def passed(self, used: int | None = None, allowed: int | None = None) -> None:
+        pass
+
+    def failed(self, because: str, wish_s: float = 0.0) -> None:
+        pass
+
+
 class Salesforce:
     """One org. Every call may raise TryLater (perhaps with `pause_s`) or GiveUp.
 
@@ -67,11 +94,16 @@ class Salesforce:
         version: str = "64.0",
         client_name: str = "Fairturn",
         ca_file: Path | None = None,
+        gate: Gate | None = None,
+        timeouts: tuple[float, float] = TIMEOUTS,
+        largest: int = LARGEST,
     ) -> None:
         self._tokens = tokens
         self._mapping = mapping
+        self._record = mapping.recorder()
         self._version = version
-        self._http = _http_session(client_name, ca_file)
+        self._http = open_session(client_name, ca_file, timeouts=timeouts, largest=largest)
+        self._gate = gate or NoGate()
         self._client: tuple[str, Any] | None = None
         self._described: dict[str, dict[str, FieldInfo]] = {}
         self._usage: Usage | None = None
@@ -103,43 +135,52 @@ class Salesforce:
         """Show these leads' states in Salesforce; one result a lead, in order. Repeating it changes nothing."""
         results: list[Written] = []
         for start in range(0, len(writes), MOST):
-            results += self._write(writes[start : start + MOST])
+            results += self._write(writes[start : start + MOST], iter(range(_NARROWING)))
         return results
 
-    def _write(self, writes: Sequence[WriteBack]) -> list[Written]:
+    def _write(self, writes: Sequence[WriteBack], more: Iterator[int]) -> list[Written]:
         try:
-            results = self._patch(writes)
+            return self._patch(writes)
         except GiveUp as exc:
             if exc.facts.get("status") != requests.codes.bad_request:
                 raise
-            return self._narrow(writes, exc)
-        # A trigger's failure may pass; once is enough to know.
-        failed = [n for n, result in enumerate(results) if result.code == _TRIGGER and result.outcome is Outcome.PARK]
-        for n, again in zip(failed, self._patch([writes[n] for n in failed]) if failed else [], strict=True):
-            results[n] = again
-        return results
+            return self._narrow(writes, exc, more)
 
-    def _narrow(self, writes: Sequence[WriteBack], error: GiveUp) -> list[Written]:
+    def _narrow(self, writes: Sequence[WriteBack], error: GiveUp, more: Iterator[int]) -> list[Written]:
         """Salesforce refused the call as a whole: find the records it cannot read, so that the others are written."""
         code = str(error.facts.get("code", ""))
+        why = f"{error} `fairturn doctor` says more."
         if len(writes) == 1 or code in _FOR_ALL:
-            return [
-                Written(write.lead_id, Outcome.PARK, code, f"{error} `fairturn doctor` says more.") for write in writes
-            ]
+            return [Written(write.lead_id, Outcome.PARK, code, why) for write in writes]
+        if next(more, None) is None:
+            return [Written(write.lead_id, Outcome.RETRY, code, why, tries=3) for write in writes]
         middle = len(writes) // 2
-        return self._write(writes[:middle]) + self._write(writes[middle:])
+        return self._write(writes[:middle], more) + self._write(writes[middle:], more)
 
     def _patch(self, writes: Sequence[WriteBack]) -> list[Written]:
-        body = {"allOrNone": False, "records": [self._mapping.record(write) for write in writes]}
-        answer = self._call(lambda client: client.restful("composite/sobjects", method="PATCH", json=body))
-        if not isinstance(answer, list) or len(answer) != len(writes):
+        body = orjson.dumps({"allOrNone": False, "records": [self._record(write) for write in writes]})
+        answer = self._call(lambda client: self._send(client, body, len(writes)), Purpose.WRITE)
+        return [result_of(write, result) for write, result in zip(writes, answer, strict=True)]
+
+    def _send(self, client: Any, body: bytes, records: int) -> list[Mapping[str, Any]]:
+        """Not by simple-salesforce, which has its answers and our records read and written by the slow way."""
+        response = self._http.patch(
+            f"{client.base_url}composite/sobjects",
+            data=body,
+            headers={"Authorization": client.headers["Authorization"], "Content-Type": "application/json"},
+        )
+        if response.status_code >= requests.codes.multiple_choices:
+            exception_handler(response, name="composite/sobjects")
+        client.api_usage = client.parse_api_usage(response.headers.get("Sforce-Limit-Info", ""))
+        answer = orjson.loads(response.content)
+        if not isinstance(answer, list) or len(answer) != records or not all(isinstance(one, dict) for one in answer):
             raise TryLater("Salesforce answered with other records than were sent")
-        return [_written(write, result) for write, result in zip(writes, answer, strict=True)]
+        return answer
 
     # --- reading
 
     def read(self, ids: Sequence[str]) -> list[Change]:
-        """These records as they are now, deleted and unknown ones as DELETE; what is no record id is left out."""
+        """These records as they are now, deleted ones as DELETE, unknown ones as MISSING; what is no id is left out."""
         wanted = list(dict.fromkeys(long_id(one) for one in ids if is_id(one)))
         found: dict[str, Change] = {}
         for start in range(0, len(wanted), MOST):
@@ -149,22 +190,61 @@ class Salesforce:
             found |= {change.record_id[:15]: change for change in map(_read_now, rows)}
         return [found.get(one[:15]) or _missing(one) for one in wanted]
 
-    def changed_since(self, at: datetime, *, page: int = PAGE) -> Iterator[list[Change]]:
+    def changed_since(self, at: datetime, after: str = "", *, page: int = PAGE) -> Iterator[list[Change]]:
         """Every record changed at or after this moment, deleted ones too, oldest change first, page by page.
 
-        Pages go by (SystemModstamp, Id), not by a server-side cursor: nothing is lost when it takes days. A record
-        that changes meanwhile comes again with its later change.
+        With `after`, those changed at this very moment begin behind that id: where an earlier reading ended. Pages go
+        by (SystemModstamp, Id), not by a server-side cursor: nothing is lost when it takes days. A record that changes
+        meanwhile comes again with its later change.
         """
-        where = f"SystemModstamp >= {soql_time(at)}"
         while True:
+            moment = soql_time(at)
+            behind = f" AND (SystemModstamp > {moment} OR Id > '{after}')" if is_id(after) else ""
+            where = f"SystemModstamp >= {moment}{behind}"
             query = f"{self._select()} WHERE {where} ORDER BY SystemModstamp, Id LIMIT {page}"
             rows = list(self._query(query))
             if rows:
                 yield [_as_of(row) for row in rows]
             if len(rows) < page:
                 return
-            last, last_id = soql_time(instant(rows[-1]["SystemModstamp"])), long_id(rows[-1]["Id"])
-            where = f"(SystemModstamp > {last} OR (SystemModstamp = {last} AND Id > '{last_id}'))"
+            at, after = instant(rows[-1]["SystemModstamp"]), long_id(rows[-1]["Id"])
+
+    def open_records(self, after: str = "", *, page: int = PAGE) -> tuple[list[Seen], bool]:
+        """Records that are neither deleted nor converted, by id, from behind this one; whether these are the last."""
+        known = self.describe(self._mapping.record_type)
+        converted = next((name for name in self._mapping.reads.get("is_converted", ()) if name in known), None)
+        tests = [f"{converted} = false"] if converted else []
+        tests += [f"Id > '{after}'"] if is_id(after) else []
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        query = (
+            f"SELECT Id, SystemModstamp, CreatedDate FROM {self._mapping.record_type}{where} ORDER BY Id LIMIT {page}"  # noqa: S608 - names checked when the mapping was read
+        )
+        rows = list(self._query(query, deleted=False))
+        return [_seen(row) for row in rows], len(rows) < page
+
+    def deleted_between(self, start: datetime, end: datetime) -> list[str]:
+        """Ids of records deleted in that time, also those that are in no recycle bin any more.
+
+        Salesforce counts in minutes and remembers thirty days. Where its log does not reach, nothing is told: such
+        deletions are found by comparing all open records.
+        """
+        first = max(start, end - _REMEMBERED).replace(second=0, microsecond=0)
+        last = end.replace(second=0, microsecond=0) + _MINUTE
+        try:
+            return self._deleted(first, last)
+        except GiveUp as exc:
+            if exc.facts.get("code") == "INVALID_REPLICATION_DATE":
+                return []
+            if exc.facts.get("code") != "EXCEEDED_ID_LIMIT" or last - first <= _MINUTE:
+                raise
+        middle = first + (last - first) / 2
+        return self.deleted_between(first, middle - _MINUTE) + self.deleted_between(middle, last - _MINUTE)
+
+    def _deleted(self, start: datetime, end: datetime) -> list[str]:
+        times = {"start": soql_time(start), "end": soql_time(end)}
+        path = f"sobjects/{self._mapping.record_type}/deleted/"
+        answer = self._call(lambda client: client.restful(path, params=times))
+        return [long_id(str(row["id"])) for row in answer["deletedRecords"]]
 
     def _select(self) -> str:
         """Everything we read and write that the org has: a missing custom field must not stop the reading."""
@@ -173,8 +253,8 @@ class Salesforce:
         names = ", ".join(dict.fromkeys([*_ALWAYS, *ours]))
         return f"SELECT {names} FROM {self._mapping.record_type}"  # noqa: S608 - names checked when the mapping was read
 
-    def _query(self, soql: str) -> Iterator[Mapping[str, Any]]:
-        answer = self._call(lambda client: client.query(soql, include_deleted=True))
+    def _query(self, soql: str, *, deleted: bool = True) -> Iterator[Mapping[str, Any]]:
+        answer = self._call(lambda client: client.query(soql, include_deleted=deleted))
         while True:
             yield from answer["records"]
             if answer["done"]:
@@ -183,15 +263,31 @@ class Salesforce:
 
     # --- calling
 
-    def _call(self, ask: Callable[[Any], T]) -> T:
-        """One call, with one new token when the old one is refused; errors come out in our words."""
+    def _call(self, ask: Callable[[Any], T], purpose: Purpose = Purpose.READ) -> T:
+        """One call that the gate knows of, with one new token when the old one is refused; errors in our words."""
+        self._gate.ask(purpose)
         try:
-            return self._with_token(ask)
+            answer = self._with_token(ask)
         except OrgClosed as exc:
+            self._gate.failed(str(exc), _CLOSED_S)
             raise TryLater(str(exc), pause_s=_CLOSED_S, alarm=True, **exc.facts) from exc
+        except TryLater as exc:
+            if purpose is Purpose.READ and exc.facts.get("code") in SLOW_QUERIES:
+                self._gate.passed()
+            else:
+                self._gate.failed(str(exc), _pause_of(exc))
+            raise
+        except GiveUp:
+            self._gate.passed()
+            raise
+        if self._usage is None:
+            self._gate.passed()
+        else:
+            self._gate.passed(self._usage.used, self._usage.total)
+        return answer
 
     def _with_token(self, ask: Callable[[Any], T]) -> T:
-        session = self._tokens.token()
+        session = self._session()
         try:
             return self._once(session, ask)
         except SalesforceExpiredSession:
@@ -201,6 +297,12 @@ class Salesforce:
         except SalesforceExpiredSession as exc:
             raise translate(exc) from exc
 
+    def _session(self) -> Session:
+        try:
+            return self._tokens.token()
+        except BadInput as exc:  # of a setting: no record is at fault
+            raise OrgClosed(str(exc)) from exc
+
     def _once(self, session: Session, ask: Callable[[Any], T]) -> T:
         client = self._client_of(session)
         try:
@@ -209,7 +311,7 @@ class Salesforce:
             raise
         except SalesforceError as exc:
             raise translate(exc) from exc
-        except requests.exceptions.JSONDecodeError as exc:
+        except (json.JSONDecodeError, UnicodeDecodeError) as exc:
             raise TryLater("Salesforce answered with something that is not JSON") from exc
         except requests.RequestException as exc:
             raise unreachable(exc, session.instance_url) from exc
@@ -236,50 +338,9 @@ def _more(client: Any, url: str) -> Any:
     return client.query_more(url, identifier_is_url=True)
 
 
-class _Adapter(HTTPAdapter):
-    """Gives every request a time limit and our certificate authority; requests itself has neither."""
-
-    def __init__(self, ca_file: Path | None) -> None:
-        super().__init__()
-        self._verify = str(ca_file) if ca_file else None
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # type: ignore[override]  # the same keywords, passed on
-        kwargs["timeout"] = kwargs.get("timeout") or TIMEOUTS
-        if self._verify:
-            kwargs["verify"] = self._verify
-        return super().send(request, **kwargs)
-
-
-def _http_session(client_name: str, ca_file: Path | None) -> requests.Session:
-    session = requests.Session()
-    # On the session and not on a call: simple-salesforce forgets headers of calls when it repeats them.
-    session.headers["Sforce-Call-Options"] = f"client={client_name}"
-    session.hooks["response"].append(_mind_retry_after)
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(ca_file))
-    return session
-
-
-def _mind_retry_after(response: requests.Response, **_kwargs: Any) -> None:
-    """simple-salesforce's exceptions lose the headers, so a wish to be left alone is heard here."""
-    wish = response.headers.get("Retry-After", "")
-    if response.status_code in {429, 503} and wish.isdigit():
-        code, _ = first_error(_json(response))
-        raise TryLater("Salesforce asks for a pause", pause_s=float(wish), status=response.status_code, code=code)
-
-
-def _json(response: requests.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None
-
-
-def _written(write: WriteBack, result: Mapping[str, Any]) -> Written:
-    if result.get("success"):
-        return Written(write.lead_id, Outcome.DONE)
-    code, message = first_error(result.get("errors"))
-    return Written(write.lead_id, outcome_of(code, message), code, " ".join(message.split())[:500])
+def _pause_of(exc: TryLater) -> float:
+    wish = exc.facts.get("pause_s")
+    return float(wish) if isinstance(wish, int | float) else 0.0
 
 
 def _read_now(row: Mapping[str, Any]) -> Change:
@@ -307,11 +368,15 @@ def _snapshot(row: Mapping[str, Any], event_id: str) -> Change:
     )
 
 
+def _seen(row: Mapping[str, Any]) -> Seen:
+    return Seen(long_id(str(row["Id"])), instant(str(row["SystemModstamp"])), instant(str(row["CreatedDate"])))
+
+
 def _missing(record_id: str) -> Change:
     return Change(
         event_id=f"read:{uuid.uuid4()}",
         record_id=record_id,
-        change_type="DELETE",
+        change_type=MISSING,
         replay_id=b"",
         committed_at=datetime.now(UTC),
     )

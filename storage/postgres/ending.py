@@ -74,6 +74,6 @@ _GIVE_BACK = sa.text("""
     WHERE members.id = g.id
 """)
 _TELL = sa.text("""
-    INSERT INTO outbox (kind, lead_id, version)
-    SELECT 'salesforce', id, version FROM leads WHERE id = ANY(CAST(:ids AS bigint[]))
+    INSERT INTO outbox (kind, lead_id, version, lane)
+    SELECT 'salesforce', id, version, lane FROM leads WHERE id = ANY(CAST(:ids AS bigint[]))
 """)

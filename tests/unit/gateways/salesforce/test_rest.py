@@ -99,12 +99,13 @@ def test_a_missing_custom_field_parks_all_records_after_one_call(org: HttpOrg, s
     assert len(org.asked) == 2
 
 
-def test_a_failing_trigger_is_tried_once_more(org: HttpOrg, salesforce: Salesforce) -> None:
+def test_a_failing_trigger_is_tried_thrice(org: HttpOrg, salesforce: Salesforce) -> None:
     code = "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
     org.answer = collection(lambda r: failed(code) if r["Id"] in {record_id(1), record_id(3)} else {"success": True})
     results = salesforce.write(writes(5))
-    assert [result.outcome for result in results].count(Outcome.PARK) == 2
-    assert [len(call.json["records"]) for call in org.asked[1:]] == [5, 2]
+    assert [(n, r.tries) for n, r in enumerate(results) if r.outcome is Outcome.RETRY] == [(1, 3), (3, 3)]
+    assert "debug log" in results[1].message
+    assert len(org.asked) == 2
 
 
 def test_a_locked_row_inside_a_trigger_is_tried_later() -> None:
@@ -233,7 +234,7 @@ def reading(rows: Callable[[str], list[dict[str, Any]]]) -> Callable[[Asked], An
     def answer(asked: Asked) -> Answer:
         if asked.path.endswith("/describe"):
             return Answer(body={"fields": [{"name": name, "type": "string"} for name in FIELDS]})
-        assert asked.path == f"{BASE}/queryAll/"
+        assert asked.path in {f"{BASE}/queryAll/", f"{BASE}/query/"}
         return Answer(body={"done": True, "records": rows(asked.query["q"][0])})
 
     return answer
@@ -245,7 +246,7 @@ def test_records_are_read_as_snapshots_with_only_fields_the_org_has(org: HttpOrg
     assert [(c.record_id, c.change_type) for c in found] == [
         (record_id(1), "SNAPSHOT"),
         (record_id(2), "DELETE"),
-        (record_id(3), "DELETE"),
+        (record_id(3), "MISSING"),
     ]
     assert found[0].body["City"] == "Albany"
     assert (found[0].commit_number, found[0].committed_at) == (0, datetime(2026, 11, 22, 3, tzinfo=UTC))
@@ -268,9 +269,32 @@ def test_changes_are_paged_by_time_and_id(org: HttpOrg, salesforce: Salesforce) 
     queries = [asked.query["q"][0] for asked in org.asked if "queryAll" in asked.path]
     assert "WHERE SystemModstamp >= 2026-11-22T02:59:59Z ORDER BY SystemModstamp, Id LIMIT 2" in queries[0]
     assert (
-        "WHERE (SystemModstamp > 2026-11-22T03:00:00Z"
-        f" OR (SystemModstamp = 2026-11-22T03:00:00Z AND Id > '{record_id(2)}'))" in queries[1]
+        "WHERE SystemModstamp >= 2026-11-22T03:00:00Z"
+        f" AND (SystemModstamp > 2026-11-22T03:00:00Z OR Id > '{record_id(2)}') ORDER" in queries[1]
     )
+
+
+def test_changes_are_read_on_from_where_an_earlier_reading_ended(org: HttpOrg, salesforce: Salesforce) -> None:
+    org.answer = reading(lambda _q: [])
+    assert list(salesforce.changed_since(datetime(2026, 11, 22, 3, tzinfo=UTC), record_id(2))) == []
+    assert f"Id > '{record_id(2)}'" in org.asked[-1].query["q"][0]
+
+
+def test_open_records_are_paged_by_id_and_ask_for_no_more_than_is_compared(
+    org: HttpOrg, salesforce: Salesforce
+) -> None:
+    born = "2026-11-22T02:00:00.000+0000"
+    pages = iter([[row(1, CreatedDate=born), row(2, CreatedDate=born)], [row(3, CreatedDate=born)]])
+    org.answer = reading(lambda _q: next(pages))
+    first, last = salesforce.open_records(page=2)
+    assert ([one.record_id for one in first], last) == ([record_id(1), record_id(2)], False)
+    more, last = salesforce.open_records(record_id(2), page=2)
+    assert ([one.record_id for one in more], last) == ([record_id(3)], True)
+    asked = org.asked[-1]
+    assert asked.path.endswith("/query/")
+    assert asked.query["q"] == [
+        f"SELECT Id, SystemModstamp, CreatedDate FROM Lead WHERE Id > '{record_id(2)}' ORDER BY Id LIMIT 2"
+    ]
 
 
 def test_the_same_state_swept_twice_is_the_same_event_and_read_twice_is_not(
