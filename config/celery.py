@@ -8,9 +8,12 @@ from kombu.entity import Queue
 
 from config.settings import Settings
 from routing.errors import BadInput
+from routing.lane import Lane
 from storage.redis.address import Address
 
-QUEUES = ("leads", "outbox", "sweeps")
+#: Where a lane's messages wait.
+LANES: Mapping[Lane, str] = {Lane.HOT: "leads.hot", Lane.LIVE: "leads", Lane.BULK: "leads.bulk"}
+QUEUES = (*LANES.values(), "outbox", "sweeps")
 
 #: Modules that hold tasks, named here so that moving a file never strands a queued message.
 TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.sweeps")
@@ -35,7 +38,7 @@ def conf(settings: Settings) -> dict[str, Any]:
         **_broker(settings.broker()),
         **_tasks(),
         **_worker(settings.worker_concurrency),
-        "beat_schedule": timetable(traces=bool(settings.otlp_endpoint)),
+        "beat_schedule": timetable(traces=bool(settings.otlp_endpoint), nightly_hour=settings.nightly_hour),
         "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
         "beat_max_loop_interval": 5,
         "timezone": "UTC",
@@ -114,7 +117,7 @@ def _worker(concurrency: int) -> dict[str, Any]:
     }
 
 
-def timetable(*, traces: bool = True) -> Mapping[str, dict[str, Any]]:
+def timetable(*, traces: bool = True, nightly_hour: int = 8) -> Mapping[str, dict[str, Any]]:
     """When beat nudges what; each nudge may be lost or doubled without harm."""
     canaries = {
         f"canary of {queue}": {
@@ -131,6 +134,11 @@ def timetable(*, traces: bool = True) -> Mapping[str, dict[str, Any]]:
     return {
         **(traced if traces else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
+        "nightly comparison": {
+            "task": "sweep.nightly",
+            "schedule": crontab(hour=str(nightly_hour), minute="37"),
+            "options": {"expires": 3600},
+        },
         "hourly sweep": {"task": "sweep.hourly", "schedule": crontab(minute="7"), "options": {"expires": 3600}},
         **canaries,
     }

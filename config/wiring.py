@@ -12,6 +12,7 @@ import uuid_utils.compat as uuid_utils
 
 from config import logs, settings, version
 from config import policy as policy_file
+from config.celery import LANES
 from config.geocoder_health import Health
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
@@ -24,7 +25,7 @@ from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
-from routing.journey import Journey
+from routing.journey import Announce, Journey
 from routing.outbound import Outbound
 from routing.policy import Policy
 from routing.sweeper import Sweeper
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Announce = Callable[[str, Sequence[int]], object]
 Nudge = Callable[[str], object]
 
 
@@ -166,6 +166,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
     """The verbs of a lead's way; the caller brings the way to tell workers."""
     return Journey(
         leads=leads(),
+        runs=Runs(engine()),
         dispatcher=dispatcher(),
         geocoder=geocoder(),
         read=read,
@@ -200,7 +201,7 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         markets=lambda: Members(engine()).versions(),
         changed_since=lambda at: salesforce().changed_since(at),
         due=outbox().due,
-        depth=lambda queue: broker().depth(queue),
+        depth=lambda lane: broker().depth(LANES[lane]),
         nudge=nudge,
         now=lambda: datetime.now(UTC),
     )

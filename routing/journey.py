@@ -3,15 +3,25 @@
 Every verb takes ids, does what is still to do for them, and tells the next verb; each is safe to run twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from routing.change import Change
 from routing.dispatcher import Dispatcher
-from routing.errors import FairturnError, GiveUp, TryLater
+from routing.errors import (
+    ColdTurnstile,
+    FairturnError,
+    GiveUp,
+    LedgerOutdated,
+    LedgerUnreachable,
+    TryLater,
+    TurnstileUnreachable,
+)
 from routing.intake import Read, Taken
+from routing.lane import Lane
 from routing.lead import Located, ToLocate
 from routing.ports import Geocoder
 
@@ -21,28 +31,76 @@ LEFT_BEHIND_S = 5.0
 EXPIRY, EXPIRY_ROUNDS = 200, 50
 #: Records read again from Salesforce in one call.
 REFRESH = 200
+#: A row whose handling ended its process this often is parked.
+DEATHS = 3
+#: So many leads in a row that are put off, and nobody else: it is not the leads.
+ALL_PUT_OFF = 3
+#: A whole neighbour is away: no use in trying lead by lead.
+AWAY = (LedgerUnreachable, LedgerOutdated, TurnstileUnreachable, ColdTurnstile)
 
 T = TypeVar("T")
+Verb = Literal["intake", "locate", "route"]
+TASKS: Mapping[str, str] = {"intake": "leads.intake", "locate": "leads.geocode", "route": "leads.route"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A batch that a process has begun: these rows are its own until it ends."""
+
+    id: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A row that a process was handling as it ended; `deaths` counts how often that was so."""
+
+    verb: str
+    row: int
+    deaths: int
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Rows whose message got lost, to be announced together."""
+
+    verb: str  # of TASKS, or refresh
+    lane: Lane
+    ids: tuple[int, ...]
+
+
+class RunBook(Protocol):
+    """What the journey asks of the ledger's begun batches."""
+
+    def begin(self, verb: Verb, ids: Sequence[int]) -> Run: ...
+    def end(self, run: Run) -> None: ...
+    def bury(self) -> list[Dead]: ...
+
+
+class Announce(Protocol):
+    """Tells the workers of a lane, after the commit, that rows wait for a task."""
+
+    def __call__(self, task: str, ids: Sequence[int], lane: Lane = ..., /) -> object: ...
 
 
 class LeadBook(Protocol):
     """What the journey asks of the ledger's leads."""
 
-    def to_intake(self, event_ids: Sequence[int]) -> list[int]: ...
-    def to_route(self, lead_ids: Sequence[int]) -> list[int]: ...
     def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken: ...
     def clock(self) -> datetime: ...
     def snapshots(self, changes: Sequence[Change], read: Read, *, as_of: datetime, task_id: str = "") -> Taken: ...
     def park_event(self, event_id: int, reason: str, *, task_id: str = "") -> None: ...
     def park_lead(self, lead_id: int, reason: str, *, task_id: str = "") -> None: ...
+    def put_off(self, lead_ids: Sequence[int], because: str, *, task_id: str = "") -> object: ...
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]: ...
     def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]: ...
     def expire(
         self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
-    ) -> tuple[list[int], list[int]]: ...
+    ) -> tuple[dict[int, Lane], list[int]]: ...
     def woken(self, *, limit: int = 100) -> list[int]: ...
     def dirty(self, *, limit: int = 200) -> list[str]: ...
-    def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]: ...
+    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +113,13 @@ class Journey:
     """
 
     leads: LeadBook
+    runs: RunBook
     dispatcher: Dispatcher
     geocoder: Geocoder
     read: Read
     fetch: Callable[[Sequence[str]], list[Change]]
     reassignments: Callable[[], Mapping[str, int]]
-    announce: Callable[[str, Sequence[int]], object]
+    announce: Announce
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
 
@@ -73,7 +132,8 @@ class Journey:
         def park(event: int, why: str) -> None:
             self.leads.park_event(event, why, task_id=task_id)
 
-        return self._apart(self.leads.to_intake(event_ids), work, park)
+        with self._begun("intake", event_ids) as ids:
+            return self._apart(ids, work, park)
 
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
@@ -105,16 +165,22 @@ class Journey:
             for lead, error in asked:
                 if isinstance(error, GiveUp):
                     self.leads.park_lead(lead.id, str(error), task_id=task_id)
-            self._tell("leads.route", ready)
+            self._tell("leads.route", ready, {lead.id: lead.lane for lead in waiting})
             if len(ready) < len(waiting):
                 self.nudge("outbox.deliver")
-            later = sum(isinstance(error, TryLater) for _, error in asked)
-            return {"located": len(ready), "unknown": sum(at is None for _, at in told), "later": later}
+            later = {lead.id: error for lead, error in asked if isinstance(error, TryLater)}
+            for because in sorted({str(error) for error in later.values()}):
+                put_off([lead for lead, error in later.items() if str(error) == because], because)
+            return {"located": len(ready), "unknown": sum(at is None for _, at in told), "later": len(later)}
+
+        def put_off(leads: Sequence[int], because: str) -> None:
+            self.leads.put_off(leads, because, task_id=task_id)
 
         def park(lead: int, why: str) -> None:
             self.leads.park_lead(lead, why, task_id=task_id)
 
-        return self._apart(lead_ids, work, park)
+        with self._begun("locate", lead_ids) as ids:
+            return self._apart(ids, work, park, put_off)
 
     def route(self, lead_ids: Sequence[int], *, woken: bool = False, task_id: str = "") -> dict[str, int]:
         """Offer the leads, or say why not."""
@@ -126,8 +192,14 @@ class Journey:
             waiting = len(routed.verdicts) - routed.offered
             return {"offered": routed.offered, "not_offered": waiting, "refused": len(routed.refused)}
 
-        todo = lead_ids if woken else self.leads.to_route(lead_ids)
-        return self._apart(todo, work, lambda lead, why: self.leads.park_lead(lead, why, task_id=task_id))
+        def park(lead: int, why: str) -> None:
+            self.leads.park_lead(lead, why, task_id=task_id)
+
+        def put_off(leads: Sequence[int], because: str) -> None:
+            self.leads.put_off(leads, because, task_id=task_id)
+
+        with self._begun("route", lead_ids) as ids:
+            return self._apart(ids, work, park, put_off)
 
     def expire(self, *, task_id: str = "") -> dict[str, int]:
         """End offers whose deadline passed and send their leads on to the next member."""
@@ -137,7 +209,7 @@ class Journey:
             if again or over:
                 self.nudge("outbox.free")
                 self.nudge("outbox.deliver")
-            self._tell("leads.route", again)
+            self._tell("leads.route", list(again), again)
             counts = _sum(counts, {"expired": len(again) + len(over), "exhausted": len(over)})
             if len(again) + len(over) < EXPIRY:
                 break
@@ -152,19 +224,46 @@ class Journey:
             before = ids
         return counts
 
-    def bring_back(self) -> dict[str, int]:
-        """Announce again what lost its message."""
-        left = self.leads.left_behind(older_than_s=LEFT_BEHIND_S)
-        self._tell("leads.intake", left["intake"])
-        self._tell("leads.geocode", left["locate"])
-        self._tell("leads.route", left["route"])
-        if left["refresh"]:
-            self.nudge("leads.refresh")
-        return {name: len(ids) for name, ids in left.items() if ids}
+    def bring_back(self, lanes: Collection[Lane] = tuple(Lane)) -> dict[str, int]:
+        """Announce again what lost its message, in these lanes."""
+        counts: dict[str, int] = {}
+        for left in self.leads.left_behind(older_than_s=LEFT_BEHIND_S, lanes=lanes):
+            if left.verb == "refresh":
+                self.nudge("leads.refresh")
+            else:
+                self.announce(TASKS[left.verb], left.ids, left.lane)
+            counts[left.verb] = counts.get(left.verb, 0) + len(left.ids)
+        return counts
+
+    def bury(self, *, task_id: str = "") -> dict[str, int]:
+        """Handle alone what a process was working on as it ended, and park what ended three."""
+        dead = self.runs.bury()
+        why = f"handling this ended its process {DEATHS} times; see the logs of the workers"
+        parked = 0
+        for one in dead:
+            if one.deaths < DEATHS:
+                self.announce(TASKS[one.verb], [one.row], Lane(one.lane))
+                continue
+            park = self.leads.park_event if one.verb == "intake" else self.leads.park_lead
+            park(one.row, why, task_id=task_id)
+            parked += 1
+        return {"died_with": len(dead), "parked": parked}
+
+    @contextmanager
+    def _begun(self, verb: Verb, ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """The rows to work on, ours until the end; if this process ends before, the relay finds them."""
+        run = self.runs.begin(verb, ids)
+        try:
+            yield run.rows
+        except Exception:
+            with suppress(TryLater):  # then the ledger is away, and the connection the run was begun by is gone
+                self.runs.end(run)
+            raise
+        self.runs.end(run)
 
     def _send_on(self, taken: Taken) -> dict[str, int]:
-        self._tell("leads.geocode", taken.to_locate)
-        self._tell("leads.route", taken.to_route)
+        self._tell("leads.geocode", taken.to_locate, taken.lanes)
+        self._tell("leads.route", taken.to_route, taken.lanes)
         if taken.dirty:
             self.nudge("leads.refresh")
         if taken.withdrawn:
@@ -172,7 +271,7 @@ class Journey:
         if taken.review:
             self.nudge("outbox.deliver")
         if taken.resync_since is not None:
-            self.nudge("sweep.hourly")
+            self.nudge("sweep.resync")
         return dict(taken.meanings)
 
     def _apart(
@@ -180,14 +279,21 @@ class Journey:
         items: Sequence[T],
         work: Callable[[Sequence[T]], dict[str, int]],
         park: Callable[[T, str], None],
+        put_off: Callable[[Sequence[T], str], None] | None = None,
     ) -> dict[str, int]:
-        """Work on all at once; when that fails for good, on each alone, and park those that fail."""
+        """Work on all at once; when that fails, on each alone: park those that fail for good, put the others off."""
         if not items:
             return {}
         try:
             return work(items)
-        except TryLater:
+        except AWAY:
             raise
+        except TryLater as exc:
+            if put_off is None:
+                raise
+            if len(items) == 1:
+                put_off(items, str(exc))
+                return {"put_off": 1}
         except Exception as exc:  # noqa: BLE001 - one lead never fails its batch, whatever the error
             if len(items) == 1:
                 self.report(exc)
@@ -195,12 +301,17 @@ class Journey:
                 return {"parked": 1}
         counts: dict[str, int] = {}
         for one in items:
-            counts = _sum(counts, self._apart([one], work, park))
+            counts = _sum(counts, self._apart([one], work, park, put_off))
+            if counts == {"put_off": ALL_PUT_OFF}:
+                raise TryLater("one lead after the other is put off: it is not the leads")
         return counts
 
-    def _tell(self, task: str, ids: Sequence[int]) -> None:
-        if ids:
-            self.announce(task, ids)
+    def _tell(self, task: str, ids: Sequence[int], lanes: Mapping[int, Lane]) -> None:
+        """Announce each lane's rows by themselves; who has no lane goes by the live one."""
+        for lane in Lane:
+            mine = [i for i in ids if lanes.get(i, Lane.LIVE) is lane]
+            if mine:
+                self.announce(task, mine, lane)
 
 
 def _why(exc: Exception) -> str:

@@ -10,6 +10,7 @@ from routing.change import Change
 from routing.dispatcher import Dispatcher
 from routing.errors import ColdTurnstile
 from routing.journey import Journey
+from routing.lane import Lane
 from routing.ports import Pending, Turnstile
 
 #: A reservation nobody settled is looked at when it is older than this.
@@ -50,15 +51,16 @@ class Sweeper:
     markets: Callable[[], Iterable[str]]
     changed_since: Callable[[datetime], Iterable[list[Change]]]
     due: Callable[[Literal["salesforce", "turnstile"]], bool]  # whether the outbox has rows of a kind that nobody holds
-    depth: Callable[[str], int]  # messages waiting in a queue
+    depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
     now: Callable[[], datetime]
 
     def relay(self, *, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled."""
         counts = self.journey.expire(task_id=task_id)
-        if self.depth("leads") < BUSY:
-            counts |= self.journey.bring_back()
+        counts |= self.journey.bury(task_id=task_id)
+        if idle := [lane for lane in Lane if self.depth(lane) < BUSY]:
+            counts |= self.journey.bring_back(idle)
         if self.journey.leads.woken(limit=1):
             self.nudge("leads.wake")
         if self.due("salesforce"):

@@ -13,6 +13,7 @@ from celery.exceptions import TaskPredicate
 from config import celery as celery_config
 from config import logs, metrics, settings
 from routing.errors import FairturnError, GiveUp, Refused, TryLater
+from routing.lane import Lane
 
 log = structlog.get_logger()
 
@@ -110,13 +111,13 @@ def task_id() -> str | None:
     return running.request.id if running else None
 
 
-def announce(name: str, ids: Sequence[int | str]) -> bool:
-    """Tell the workers, after the commit, that these rows wait for the task `name`; never raises.
+def announce(name: str, ids: Sequence[int | str], lane: Lane = Lane.LIVE) -> bool:
+    """Tell the workers of a lane, after the commit, that these rows wait for the task `name`; never raises.
 
     True when the broker took every message; after the first that it did not take, no more are tried. A lost message
     costs nothing but time: the relay finds the rows.
     """
-    return all(_publish(name, [list(chunk)]) for chunk in _chunks(ids))
+    return all(_publish(name, [list(chunk)], queue=celery_config.LANES[lane]) for chunk in _chunks(ids))
 
 
 def nudge(name: str) -> bool:
@@ -124,9 +125,9 @@ def nudge(name: str) -> bool:
     return _publish(name, [])
 
 
-def _publish(name: str, args: list[Any]) -> bool:
+def _publish(name: str, args: list[Any], **how: Any) -> bool:
     try:
-        app.send_task(name, args=args)
+        app.send_task(name, args=args, **how)
     except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the caller's work is committed
         log.warning("announce.failed", task=name, because=type(exc).__name__)
         metrics.count("fairturn_announcements_lost_total", task=name)

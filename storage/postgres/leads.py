@@ -1,6 +1,6 @@
 """Leads in the ledger: taken in from events, placed, woken, withdrawn, expired. Routing itself is in routing_batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from routing.change import Change
 from routing.intake import Read, Taken
+from routing.journey import Left
+from routing.lane import Lane
 from routing.lead import Address, Located, Point, Reason, ToLocate
 from routing.near import cell
 from storage.postgres import tables as t
@@ -21,8 +23,10 @@ from storage.postgres.values import clean_text
 
 Row = sa.RowMapping
 
-#: So many rows are worked on together, also when fewer were named.
-AT_ONCE = 100
+#: The pause before a lead that was put off is tried again doubles up to this.
+LONGEST_PAUSE_S = 300
+#: Put off so often, about a day long, a lead is shown to a person.
+DELAYS = 300
 #: A row announced this recently is left alone by the relay.
 LEASE_S = 10
 
@@ -44,16 +48,6 @@ class Leads:
         self._engine = engine
 
     # --- taken in
-
-    def to_intake(self, event_ids: Sequence[int]) -> list[int]:
-        """Those of the events that still wait, and the oldest others that do: whoever comes, clears the desk."""
-        with transaction(self._engine) as conn:
-            return list(conn.execute(_TO_INTAKE, {"ids": list(event_ids), "more": _room(event_ids)}).scalars())
-
-    def to_route(self, lead_ids: Sequence[int]) -> list[int]:
-        """Those of the leads that can be routed now, and the oldest others that can."""
-        with transaction(self._engine) as conn:
-            return list(conn.execute(_TO_ROUTE, {"ids": list(lead_ids), "more": _room(lead_ids)}).scalars())
 
     def intake(self, event_ids: Sequence[int], read: Read, *, task_id: str = "") -> Taken:
         """Read pending events into their leads with `read`, in the order Salesforce committed them."""
@@ -99,10 +93,25 @@ class Leads:
             t.leads.c.id == lead_id, t.leads.c.state == "review", t.leads.c.reason == "error"
         )
         fresh = {"state": "new", "reason": None, "version": t.leads.c.version + 1, "nudged_at": None}
+        fresh |= {"deaths": 0, "delays": 0, "next_try_at": None}
         with transaction(self._engine) as conn:
             reopened = conn.execute(again.values(**fresh, updated_at=sa.func.now())).rowcount == 1
             note(conn, [(lead_id, "tried again", {})] if reopened else [], "", actor="operator")
             return reopened
+
+    def put_off(self, ids: Sequence[int], because: str, *, task_id: str = "") -> list[int]:
+        """Let new leads be tried again after a pause that doubles; who was put off for a day goes to review: their ids.
+
+        What a lead's handling says again and again is about that lead.
+        """
+        with transaction(self._engine) as conn:
+            lock(conn, ids)
+            rows = conn.execute(_PUT_OFF, {"ids": list(ids), "longest": LONGEST_PAUSE_S}).all()
+            over = [row.id for row in rows if row.delays >= DELAYS]
+            for lead in over:
+                _park(conn, "lead", lead, f"put off {DELAYS} times, at last because: {because}", task_id)
+            review(conn, over, Reason.ERROR, task_id)
+            return over
 
     # --- placed
 
@@ -142,8 +151,8 @@ class Leads:
 
     def expire(
         self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
-    ) -> tuple[list[int], list[int]]:
-        """End offers whose deadline has passed: (leads to route again, leads whose last attempt this was).
+    ) -> tuple[dict[int, Lane], list[int]]:
+        """End offers whose deadline has passed: (leads to route again, each with its lane; those whose last this was).
 
         `reassignments` is the limit after the first offer, by pool.
         """
@@ -153,10 +162,10 @@ class Leads:
             leads = {e.lead_id for e in ended}
             over = [r["id"] for r in overdue if r["id"] in leads and r["attempt"] > reassignments.get(r["pool"], 3)]
             again = sorted(leads.difference(over))
-            conn.execute(_NEXT_ATTEMPT, {"ids": sorted(leads)})
+            lanes = {r.id: Lane(r.lane) for r in conn.execute(_NEXT_ATTEMPT, {"ids": sorted(leads)})}
             review(conn, over, Reason.EXHAUSTED, task_id)
             tell_salesforce(conn, again)
-            return again, over
+            return {lead: lanes[lead] for lead in again}, over
 
     # --- waiting
 
@@ -183,6 +192,7 @@ class Leads:
         query = (
             sa.select(t.leads.c.id)
             .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.clock_timestamp(), ~t.leads.c.dirty)
+            .where(t.leads.c.deaths == 0)
             .order_by(t.leads.c.priority.desc(), t.leads.c.received_at, t.leads.c.id)
             .limit(limit)
         )
@@ -191,18 +201,20 @@ class Leads:
 
     # --- found again by the relay
 
-    def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]:
-        """Rows whose message got lost, by what they need: `intake` (event ids), `locate`, `route`, `refresh`.
+    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]:
+        """Rows of these lanes whose message got lost; what once ended its process, or was put off, each by itself.
 
         They are marked as announced, so that asking again at once finds nothing.
         """
+        values = {"age": older_than_s, "lease": LEASE_S, "limit": limit, "lanes": [int(lane) for lane in lanes]}
         with transaction(self._engine) as conn:
-            values = {"age": older_than_s, "lease": LEASE_S, "limit": limit}
-            events = list(conn.execute(_LOST_EVENTS, values).scalars())
-            found: dict[str, list[int]] = {"intake": events, "locate": [], "route": [], "refresh": []}
-            for row in conn.execute(_LOST_LEADS, values).mappings():
-                found["refresh" if row["dirty"] else "locate" if row["lat"] is None else "route"].append(row["id"])
-            return found
+            rows = [*conn.execute(_LOST_EVENTS, values), *conn.execute(_LOST_LEADS, values)]
+        together: dict[tuple[str, int], list[int]] = {}
+        for row in rows:
+            if not row.frail:
+                together.setdefault((row.verb, row.lane), []).append(row.id)
+        alone = [Left(row.verb, Lane(row.lane), (row.id,)) for row in rows if row.frail]
+        return [Left(verb, Lane(lane), tuple(ids)) for (verb, lane), ids in together.items()] + alone
 
     def dirty(self, *, limit: int = 200) -> list[str]:
         """Salesforce ids of leads that must be read again."""
@@ -217,10 +229,6 @@ def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -
     conn.execute(insert(t.parked).values(row).on_conflict_do_update(index_elements=["kind", "ref"], set_=news))
 
 
-def _room(ids: Sequence[int]) -> int:
-    return max(0, AT_ONCE - len(ids))
-
-
 def _to_locate(row: Row) -> ToLocate:
     address = Address(
         street=row["street"] or "",
@@ -229,7 +237,7 @@ def _to_locate(row: Row) -> ToLocate:
         postal_code=row["postal_code"],
         country=row["country"],
     )
-    return ToLocate(row["id"], row["version"], address)
+    return ToLocate(row["id"], row["version"], address, Lane(row["lane"]))
 
 
 def _placed(lead: ToLocate, at: Located) -> dict[str, Any]:
@@ -258,8 +266,9 @@ _OVERDUE = sa.text("""
 """)
 _NEXT_ATTEMPT = sa.text("""
     UPDATE leads SET attempt = attempt + 1, state = 'new', reason = NULL, version = version + 1,
-           updated_at = clock_timestamp(), nudged_at = NULL
-    WHERE id = ANY(CAST(:ids AS bigint[]))
+           updated_at = clock_timestamp(), nudged_at = NULL, deaths = 0, delays = 0, next_try_at = NULL,
+           lane = least(lane, 1) -- an offer that nobody answered is no import any more
+    WHERE id = ANY(CAST(:ids AS bigint[])) RETURNING id, lane
 """)
 _WAITING_NEAR = sa.text("""
     SELECT w.* FROM unnest(CAST(:cells AS int[])) AS c(cell) CROSS JOIN LATERAL (
@@ -270,26 +279,28 @@ _WAITING_NEAR = sa.text("""
         ORDER BY priority DESC, received_at, id LIMIT :limit + :skip
     ) w ORDER BY w.priority DESC, w.received_at, w.id OFFSET :skip LIMIT :limit
 """)
-_TO_INTAKE = sa.text("""
-    SELECT id FROM events WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'pending'
-    UNION (SELECT id FROM events WHERE state = 'pending' ORDER BY id LIMIT :more)
-""")
-_TO_ROUTE = sa.text("""
-    SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) AND state IN ('new', 'waiting')
-    UNION (SELECT id FROM leads WHERE state = 'new' AND lat IS NOT NULL AND NOT dirty ORDER BY id LIMIT :more)
+_PUT_OFF = sa.text("""
+    UPDATE leads SET delays = delays + 1, nudged_at = NULL,
+           next_try_at = clock_timestamp() + make_interval(secs => least(0.5 * 2 ^ delays, :longest))
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'new' RETURNING id, delays
 """)
 _LOST_EVENTS = sa.text("""
     UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (
         SELECT id FROM events WHERE state = 'pending' AND received_at < clock_timestamp() - make_interval(secs => :age)
           AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
-        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING id
+          AND lane = ANY(CAST(:lanes AS smallint[]))
+        ORDER BY lane, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) RETURNING id, lane, deaths > 0 AS frail, 'intake' AS verb
 """)
 _LOST_LEADS = sa.text("""
     UPDATE leads SET nudged_at = clock_timestamp() WHERE id IN (
-        SELECT id FROM leads WHERE (state = 'new' OR dirty)
+        SELECT id FROM leads
+        WHERE ((state = 'new' AND (next_try_at IS NULL OR next_try_at <= clock_timestamp())) OR dirty
+               OR (state = 'waiting' AND next_try_at <= clock_timestamp() AND deaths > 0))
           AND updated_at < clock_timestamp() - make_interval(secs => :age)
           AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
+          AND lane = ANY(CAST(:lanes AS smallint[]))
         ORDER BY priority DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING id, lat, dirty
+    ) RETURNING id, lane, deaths + delays > 0 AND NOT dirty AS frail,
+                CASE WHEN dirty THEN 'refresh' WHEN lat IS NULL THEN 'locate' ELSE 'route' END AS verb
 """)

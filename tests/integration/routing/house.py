@@ -17,6 +17,7 @@ from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
 from routing.intake import Folded, Sheet, fold
 from routing.journey import Journey
+from routing.lane import Lane
 from routing.lead import Address, Located, Point, Precision
 from routing.outbound import Outbound
 from routing.sweeper import Sweeper
@@ -29,6 +30,7 @@ from storage.postgres.outbox import Outbox
 from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
+from storage.postgres.runs import Runs
 from storage.redis.turnstile import RedisTurnstile
 
 TOPIC = "/data/LeadChangeEvent"
@@ -82,6 +84,7 @@ class House:
     database_url: str
     redis_url: str
     log: list[tuple[str, list[int]]] = field(default_factory=list)
+    lanes: list[tuple[str, Lane, int]] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     written: list[WriteBack] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -100,12 +103,13 @@ class House:
         self.events = Events(self.engine)
         self.journey = Journey(
             leads=self.leads,
+            runs=Runs(self.engine),
             dispatcher=self.dispatcher,
             geocoder=self.geography,
             read=read,
             fetch=lambda ids: [self.records[i] for i in ids if i in self.records],
             reassignments=lambda: {p.name: p.reassignments for p in self.ledger.published().pools},
-            announce=lambda task, ids: self.log.append((task, list(ids))),
+            announce=self._announce,
             nudge=self.wanted.append,
             report=self.errors.append,
         )
@@ -126,11 +130,15 @@ class House:
             markets=lambda: [MARKET],
             changed_since=lambda _at: iter(self.changed),
             due=self.outbox.due,
-            depth=lambda _queue: 0,
+            depth=lambda _lane: 0,
             nudge=self.wanted.append,
             now=self.now,
         )
         self._numbers = count(1)
+
+    def _announce(self, task: str, ids: Sequence[int], lane: Lane = Lane.LIVE, /) -> None:
+        self.log.append((task, list(ids)))
+        self.lanes.append((task, lane, len(ids)))
 
     def close(self) -> None:
         self.engine.dispose()

@@ -1,6 +1,6 @@
 """The verbs of a lead's way: who is told, who is set aside, where a loop ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -11,7 +11,8 @@ from routing.change import Change
 from routing.dispatcher import Dispatcher, Routed
 from routing.errors import GiveUp, TryLater
 from routing.intake import Taken
-from routing.journey import EXPIRY, Journey, LeadBook
+from routing.journey import EXPIRY, Dead, Journey, LeadBook, Left, Run, Verb
+from routing.lane import Lane
 from routing.lead import Address, Located, Point, Precision, ToLocate
 from routing.ports import Geocoder
 
@@ -29,11 +30,22 @@ class Book:
     overdue: list[int] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
 
-    def to_intake(self, event_ids: Sequence[int]) -> list[int]:
-        return [*event_ids]
+    delayed: list[tuple[int, str]] = field(default_factory=list)
+    died: list[Dead] = field(default_factory=list)
+    begun: list[int] = field(default_factory=list)  # runs that have not ended
 
-    def to_route(self, lead_ids: Sequence[int]) -> list[int]:
-        return [*lead_ids]
+    def begin(self, verb: Verb, ids: Sequence[int]) -> Run:
+        self.begun.append(len(self.begun) + 1)
+        return Run(self.begun[-1], tuple(ids))
+
+    def end(self, run: Run) -> None:
+        self.begun.remove(run.id)
+
+    def bury(self) -> list[Dead]:
+        return self.died
+
+    def put_off(self, lead_ids: Sequence[int], because: str, *, task_id: str = "") -> None:
+        self.delayed += [(lead, because) for lead in lead_ids]
 
     def intake(self, event_ids: Sequence[int], read: object, *, task_id: str = "") -> Taken:
         if self.unwell:
@@ -66,12 +78,13 @@ class Book:
     def woken(self, *, limit: int = 100) -> list[int]:
         return self.stuck[:limit]
 
-    def expire(self, limits: object, *, limit: int = 200, task_id: str = "") -> tuple[list[int], list[int]]:
+    def expire(self, limits: object, *, limit: int = 200, task_id: str = "") -> tuple[dict[int, Lane], list[int]]:
         now, self.overdue = self.overdue[:limit], self.overdue[limit:]
-        return now[1:], now[:1]
+        return dict.fromkeys(now[1:], Lane.LIVE), now[:1]
 
-    def left_behind(self, *, older_than_s: float, limit: int = 1000) -> dict[str, list[int]]:
-        return {"intake": [1], "locate": [], "route": [2, 3], "refresh": [4]}
+    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]:
+        found = [Left("intake", Lane.LIVE, (1,)), Left("route", Lane.BULK, (2, 3)), Left("refresh", Lane.LIVE, (4,))]
+        return [left for left in found if left.lane in lanes]
 
 
 @dataclass
@@ -107,12 +120,13 @@ class World:
     def journey(self) -> Journey:
         return Journey(
             leads=cast("LeadBook", self.book),
+            runs=self.book,
             dispatcher=cast("Dispatcher", self.routes),
             geocoder=cast("Geocoder", Places()),
             read=cast("Any", None),
             fetch=self.fetch,
             reassignments=dict,
-            announce=lambda task, ids: self.told.append((task, [*ids])),
+            announce=lambda task, ids, lane=Lane.LIVE: self.told.append((task, [*ids])),
             nudge=self.nudged.append,
             report=self.errors.append,
         )

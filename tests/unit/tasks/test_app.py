@@ -11,6 +11,7 @@ from celery import Celery, Task
 from kombu.exceptions import OperationalError
 
 from routing.errors import BadInput, FairturnError, LedgerUnreachable, Refused
+from routing.lane import Lane
 from tasks import app as tasks_app
 from tasks.app import Broken, FairturnTask, GivenUp, announce, app
 
@@ -99,8 +100,15 @@ def test_called_as_a_function_a_task_fails_as_itself(a_task: MakeTask) -> None:
 
 def test_announcing_goes_out_in_batches_to_the_queue_of_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, list[Any]]] = []
-    monkeypatch.setattr(app, "send_task", lambda name, args: sent.append((name, args)))
-    assert announce("leads.route", list(range(250)))
+    queues: list[str] = []
+
+    def send(name: str, args: list[Any], queue: str) -> None:
+        sent.append((name, args))
+        queues.append(queue)
+
+    monkeypatch.setattr(app, "send_task", send)
+    assert announce("leads.route", list(range(250)), Lane.BULK)
+    assert queues == ["leads.bulk"] * 3
     assert [len(args[0]) for _, args in sent] == [100, 100, 50]
     assert [i for _, args in sent for i in args[0]] == list(range(250))
 
@@ -110,7 +118,7 @@ def test_announcing_nothing_sends_nothing() -> None:
 
 
 def test_a_dead_broker_is_told_and_never_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dead(name: str, args: list[Any]) -> None:
+    def dead(name: str, args: list[Any], queue: str) -> None:
         raise OperationalError("redis://user:marker@host")
 
     monkeypatch.setattr(app, "send_task", dead)
