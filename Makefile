@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test lint fidelity format lock clean
+.PHONY: help ready demo up test chaos lint fidelity format lock clean
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
@@ -17,6 +17,13 @@ up: ready ## all processes in the foreground, on the settings of the environment
 
 test: ready ## every test (make test ARGS="-k fairness")
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+SEED ?= 1
+MINUTES ?= 5
+LEADS ?= 10000
+PROFILE ?= all
+chaos: ready ## the house under fire (make chaos SEED=1 MINUTES=5 PROFILE=kills LEADS=10000; docs/chaos.md)
+	@$(PY) -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE) --leads $(LEADS) $(ARGS)
 
 lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m ruff format --check .

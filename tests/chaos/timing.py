@@ -1,0 +1,112 @@
+"""How long things took: from a kill to the lead's decision, from a loss to the next decision, and how many a second."""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.checkers import Evidence
+
+#: Kills of these stand between a lead and its decision.
+ON_THE_WAY = ("worker", "bulk", "subscriber", "standby")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Some durations in seconds."""
+
+    count: int
+    median: float
+    p99: float
+    worst: float
+
+    @classmethod
+    def of(cls, durations: Sequence[float]) -> "Spread | None":
+        if not durations:
+            return None
+        known = sorted(durations)
+        at = [known[min(len(known) - 1, math.ceil(share * len(known)) - 1)] for share in (0.5, 0.99, 1.0)]
+        return cls(len(known), *(round(one, 3) for one in at))
+
+    def told(self) -> str:
+        return f"{self.count} times; median {self.median:.2f} s, p99 {self.p99:.2f} s, worst {self.worst:.2f} s"
+
+
+def measured(seen: Evidence) -> dict[str, Any]:
+    """Every figure that this run can tell."""
+    decided = [row["at"].timestamp() for row in seen.ledger.decisions()]
+    kills = [
+        float(line["t"]) for line in seen.history.lines("nemesis", "killed") if str(line["role"]).startswith(ON_THE_WAY)
+    ]
+    figures: dict[str, Any] = {
+        "kills": sum(1 for _ in seen.history.lines("nemesis", "killed")),
+        "deaths_at_fail_points": sum(1 for _ in seen.history.lines("failpoint")),
+        "decisions": len(decided),
+        "recovery": Spread.of(recoveries(seen, kills)),
+    }
+    for what in ("flushed", "rolled_back", "kill_valkey", "freeze_valkey", "crash_postgres"):
+        losses = [float(line["t"]) for line in seen.history.lines("nemesis", what)]
+        figures[f"resumed after {what}"] = Spread.of(_next(decided, losses))
+    figures["away"] = [_away(decided, span) for span in _spans(seen)]
+    return figures
+
+
+def recoveries(seen: Evidence, kills: Sequence[float]) -> list[float]:
+    """Of every lead that waited for its decision when something was killed: from the kill to the decision."""
+    times = sorted(kills)
+    found = []
+    for began, ended in _waits(seen):
+        struck = times[bisect_right(times, began) : bisect_left(times, ended)]
+        found += [ended - struck[0]] if struck else []
+    return found
+
+
+def _waits(seen: Evidence) -> list[tuple[float, float]]:
+    """From when a lead wanted a decision to when it had one: new ones, and those whose offer had ended."""
+    sources = {row["salesforce_id"]: row["id"] for row in seen.leads}
+    decided: dict[int, dict[int, float]] = defaultdict(dict)
+    for row in seen.ledger.decisions():
+        decided[row["lead_id"]].setdefault(row["attempt"], row["at"].timestamp())
+    found = []
+    for line in seen.history.lines("org", "created"):
+        for record in line["ids"].values():
+            first = decided.get(sources.get(record, 0), {}).get(1)
+            if first is not None:
+                found.append((float(line["t"]), first))
+    for offer in seen.offers:
+        following = decided[offer["lead_id"]].get(offer["attempt"] + 1)
+        if offer["state"] == "expired" and following is not None:
+            found.append((offer["ended_at"].timestamp(), following))
+    return found
+
+
+def _next(decided: Sequence[float], losses: Sequence[float]) -> list[float]:
+    found = []
+    for loss in losses:
+        at = bisect_right(decided, loss)
+        if at < len(decided):
+            found.append(decided[at] - loss)
+    return found
+
+
+def _spans(seen: Evidence) -> list[tuple[float, float]]:
+    """When Valkey was away for long."""
+    began: list[float] = []
+    spans = []
+    for line in seen.history.lines("nemesis"):
+        if line["what"] == "kill_valkey":
+            began.append(float(line["t"]))
+        elif line["what"] == "over" and line.get("nemesis") == "kill_valkey" and began:
+            spans.append((began.pop(), float(line["t"])))
+    return [span for span in spans if span[1] - span[0] > 10]
+
+
+def _away(decided: Sequence[float], span: tuple[float, float]) -> dict[str, float]:
+    """Decisions a second before and while Valkey was away, and how soon they were as many again."""
+    began, ended = span
+    length = ended - began
+    before = (bisect_left(decided, began) - bisect_left(decided, began - length)) / min(length, began - decided[0])
+    during = (bisect_left(decided, ended) - bisect_left(decided, began)) / length
+    return {"before": round(before, 1), "during": round(during, 1), "ratio": round(during / before, 3) if before else 0}
