@@ -45,6 +45,7 @@ from storage.postgres.parked import Parked
 from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
+from storage.postgres.runs import Runs
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
 from storage.postgres.verify import Verify
