@@ -25,12 +25,19 @@ def typed(table: sa.Table, columns: Iterable[str]) -> str:
     return ", ".join(f'"{name}" {table.c[name].type.compile(_DIALECT)}' for name in columns)
 
 
-def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
+def bigints_of(ids: Iterable[int]) -> str:
+    """The ids as one parameter, for `CAST(:ids AS bigint[])`."""
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
+def to_json(rows: Sequence[Mapping[str, Any] | str]) -> str:
     """The rows as JSON that Postgres takes: NUL, lone surrogates and numbers that are none are made holdable.
 
-    A mapping inside a row, such as a body, is expected to be flat; in a deeper one numbers are looked at as well.
+    Numbers of the rows themselves are taken as they are; those in a mapping inside of them, such as a body, may be
+    none.
     """
-    if not all(_is_plain(value) for row in rows for value in row.values() if isinstance(value, dict)):
+    inner = (value for row in rows if isinstance(row, Mapping) for value in row.values() if isinstance(value, dict))
+    if not all(_is_plain(value.values()) for value in inner):
         return json.dumps(clean(rows))
     try:
         text = orjson.dumps(rows)
@@ -39,7 +46,12 @@ def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
     return (orjson.dumps(clean(rows)) if b"\\u0000" in text else text).decode()
 
 
-def _is_plain(body: Mapping[str, Any]) -> bool:
-    """Whether every value of this body means the same in JSON."""
-    odd = [value for value in body.values() if value.__class__ not in _PLAIN]
-    return not odd or all(isinstance(value, float) and math.isfinite(value) for value in odd)
+def _is_plain(values: Iterable[Any]) -> bool:
+    """Whether every value means the same in JSON."""
+    for value in [value for value in values if value.__class__ not in _PLAIN]:
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif not (isinstance(value, list | dict) and _is_plain(value.values() if isinstance(value, dict) else value)):
+            return False
+    return True

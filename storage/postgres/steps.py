@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from routing.lead import Reason
 from storage.postgres import tables as t
 from storage.postgres.ending import end_offers, tell_salesforce
+from storage.postgres.recordset import to_json
 
 
 def review(conn: sa.Connection, ids: Sequence[int], reason: Reason, task_id: str) -> None:
@@ -69,18 +70,9 @@ def note(
 ) -> None:
     """Write timeline entries: (lead, what, detail); details are ids and numbers, never personal data."""
     if entries:
-        rows = [
-            {
-                "lead_id": lead,
-                "what": what,
-                "actor": actor,
-                "task_id": task_id or None,
-                "policy_version": policy_version,
-                "detail": dict(detail),
-            }
-            for lead, what, detail in entries
-        ]
-        conn.execute(sa.insert(t.timeline), rows)
+        rows = [{"lead_id": lead, "what": what, "detail": detail} for lead, what, detail in entries]
+        of = {"actor": actor, "task": task_id or None, "policy": policy_version}
+        conn.execute(_NOTE, {"rows": to_json(rows), **of})
 
 
 def lock(conn: sa.Connection, ids: Sequence[int]) -> None:
@@ -90,3 +82,10 @@ def lock(conn: sa.Connection, ids: Sequence[int]) -> None:
 
 def bigints(ids: Sequence[int]) -> Any:
     return sa.cast(list(ids), sa.ARRAY(sa.BigInteger))
+
+
+_NOTE = sa.text("""
+    INSERT INTO timeline (lead_id, what, actor, task_id, policy_version, detail)
+    SELECT lead_id, what, :actor, :task, :policy, detail
+    FROM json_to_recordset(CAST(:rows AS json)) AS row (lead_id bigint, what text, detail jsonb)
+""")
