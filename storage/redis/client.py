@@ -22,7 +22,7 @@ from routing.errors import ColdTurnstile, GiveUp, TurnstileUnreachable
 from storage.redis.address import Address
 
 CONNECT_S = 1.0
-ANSWER_S = 2.0
+ANSWER_S = 1.0
 
 
 class Cluster:
@@ -73,7 +73,7 @@ Client = redis.Redis | RedisCluster | Cluster
 
 
 def connect(url: str) -> redis.Redis | Cluster:
-    """A client that asks once and waits two seconds at most; nothing is opened before the first command."""
+    """A client that asks once and waits a second at most; nothing is opened before the first command."""
     address = Address.of(url)
     if address.kind == "cluster":
         return Cluster(address)
