@@ -87,6 +87,12 @@ class Settings(BaseSettings):
         "/data/LeadChangeEvent", validation_alias=plain("SALESFORCE_TOPIC"), pattern=r"^/data/\w+$"
     )
     salesforce_replay: Literal["LATEST", "EARLIEST"] = Field("EARLIEST", validation_alias=plain("SALESFORCE_REPLAY"))
+    salesforce_silence_s: float = Field(
+        300.0, validation_alias=plain("SALESFORCE_SILENCE_S"), gt=0, allow_inf_nan=False
+    )
+    salesforce_keepalive_s: float = Field(
+        60.0, validation_alias=plain("SALESFORCE_KEEPALIVE_S"), ge=10, allow_inf_nan=False
+    )
     salesforce_client_name: str = Field("Fairturn", validation_alias=plain("SALESFORCE_CLIENT_NAME"))
     salesforce_mapping_file: Path | None = Field(None, validation_alias=plain("SALESFORCE_MAPPING_FILE"))
     salesforce_api_share: float = Field(0.8, gt=0, le=1, validation_alias=plain("SALESFORCE_API_SHARE"))
@@ -116,6 +122,7 @@ class Settings(BaseSettings):
     deployment: str = "production"
 
     # --- behaviour
+    nightly_hour: int = Field(8, ge=0, le=23)
     worker_concurrency: int = Field(2, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"

@@ -1,8 +1,7 @@
 """The only place that knows both a setting and a class; everything is built on first use, once a process."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from config import logs, settings, version
+from config import logs, metrics, settings, version
 from config import policy as policy_file
 from config.celery import LANES
 from config.geocoder_health import Health
@@ -21,6 +20,7 @@ from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
 from gateways.salesforce.stream import Endpoint, Stream
 from routing.change import Change
+from routing.compare import Comparer
 from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
 from routing.gate import Budget
@@ -46,6 +46,7 @@ from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
+from storage.postgres.scans import Scans
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
 from storage.postgres.verify import Verify
@@ -133,9 +134,22 @@ def gate() -> OrgGate:
 def stream(topic: str, stop: threading.Event | None = None) -> Stream:
     """A new reader of a change stream."""
     cfg = settings.load()
-    endpoint = Endpoint(cfg.salesforce_pubsub, cfg.salesforce_pubsub_plaintext, cfg.salesforce_ca_file)
-    entity, preset = field_map().record_type, cfg.salesforce_replay
-    return Stream(endpoint, topic, tokens(), entity=entity, preset=preset, stop=stop)
+    endpoint = Endpoint(
+        cfg.salesforce_pubsub,
+        cfg.salesforce_pubsub_plaintext,
+        cfg.salesforce_ca_file,
+        cfg.salesforce_keepalive_s,
+    )
+    return Stream(
+        endpoint,
+        topic,
+        tokens(),
+        entity=field_map().record_type,
+        preset=cfg.salesforce_replay,
+        silence_s=cfg.salesforce_silence_s,
+        stop=stop,
+        broke=lambda code: metrics.count("fairturn_stream_breaks_total", code=code),
+    )
 
 
 @cache
@@ -197,14 +211,11 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         dispatcher=dispatcher(),
         turnstile=turnstile(),
         reservations=Reservations(engine()),
-        watermark=Positions(engine()),
-        topic=settings.load().salesforce_topic,
+        comparer=comparer(announce, nudge),
         markets=lambda: Members(engine()).versions(),
-        changed_since=lambda at: salesforce().changed_since(at),
         due=outbox().due,
         depth=lambda lane: broker().depth(LANES[lane]),
         nudge=nudge,
-        now=lambda: datetime.now(UTC),
     )
 
 
@@ -220,6 +231,16 @@ def traces() -> "Traces | None":
     return Traces.to(
         cfg.otlp_endpoint, timeline, deployment=cfg.deployment, version=version.VERSION, share=cfg.trace_share
     )
+
+
+@cache
+def comparer(announce: Announce, nudge: Nudge) -> Comparer:
+    return Comparer(scans=scans(), org=salesforce, journey=journey(announce, nudge))
+
+
+@cache
+def scans() -> Scans:
+    return Scans(engine(), settings.load().salesforce_topic)
 
 
 @cache

@@ -99,45 +99,56 @@ class Comparer:
     org: Callable[[], Org]
     journey: Journey
 
-    def hourly(self, *, task_id: str = "") -> dict[str, int]:
+    def hourly(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
         """Compare every record that changed since the last time."""
         since = self.scans.swept() or self.journey.leads.clock() - FIRST
         self.scans.ask(Kind.CHANGED, "hourly", since=since - OVERLAP, again=False)
-        return self.work(task_id=task_id)
+        return self.work(within=within, task_id=task_id)
 
     def since(self, at: datetime, why: str) -> None:
         """Have every record compared that changed since then; `work` does it, whoever calls it."""
         self.scans.ask(Kind.CHANGED, why, since=at - OVERLAP)
 
-    def everything(self, *, task_id: str = "") -> dict[str, int]:
+    def everything(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
         """Compare which records are open and when each last changed, both ways; read again what differs."""
         self.scans.ask(Kind.ALL, "nightly", again=False)
-        return self.work(task_id=task_id)
+        return self.work(within=within, task_id=task_id)
 
-    def work(self, *, task_id: str = "") -> dict[str, int]:
-        """Go on with every comparison that nobody holds, to its end. What it found, by meaning."""
+    def work(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
+        """Go on with every comparison that nobody holds: to its end, or `within` so long. What it found, by meaning."""
         counts: dict[str, int] = {"read": 0}
+        until = self.journey.leads.clock() + within if within else None
         while (scan := self.scans.claim()) is not None:
             try:
-                self._to_its_end(scan, counts, task_id)
+                if not self._to_its_end(scan, counts, until, task_id):
+                    break
             except FairturnError as exc:
                 pause = REST_S if isinstance(exc, TryLater) else REFUSED_S
                 self.scans.rest(scan, float(str(exc.facts.get("pause_s", pause))))
                 raise
         return counts
 
-    def _to_its_end(self, scan: Scan, counts: dict[str, int], task_id: str) -> None:
+    def _to_its_end(self, scan: Scan, counts: dict[str, int], until: datetime | None, task_id: str) -> bool:
+        """False when time was up before the end: the comparison is let go, for whoever comes next."""
         held: Scan | None = scan
         while held is not None:
             for step in self._changed(held) if held.kind is Kind.CHANGED else self._open(held):
-                found = self.journey.snapshots(step.records, as_of=step.as_of, task_id=task_id)
-                for meaning, n in found.items():
-                    counts[meaning] = counts.get(meaning, 0) + n
-                counts["read"] += step.read
-                news = sum(n for meaning, n in found.items() if meaning in NEWS)
-                held = self.scans.advance(step.scan, read=step.read, repaired=news, done=step.done)
+                if until is not None and step.as_of > until:
+                    self.scans.rest(held, 0)
+                    return False
+                held = self.scans.advance(
+                    step.scan, read=step.read, repaired=self._read(step, counts, task_id), done=step.done
+                )
                 if held != step.scan:  # done, or another's by now, or asked to begin earlier
                     break
+        return True
+
+    def _read(self, step: Step, counts: dict[str, int], task_id: str) -> int:
+        found = self.journey.snapshots(step.records, as_of=step.as_of, task_id=task_id)
+        for meaning, n in found.items():
+            counts[meaning] = counts.get(meaning, 0) + n
+        counts["read"] += step.read
+        return sum(n for meaning, n in found.items() if meaning in NEWS)
 
     def _changed(self, scan: Scan) -> Iterator[Step]:
         org, began = self.org(), scan.since or scan.begun_at

@@ -1,22 +1,20 @@
-"""What beat starts: the relay that heals lost messages, and the hourly sweep that compares us with Salesforce."""
+"""What beat starts: the relay that heals lost messages, and the hourly sweep."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal, Protocol
 
-from routing.change import Change
+from routing.compare import Comparer
 from routing.dispatcher import Dispatcher
-from routing.errors import ColdTurnstile
+from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.journey import Journey
 from routing.lane import Lane
 from routing.ports import Pending, Turnstile
 
 #: A reservation nobody settled is looked at when it is older than this.
 UNSETTLED_S = 10.0
-#: How far before the last sweep the next one begins: rows of open transactions appear late.
-OVERLAP = timedelta(hours=2)
 #: While more messages than this wait in the queue, nothing is announced again: they are on their way.
 BUSY = 50
 
@@ -31,13 +29,6 @@ class ReservationBook(Protocol):
         ...
 
 
-class Watermark(Protocol):
-    """How far the hourly sweep has come."""
-
-    def swept(self, topic: str) -> datetime | None: ...
-    def mark_swept(self, topic: str, to: datetime) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Sweeper:
     """Finds what was left behind; running it twice, or twice at once, changes nothing more."""
@@ -46,14 +37,11 @@ class Sweeper:
     dispatcher: Dispatcher
     turnstile: Turnstile
     reservations: ReservationBook
-    watermark: Watermark
-    topic: str
+    comparer: Comparer
     markets: Callable[[], Iterable[str]]
-    changed_since: Callable[[datetime], Iterable[list[Change]]]
     due: Callable[[Literal["salesforce", "turnstile"]], bool]  # whether the outbox has rows of a kind that nobody holds
     depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
-    now: Callable[[], datetime]
 
     def relay(self, *, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled."""
@@ -63,6 +51,8 @@ class Sweeper:
             counts |= self.journey.bring_back(idle)
         if self.journey.leads.woken(limit=1):
             self.nudge("leads.wake")
+        if self.comparer.scans.waiting():
+            self.nudge("sweep.resync")
         if self.due("salesforce"):
             self.nudge("outbox.deliver")
         if self.due("turnstile"):
@@ -71,12 +61,19 @@ class Sweeper:
         return {name: n for name, n in counts.items() if n}
 
     def reap(self, market: str) -> int:
-        """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked."""
+        """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked.
+
+        A turnstile that was away is given back its place first.
+        """
+        if not self.dispatcher.come_back(market):
+            return 0
         try:
             pending = self.turnstile.pending(market, older_than_s=UNSETTLED_S)
         except ColdTurnstile:
             self.dispatcher.rebuild(market)
             return 0
+        except TurnstileUnreachable:
+            return 0  # whoever decides next has the ledger decide
         if not pending:
             return 0
         with self.reservations.judged(pending) as (keep, cancel):
@@ -86,24 +83,8 @@ class Sweeper:
             self.dispatcher.fill(market, sorted(undone))
         return len(keep) + len(cancel)
 
-    def hourly(self, *, task_id: str = "") -> dict[str, int]:
+    def hourly(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
         """Compare with Salesforce what changed since the last sweep, and let every member with room be offered to."""
-        began = self.now()
-        since = self.watermark.swept(self.topic)
-        counts = self.resync((since or began - timedelta(hours=24)) - OVERLAP, task_id=task_id)
-        self.watermark.mark_swept(self.topic, began)
+        counts = self.comparer.hourly(within=within, task_id=task_id)
         counts["filled"] = sum(self.dispatcher.fill(market, task_id=task_id) for market in self.markets())
         return counts
-
-    def resync(self, since: datetime, *, task_id: str = "") -> dict[str, int]:
-        """Read every record that changed since then; what is known already stays as it is."""
-        counts: dict[str, int] = {"read": 0}
-        pages = iter(self.changed_since(since))
-        while True:
-            as_of = self.journey.leads.clock()
-            page = next(pages, None)
-            if page is None:
-                return counts
-            counts["read"] += len(page)
-            for meaning, n in self.journey.snapshots(page, as_of=as_of, task_id=task_id).items():
-                counts[meaning] = counts.get(meaning, 0) + n

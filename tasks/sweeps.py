@@ -1,9 +1,13 @@
 """Doors to what beat starts; each may be lost, doubled or run beside itself without harm."""
 
 import socket
+from datetime import timedelta
 
 from config import wiring
 from tasks.app import announce, app, nudge, task_id
+
+#: A comparison with Salesforce lets others to the worker after this time; the relay has it gone on with.
+A_WHILE = timedelta(seconds=20)
 
 
 @app.task(name="sweep.relay")
@@ -15,7 +19,7 @@ def relay() -> dict[str, int]:
 @app.task(name="sweep.hourly")
 def hourly() -> dict[str, int]:
     """Compare with Salesforce what changed since the last sweep."""
-    counts = wiring.sweeper(announce, nudge).hourly(task_id=task_id() or "")
+    counts = wiring.sweeper(announce, nudge).hourly(within=A_WHILE, task_id=task_id() or "")
     wiring.heartbeats().beat("sweep.hourly", socket.gethostname())
     return counts
 
@@ -23,13 +27,13 @@ def hourly() -> dict[str, int]:
 @app.task(name="sweep.resync")
 def resync() -> dict[str, int]:
     """Go on with every comparison with Salesforce that nobody holds."""
-    return wiring.comparer(announce, nudge).work(task_id=task_id() or "")
+    return wiring.comparer(announce, nudge).work(within=A_WHILE, task_id=task_id() or "")
 
 
 @app.task(name="sweep.nightly")
 def nightly() -> dict[str, int]:
     """Compare every open record of Salesforce with the ledger, both ways."""
-    counts = wiring.comparer(announce, nudge).everything(task_id=task_id() or "")
+    counts = wiring.comparer(announce, nudge).everything(within=A_WHILE, task_id=task_id() or "")
     wiring.heartbeats().beat("sweep.nightly", socket.gethostname())
     return counts
 

@@ -1,6 +1,7 @@
 """`python -m workers.subscriber`: follows Salesforce's change stream and stores every event before anything else."""
 
 import os
+import random
 import signal
 import socket
 import sys
@@ -25,9 +26,10 @@ from storage.postgres.positions import Position
 from tasks import app as tasks
 
 BEAT_EVERY_S = 10.0
-_RETRY_S = 1.0
-#: How long Salesforce keeps events.
-RETENTION = timedelta(hours=72)
+#: How long to wait for a ledger that does not answer: doubled each time, up to the longest.
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
+#: Salesforce keeps events for 72 hours and promises nothing for the last of them.
+SILENCE = timedelta(hours=60)
 
 log = structlog.get_logger()
 
@@ -50,8 +52,9 @@ class Subscriber:
         events: Events,
         stream: Callable[[threading.Event], Stream],
         announce: Callable[[Sequence[int]], object],
-        resync: Callable[[datetime | None], object],
+        resync: Callable[[datetime, str], object],
         beat: Callable[[], object],
+        dice: Callable[[], float] = random.random,
     ) -> None:
         self._topic = topic
         self._positions, self._events = positions, events
@@ -60,6 +63,7 @@ class Subscriber:
         self._stopped = threading.Event()
         self._stream: Stream | None = None
         self._beaten = 0.0
+        self._dice, self._failures = dice, 0
 
     def stop(self) -> None:
         """End `run()` soon; may be called from another thread."""
@@ -77,11 +81,20 @@ class Subscriber:
             except Superseded:
                 log.warning("subscriber.superseded", topic=self._topic)
             except TryLater as exc:
+                # A stream opened anew brings once more what was not stored, and each event counts against the org's
+                # deliveries of the day: with a ledger that answers now and then, patience is cheaper.
+                self._failures += 1
                 log.warning("subscriber.waits", topic=self._topic, failure=logs.tell(exc))
-            self._stopped.wait(_RETRY_S)
+            self._stopped.wait(self._pause())
+
+    def _pause(self) -> float:
+        span = min(_LONGEST_RETRY_S, _RETRY_S * 2.0 ** min(self._failures, 10))
+        return span * (1 + self._dice()) / 2
 
     def _follow(self, position: Position) -> None:
         log.info("subscriber.reads", topic=self._topic, epoch=position.epoch)
+        if position.replay_id is not None and position.silent_s > SILENCE.total_seconds():
+            self._ask_for_all(position, position.committed_at, "long silence")
         self._stream = stream = self._new_stream(self._stopped)
         with closing(stream.items(position.replay_id, position.committed_at)) as items:
             for item in items:
@@ -90,15 +103,22 @@ class Subscriber:
                         self._store(item, position.epoch)
                         self._show_life(position)
                     case Resync(since):
-                        log.error("subscriber.resync", topic=self._topic, since=since and since.isoformat())
-                        self._resync(since)
+                        self._ask_for_all(position, since, "position refused")
                     case Idle(connected=True):
                         self._show_life(position)
+
+    def _ask_for_all(self, position: Position, since: datetime | None, why: str) -> None:
+        """Have everything compared that changed since the last event, or since the stream was last heard."""
+        since = since or position.heard_at
+        log.error("subscriber.resync", topic=self._topic, since=since.isoformat(), why=why)
+        self._resync(since, why)
+        metrics.count("fairturn_stream_resyncs_total", topic=self._topic, why=why)
 
     def _store(self, batch: Batch, epoch: int) -> None:
         """Keep what arrived together with the position, in one transaction; then tell the workers."""
         if not (batch.changes or batch.unreadable):
             self._positions.advance(self._topic, epoch, batch.replay_id)
+            self._failures = 0
             return
         try:
             new = self._keep(batch, epoch)
@@ -109,8 +129,20 @@ class Subscriber:
         for event in batch.unreadable:
             log.error("subscriber.unreadable", topic=self._topic, event_id=event.event_id, schema_id=event.schema_id)
         log.debug("subscriber.stored", topic=self._topic, events=len(batch.changes), new=len(new))
+        self._failures = 0
+        self._count(batch, len(new))
         if new:
             self._announce(new)
+
+    def _count(self, batch: Batch, new: int) -> None:
+        gaps = sum(change.change_type.startswith("GAP_") for change in batch.changes)
+        outcomes = {"new": new, "duplicate": len(batch.changes) - new, "gap": gaps, "unreadable": len(batch.unreadable)}
+        for outcome, events in outcomes.items():
+            metrics.count("fairturn_stream_events_total", events, topic=self._topic, outcome=outcome)
+        if new:  # what comes twice was late long ago
+            oldest = min(change.committed_at for change in batch.changes)
+            delay = max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+            metrics.observe("fairturn_stream_delay_seconds", delay, topic=self._topic)
 
     def _keep(self, batch: Batch, epoch: int) -> list[int]:
         return self._events.store(self._topic, batch.changes, batch.unreadable, replay_id=batch.replay_id, epoch=epoch)
@@ -146,9 +178,9 @@ def build(settings: Settings) -> Subscriber:
     )
 
 
-def _resync(since: datetime | None) -> None:
-    """Have everything compared that changed since then."""
-    wiring.scans().ask(Kind.CHANGED, "position refused", since=(since or datetime.now(UTC) - RETENTION) - OVERLAP)
+def _resync(since: datetime, why: str) -> None:
+    """Have everything compared that changed since then; the ledger remembers that it is to be done."""
+    wiring.scans().ask(Kind.CHANGED, why, since=since - OVERLAP)
     tasks.nudge("sweep.resync")
 
 

@@ -122,6 +122,7 @@ class Stream:
         tick_s: float = 1.0,
         stop: threading.Event | None = None,
         dice: Callable[[], float] = random.random,
+        broke: Callable[[str], object] = lambda _code: None,
     ) -> None:
         self._endpoint, self._topic, self._tokens = endpoint, topic, tokens
         self._preset: Literal["LATEST", "EARLIEST"] = preset
@@ -129,6 +130,7 @@ class Stream:
         self._silence_s, self._tick_s = silence_s, tick_s
         self._stopped = stop or threading.Event()
         self._dice = dice
+        self._broke = broke  # told of every break, by Salesforce's code
         self._decoder = Decoder(Schemas(self._fetch_schema), entity=entity)
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
@@ -278,10 +280,12 @@ class Stream:
         """Do what this error asks for; how long to rest before the next try. Raises GiveUp when trying cannot help."""
         self._failures += 1
         if isinstance(error, TryLater):
+            self._broke("try_later")
             wait = max(float(str(error.facts.get("pause_s", 0))), self._backoff())
             log.warning("stream.waits", topic=self._topic, why=str(error), wait_s=round(wait, 1))
             return wait
         verdict = _verdict(error)
+        self._broke(verdict.code)
         wait = self._act(verdict)
         tell = log.error if verdict.action in {Action.ALLOWANCE, Action.RECHECK, Action.RESYNC} else log.warning
         tell(

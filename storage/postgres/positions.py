@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from storage.postgres.engine import guarded, transaction
 from storage.postgres.events import Superseded, advance
-from storage.postgres.tables import NOW, positions
+from storage.postgres.tables import positions
 
 __all__ = ["Position", "Positions", "Superseded"]
 
@@ -23,7 +23,9 @@ class Position:
     topic: str
     epoch: int
     replay_id: bytes | None
-    committed_at: datetime | None
+    committed_at: datetime | None  # of the last stored event, by Salesforce
+    heard_at: datetime  # when it last moved, keepalives included
+    silent_s: float  # since then
     check: Callable[[], None] = field(repr=False, compare=False)  # raises Superseded once the stand is lost
 
 
@@ -58,7 +60,13 @@ class Positions:
                 insert(positions)
                 .values(topic=topic, epoch=1)
                 .on_conflict_do_update(index_elements=["topic"], set_={"epoch": positions.c.epoch + 1})
-                .returning(positions.c.epoch, positions.c.replay_id, positions.c.committed_at)
+                .returning(
+                    positions.c.epoch,
+                    positions.c.replay_id,
+                    positions.c.committed_at,
+                    positions.c.updated_at,
+                    sa.extract("epoch", sa.func.clock_timestamp() - positions.c.updated_at).label("silent_s"),
+                )
             ).one()
 
         def check() -> None:
@@ -67,26 +75,14 @@ class Positions:
             if epoch != row.epoch:
                 raise Superseded(f"epoch {row.epoch} of {topic} is over", topic=topic, epoch=row.epoch)
 
-        return Position(topic, row.epoch, row.replay_id, row.committed_at, check)
+        return Position(
+            topic, row.epoch, row.replay_id, row.committed_at, row.updated_at, max(0.0, float(row.silent_s)), check
+        )
 
     def advance(self, topic: str, epoch: int, replay_id: bytes) -> None:
         """Remember a position that came without events; raises Superseded when the stream belongs to another."""
         with transaction(self._engine) as connection:
             advance(connection, topic, epoch=epoch, replay_id=replay_id)
-
-    def swept(self, topic: str) -> datetime | None:
-        """Up to when the sweep has compared Salesforce with the ledger."""
-        with transaction(self._engine) as connection:
-            return connection.scalar(sa.select(positions.c.swept_to).where(positions.c.topic == topic))
-
-    def mark_swept(self, topic: str, to: datetime) -> None:
-        """Remember how far the sweep came; never goes back."""
-        row = insert(positions).values(topic=topic, swept_to=to)
-        latest = sa.func.greatest(positions.c.swept_to, row.excluded.swept_to)
-        with transaction(self._engine) as connection:
-            connection.execute(
-                row.on_conflict_do_update(index_elements=["topic"], set_={"swept_to": latest, "updated_at": NOW})
-            )
 
 
 _LOCK = sa.text("SELECT pg_try_advisory_lock(hashtext('fairturn:stand'), hashtext(:topic))")

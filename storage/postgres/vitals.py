@@ -57,6 +57,16 @@ UNION ALL
 SELECT 'stream_quiet_seconds', jsonb_build_object('topic', topic),
        EXTRACT(EPOCH FROM clock_timestamp() - updated_at)::float8 FROM positions
 UNION ALL
+SELECT 'stream_lag_seconds', jsonb_build_object('topic', topic),
+       EXTRACT(EPOCH FROM clock_timestamp() - committed_at)::float8 FROM positions WHERE committed_at IS NOT NULL
+UNION ALL
+SELECT 'comparison_open_seconds', jsonb_build_object('kind', kind),
+       EXTRACT(EPOCH FROM clock_timestamp() - begun_at)::float8 FROM scans WHERE done_at IS NULL
+UNION ALL
+SELECT 'comparison_repaired', jsonb_build_object('kind', kind), repaired::float8 FROM scans
+UNION ALL
+SELECT 'leads_dirty', '{}', COUNT(*)::float8 FROM leads WHERE dirty
+UNION ALL
 SELECT 'heartbeat_age_seconds', jsonb_build_object('name', name),
        EXTRACT(EPOCH FROM clock_timestamp() - at)::float8 FROM heartbeats
 UNION ALL

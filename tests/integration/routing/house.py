@@ -13,6 +13,7 @@ import uuid_utils.compat as uuid_utils
 from config import policy as policy_file
 from gateways.countries import alpha2
 from routing.change import Change, Outcome, WriteBack, Written
+from routing.compare import Comparer, Seen
 from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
 from routing.intake import Folded, Sheet, fold
@@ -31,6 +32,7 @@ from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
+from storage.postgres.scans import Scans
 from storage.redis.turnstile import RedisTurnstile
 
 TOPIC = "/data/LeadChangeEvent"
@@ -90,8 +92,9 @@ class House:
     errors: list[Exception] = field(default_factory=list)
     records: dict[str, Change] = field(default_factory=dict)
     changed: list[list[Change]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    open: list[Seen] = field(default_factory=list)
     geography: Geography = field(default_factory=Geography)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[], UUID] = uuid_utils.uuid7
 
     def __post_init__(self) -> None:
@@ -107,7 +110,7 @@ class House:
             dispatcher=self.dispatcher,
             geocoder=self.geography,
             read=read,
-            fetch=lambda ids: [self.records[i] for i in ids if i in self.records],
+            fetch=self.read,
             reassignments=lambda: {p.name: p.reassignments for p in self.ledger.published().pools},
             announce=self._announce,
             nudge=self.wanted.append,
@@ -125,14 +128,11 @@ class House:
             dispatcher=self.dispatcher,
             turnstile=self.turnstile,
             reservations=Reservations(self.engine),
-            watermark=Positions(self.engine),
-            topic=TOPIC,
+            comparer=Comparer(scans=Scans(self.engine, TOPIC), org=lambda: self, journey=self.journey),
             markets=lambda: [MARKET],
-            changed_since=lambda _at: iter(self.changed),
             due=self.outbox.due,
             depth=lambda _lane: 0,
             nudge=self.wanted.append,
-            now=self.now,
         )
         self._numbers = count(1)
 
@@ -147,6 +147,20 @@ class House:
     def _write(self, writes: Sequence[WriteBack]) -> list[Written]:
         self.written += writes
         return [Written(w.lead_id, Outcome.DONE) for w in writes]
+
+    # --- what Salesforce answers
+
+    def changed_since(self, _at: datetime, _after: str = "") -> Iterable[list[Change]]:
+        return iter(self.changed)
+
+    def deleted_between(self, _start: datetime, _end: datetime) -> list[str]:
+        return self.deleted
+
+    def open_records(self, _after: str = "") -> tuple[list[Seen], bool]:
+        return self.open, True
+
+    def read(self, ids: Sequence[str]) -> list[Change]:
+        return [self.records[i] for i in ids if i in self.records]
 
     # --- what the world does
 
@@ -232,6 +246,7 @@ class House:
             "leads.wake": self.journey.wake,
             "leads.refresh": self.journey.refresh,
             "sweep.hourly": self.sweeper.hourly,
+            "sweep.resync": self.sweeper.comparer.work,
         }[task]()
 
     def tick(self) -> dict[str, int]:

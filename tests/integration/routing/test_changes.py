@@ -1,5 +1,6 @@
 """What later events do to a lead: order, gaps, echoes, moves, deletion and return."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,7 +43,28 @@ def test_a_record_read_before_a_later_event_does_not_undo_the_event(house: House
     as_of = house.leads.clock()
     record = house.snapshot(LEAD, **WHOLE, phone="old")
     take(house, house.change(LEAD, "UPDATE", body={"phone": "new"}))
+    assert house.journey.snapshots([record], as_of=as_of) == {"dirty": 1}
+    assert house.value("SELECT phone FROM lead_contacts") == "new"
+    house.records[LEAD] = house.snapshot(LEAD, **WHOLE, phone="newest")
+    house.work()
+    assert house.value("SELECT phone FROM lead_contacts") == "newest"
+
+
+def test_a_record_read_long_before_a_later_event_is_stale(house: House) -> None:
+    house.member("near", 40.01)
+    take(house, house.change(LEAD, body=WHOLE, at=datetime.now(UTC) - timedelta(hours=2)))
+    as_of = house.leads.clock()
+    record = replace(house.snapshot(LEAD, **WHOLE, phone="old"), committed_at=datetime.now(UTC) - timedelta(hours=1))
+    take(house, house.change(LEAD, "UPDATE", body={"phone": "new"}))
     assert house.journey.snapshots([record], as_of=as_of) == {"stale": 1}
+
+
+def test_a_record_changed_after_all_we_know_of_it_is_read_although_we_worked_on_the_lead(house: House) -> None:
+    house.member("near", 40.01)
+    as_of = house.leads.clock()
+    take(house, house.change(LEAD, body=WHOLE, at=datetime.now(UTC) - timedelta(hours=50)))
+    record = replace(house.snapshot(LEAD, **WHOLE, phone="new"), committed_at=datetime.now(UTC) - timedelta(hours=49))
+    assert house.journey.snapshots([record], as_of=as_of) == {"updated": 1}
     assert house.value("SELECT phone FROM lead_contacts") == "new"
 
 
@@ -165,7 +187,7 @@ def test_a_gap_event_has_the_record_read_again_and_a_waiting_lead_planned_again(
 
 def test_an_overflow_asks_for_the_sweep(house: House) -> None:
     house.journey.intake(house.store([house.change("00Q*", "GAP_OVERFLOW")]))
-    assert house.wanted == ["sweep.hourly"]
+    assert house.wanted == ["sweep.resync"]
 
 
 def test_two_batches_that_add_one_lead_at_once_make_one_lead(house: House) -> None:

@@ -105,7 +105,7 @@ def test_half_of_a_pair_asks_for_the_record(known: Sheet) -> None:
 def test_our_own_write_is_an_echo(known: Sheet, kind: str) -> None:
     folded = told(known, change(kind, 6), {"phone": "1"}, ours=True)
     assert folded.meaning is Meaning.ECHO
-    assert folded.sheet == replace(known, commit_number=6)
+    assert folded.sheet == replace(known, commit_number=6, changed_at=change(kind, 6).committed_at)
 
 
 @pytest.mark.parametrize("record", ["00Q*", "00Q000000000000001"])

@@ -3,20 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import pytest
 
-from routing.change import Change
+from routing.compare import Comparer
 from routing.dispatcher import Dispatcher
 from routing.errors import ColdTurnstile
 from routing.journey import Journey
 from routing.ports import Pending, Turnstile
-from routing.sweeper import BUSY, OVERLAP, Sweeper
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+from routing.sweeper import BUSY, Sweeper
 
 
 @dataclass
@@ -30,9 +27,7 @@ class World:
     lost: list[Pending] = field(default_factory=list)
     kept: set[int] = field(default_factory=set)
     cold: bool = False
-    since: list[datetime] = field(default_factory=list)
-    mark: datetime | None = None
-    pages: list[list[Change]] = field(default_factory=list)
+    comparing: bool = False
 
     # as the journey and its leads
     @property
@@ -53,13 +48,10 @@ class World:
     def woken(self, *, limit: int) -> list[int]:
         return self.woken_leads[:limit]
 
-    def clock(self) -> datetime:
-        return NOON
-
-    def snapshots(self, changes: Sequence[Change], *, as_of: datetime, task_id: str = "") -> dict[str, int]:
-        return {"new": len(changes)}
-
     # as the dispatcher, the turnstile and the ledger's judgement
+    def come_back(self, _market: str) -> bool:
+        return True
+
     def rebuild(self, market: str) -> bool:
         self.asked.append(f"rebuild {market}")
         return True
@@ -81,15 +73,17 @@ class World:
         keys = [(p.lead, p.attempt) for p in pending]
         yield [k for k in keys if k[0] in self.kept], [k for k in keys if k[0] not in self.kept]
 
-    def swept(self, topic: str) -> datetime | None:
-        return self.mark
+    # as the comparer and its scans
+    @property
+    def scans(self) -> "World":
+        return self
 
-    def mark_swept(self, topic: str, to: datetime) -> None:
-        self.mark = to
+    def waiting(self) -> bool:
+        return self.comparing
 
-    def changed_since(self, at: datetime) -> list[list[Change]]:
-        self.since.append(at)
-        return self.pages
+    def hourly(self, *, within: object = None, task_id: str = "") -> dict[str, int]:
+        self.asked.append("compare")
+        return {"read": 3}
 
     @property
     def sweeper(self) -> Sweeper:
@@ -98,14 +92,11 @@ class World:
             dispatcher=cast("Dispatcher", self),
             turnstile=cast("Turnstile", self),
             reservations=self,
-            watermark=self,
-            topic="leads",
+            comparer=cast("Comparer", self),
             markets=lambda: ["main"],
-            changed_since=self.changed_since,
             due=lambda kind: kind in self.due,
             depth=lambda _queue: self.waiting_messages,
             nudge=self.asked.append,
-            now=lambda: NOON,
         )
 
 
@@ -130,9 +121,14 @@ def test_a_full_queue_gets_no_second_announcement(world: World) -> None:
 
 
 def test_the_relay_starts_what_is_due(world: World) -> None:
-    world.woken_leads, world.due = [1], {"salesforce", "turnstile"}
+    world.woken_leads, world.due, world.comparing = [1], {"salesforce", "turnstile"}, True
     world.sweeper.relay()
-    assert world.asked[2:] == ["leads.wake", "outbox.deliver", "outbox.free"]
+    assert world.asked[2:] == ["leads.wake", "sweep.resync", "outbox.deliver", "outbox.free"]
+
+
+def test_the_hourly_sweep_compares_and_then_fills_every_member(world: World) -> None:
+    assert world.sweeper.hourly() == {"read": 3, "filled": 2}
+    assert world.asked == ["compare", "fill main None"]
 
 
 def test_reservations_are_settled_by_what_the_ledger_says_and_freed_places_are_filled(world: World) -> None:
@@ -151,22 +147,3 @@ def test_a_cold_turnstile_is_rebuilt_and_stops_no_relay(world: World) -> None:
     world.cold = True
     assert world.sweeper.relay() == {}
     assert world.asked[-1] == "rebuild main"
-
-
-@pytest.mark.parametrize("mark", [None, NOON - timedelta(hours=1)])
-def test_the_hourly_sweep_overlaps_the_one_before(world: World, mark: datetime | None) -> None:
-    world.mark = mark
-    world.pages = [[cast("Any", "a"), cast("Any", "b")], [cast("Any", "c")]]
-    assert world.sweeper.hourly() == {"read": 3, "new": 3, "filled": 2}
-    assert world.since == [(mark or NOON - timedelta(hours=24)) - OVERLAP]
-    assert world.mark == NOON
-
-
-def test_a_sweep_that_fails_is_not_counted_as_done(world: World) -> None:
-    def fail(_at: datetime) -> list[list[Change]]:
-        raise ColdTurnstile
-
-    world.changed_since = fail  # type: ignore[method-assign, assignment]
-    with pytest.raises(ColdTurnstile):
-        world.sweeper.hourly()
-    assert world.mark is None

@@ -35,7 +35,7 @@ class Running:
 
     def __init__(self, org: SandboxOrg, engine: sa.Engine, tokens: TokenProvider, **options: Any) -> None:
         self.announced: list[int] = []
-        self.resyncs: list[datetime | None] = []
+        self.resyncs: list[tuple[datetime, str]] = []
         self.beats = 0
         self.failure: Exception | None = None
         self.subscriber = Subscriber(
@@ -50,7 +50,7 @@ class Running:
                 **{"tick_s": 0.05, "dice": lambda: 0.05, **options},
             ),
             announce=self.announced.extend,
-            resync=self.resyncs.append,
+            resync=lambda since, why: self.resyncs.append((since, why)),
             beat=self._beat,
         )
         self.thread = threading.Thread(target=self._run)
@@ -245,11 +245,39 @@ def test_an_expired_position_is_started_anew_and_everything_since_compared(
     fill(org, 1, 4)
     with follow() as running:
         until(lambda: len(stored(engine)) == 3)
-        assert running.resyncs == [last]
+        assert running.resyncs == [(last, "position refused")]
     with follow() as again:
         fill(org, 1, 5)
         until(lambda: len(stored(engine)) == 4)
         assert not again.resyncs
+
+
+def test_a_position_nobody_moved_for_long_has_all_compared_since_even_when_salesforce_still_knows_it(
+    org: SandboxOrg, engine: sa.Engine, follow: Callable[..., Any]
+) -> None:
+    with follow():
+        fill(org, 2)
+        until(lambda: len(stored(engine)) == 2)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE positions SET updated_at = updated_at - interval '61 hours'"))
+    [(last,)] = rows(engine, "SELECT committed_at FROM positions")
+    with follow() as running:
+        fill(org, 1, 2)
+        until(lambda: len(stored(engine)) == 3)
+        assert running.resyncs == [(last, "long silence")]
+
+
+def test_a_stream_that_never_brought_an_event_is_compared_since_it_was_last_heard(
+    org: SandboxOrg, engine: sa.Engine, follow: Callable[..., Any]
+) -> None:
+    with follow():
+        until(lambda: rows(engine, "SELECT 1 FROM positions WHERE replay_id IS NOT NULL"))
+    [(heard,)] = rows(engine, "SELECT updated_at FROM positions")
+    org.admin("POST", "clock", {"advance_s": 80 * 3600})
+    org.session.headers.pop("X-Own-Token", None)
+    with follow() as running:
+        until(lambda: running.resyncs)
+        assert running.resyncs == [(heard, "position refused")]
 
 
 def test_an_undecodable_event_is_parked_raw_and_the_rest_goes_on(

@@ -1,6 +1,5 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -79,11 +78,3 @@ def test_a_reader_who_lost_its_session_lost_its_stand(engine: sa.Engine) -> None
             with pytest.raises(Superseded):
                 streams.advance(TOPIC, first.epoch, b"late")
             streams.advance(TOPIC, second.epoch, b"right")
-
-
-def test_the_sweep_remembers_how_far_it_came_and_never_goes_back(engine: sa.Engine) -> None:
-    streams, noon = Positions(engine), datetime(2026, 11, 22, 12, tzinfo=UTC)
-    assert streams.swept(TOPIC) is None
-    streams.mark_swept(TOPIC, noon)
-    streams.mark_swept(TOPIC, noon - timedelta(hours=1))
-    assert streams.swept(TOPIC) == noon
