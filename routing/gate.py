@@ -23,8 +23,9 @@ PROBE_S = 60.0
 LOOK_S = 900.0
 #: Of the ceiling, what only write-backs may use.
 KEPT_FOR_WRITES = 0.1
-#: When less than this is left of the ceiling, calls wait to be filled, though never longer than that.
-SHORT, LONGEST_LINGER_S = 0.5, 300.0
+#: When less than this share is left of the ceiling, calls wait to be filled: so steeply that a morning that took half
+#: of it, and an endless flow of leads since, do not reach the ceiling before the morning's calls are a day old.
+SHORT, STEEPNESS = 0.5, 5.0
 DAY_S = 86_400.0
 
 
@@ -134,8 +135,7 @@ def linger_s(gate: Gate, budget: Budget) -> float:
     if left >= SHORT:
         return 0.0
     ceilings = [one for one in (gate.ceiling(budget), budget.calls) if one]
-    pace = DAY_S / min(ceilings) if ceilings else LONGEST_LINGER_S
-    return min(LONGEST_LINGER_S, 2 * pace * (1 - left / SHORT))
+    return STEEPNESS * DAY_S / min(ceilings) * (1 - left / SHORT)
 
 
 def begun(gate: Gate, leave: Leave) -> Gate:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,7 @@ def _fits(key: str, value: object, notes: dict[str, str]) -> bool:
 # --- writing values --------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=10_000)
 def _owner(salesforce_id: str | None) -> str | None:
     """The id of a user or a queue."""
     if salesforce_id and salesforce_id.startswith(_OWNERS) and is_id(salesforce_id):
@@ -236,6 +238,7 @@ def _owner(salesforce_id: str | None) -> str | None:
     return None
 
 
+@lru_cache(maxsize=10_000)
 def _partner(salesforce_id: str | None) -> str | None:
     """The id of any other record."""
     if salesforce_id and not salesforce_id.startswith(_OWNERS) and is_id(salesforce_id):
@@ -252,7 +255,12 @@ def _miles(metres: float | None) -> float | None:
 
 
 def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if at is None:
+        return None
+    text = at.isoformat(timespec="milliseconds")
+    if not text.endswith("+00:00"):
+        text = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return f"{text[:-6]}Z"
 
 
 _WRITTEN: Mapping[str, Callable[[WriteBack], object]] = {

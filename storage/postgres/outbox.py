@@ -76,12 +76,13 @@ class Outbox:
                 "linger": leave.linger_s,
                 "company": COMPANY_S,
             }
-            found = [(row[0], row[1], _delivery(row, token)) for row in connection.execute(CLAIM_WRITES, values)]
-            claimed = [one for _, deaths, one in found if deaths < DEATHS]
-            self._park(connection, [(one, _killer(deaths)) for _, deaths, one in found if deaths >= DEATHS], "")
-            if claimed:
-                self._gate.take(connection, gate, leave, Purpose.WRITE)
-            return claimed
+            while found := [(row[1], _delivery(row, token)) for row in connection.execute(CLAIM_WRITES, values)]:
+                claimed = [one for deaths, one in found if deaths < DEATHS]
+                self._park(connection, [(one, _killer(deaths)) for deaths, one in found if deaths >= DEATHS], "")
+                if claimed:
+                    self._gate.take(connection, gate, leave, Purpose.WRITE)
+                    return claimed
+            return []
 
     def release(self, deliveries: Sequence[Delivery], because: str) -> None:
         """Give back what was leased: it was not its own fault, so it does not count as an attempt."""
@@ -159,7 +160,7 @@ class Outbox:
         return tuple(by_outcome[outcome] for outcome in (Outcome.DONE, Outcome.RETRY, Outcome.PARK, Outcome.GONE))
 
     def _done(self, connection: sa.Connection, results: Sequence[tuple[Delivery, Written]], task_id: str) -> None:
-        """One statement a lease: rows, timeline, and what is needless since the newest state was told."""
+        """One statement a lease, for the rows and the timeline."""
         by_token: dict[UUID, list[Delivery]] = {}
         for delivery, _ in results:
             by_token.setdefault(delivery.token, []).append(delivery)

@@ -99,13 +99,9 @@ DONE = sa.text("""
                              CAST(:policies AS int[])) AS told (id, version, state, policy)
     ), done AS (
         UPDATE outbox o SET state = 'done', done_at = clock_timestamp(), lease_until = NULL, error = NULL
-        FROM told WHERE o.id = told.id AND o.token = CAST(:token AS uuid) AND o.state = 'pending'
+        FROM told WHERE o.id = told.id AND o.id = ANY(CAST(:ids AS bigint[])) AND o.token = CAST(:token AS uuid)
+          AND o.state = 'pending'
         RETURNING o.id, o.lead_id, o.attempts, told.version, told.state, told.policy
-    ), needless AS (
-        UPDATE outbox o SET state = 'superseded', done_at = clock_timestamp()
-        FROM done
-        WHERE o.lead_id = done.lead_id AND o.kind = 'salesforce' AND o.state = 'pending' AND o.id <> done.id
-          AND o.version <= done.version AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
     )
     INSERT INTO timeline (lead_id, at, what, actor, task_id, policy_version, detail)
     SELECT done.lead_id, clock_timestamp(), 'written', 'fairturn', :task, done.policy,

@@ -10,6 +10,7 @@ import pytest
 from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from routing.dispatcher import Dispatcher, Routed
 from routing.errors import GiveUp, TryLater
+from routing.gate import OrgPaused
 from routing.lead import Reason
 from routing.outbound import Outbound, OutboxBook
 
@@ -29,9 +30,18 @@ class Book:
     finished: list[Written] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
 
-    def claim_writes(self, limit: int = 200, lease_s: float = 30) -> list[Delivery]:
+    released: list[int] = field(default_factory=list)
+    paused: bool = False
+
+    def claim_writes(self) -> list[Delivery]:
+        if self.paused:
+            raise OrgPaused("the org has used its API calls")
         now, self.writes = self.writes[:2], self.writes[2:]
         return now
+
+    def release(self, deliveries: Sequence[Delivery], because: str) -> None:
+        assert because
+        self.released += [one.outbox_id for one in deliveries]
 
     def finish(self, results: Sequence[tuple[Delivery, Written]], *, task_id: str = "") -> list[int]:
         self.finished += [written for _, written in results]
@@ -111,12 +121,18 @@ def test_a_call_refused_for_good_parks_every_record_with_the_reason(world: World
     assert {w.message for w in world.book.finished} == {"the field Status__c is missing"}
 
 
-def test_an_unwell_salesforce_leaves_the_rows_to_their_lease(world: World) -> None:
+def test_an_unwell_salesforce_gets_the_rows_later(world: World) -> None:
     world.book.writes = [delivery(1)]
-    world.error = TryLater()
+    world.error = TryLater("503")
     with pytest.raises(TryLater):
         world.outbound.deliver()
-    assert world.book.finished == []
+    assert (world.book.finished, world.book.released) == ([], [1])
+
+
+def test_I10_while_the_org_is_left_alone_nothing_is_asked_and_nothing_fails(world: World) -> None:
+    world.book.writes, world.book.paused = [delivery(1)], True
+    assert world.outbound.deliver() == {"paused": 1}
+    assert len(world.book.writes) == 1
 
 
 def test_every_freed_place_is_given_back_and_then_written_down(world: World) -> None:

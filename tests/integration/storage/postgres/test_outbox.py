@@ -95,16 +95,6 @@ def test_a_lead_has_one_write_in_flight(engine: sa.Engine) -> None:
     assert second.write.version == 2
 
 
-def test_a_write_that_told_the_newest_state_makes_queued_ones_needless(engine: sa.Engine) -> None:
-    (lead,) = queued_leads(engine, 1)
-    box = Outbox(engine)
-    first = box.claim_writes()
-    with transaction(engine) as connection:
-        rows.queue(connection, "salesforce", lead, 1)
-    box.finish(results(first, Outcome.DONE))
-    assert states(engine) == ["done", "superseded"]
-
-
 def test_one_refused_record_of_many_touches_no_other(engine: sa.Engine) -> None:
     made = queued_leads(engine, 5)
     box = Outbox(engine)
@@ -198,6 +188,115 @@ def all_claimed(box: Outbox) -> list[int]:
     while claims := box.claim_writes(limit=20, lease_s=600):
         leads_claimed += [one.write.lead_id for one in claims]
     return leads_claimed
+
+
+def test_X3_a_call_that_came_to_nothing_counts_as_no_attempt(engine: sa.Engine) -> None:
+    queued_leads(engine, 3)
+    box = Outbox(engine)
+    for _ in range(5):
+        claimed = box.claim_writes()
+        assert [one.attempts for one in claimed] == [1, 1, 1]
+        box.release(claimed, "Salesforce is unwell")
+    assert box.due("salesforce")
+
+
+def test_X3_what_was_given_back_late_belongs_to_somebody_else(engine: sa.Engine) -> None:
+    queued_leads(engine, 2)
+    box = Outbox(engine)
+    zombie = box.claim_writes()
+    let_leases_run_out(engine)
+    alive = box.claim_writes(limit=2) + box.claim_writes(limit=2)
+    box.release(zombie, "woke up")
+    assert box.due("salesforce") is False
+    box.finish(results(alive, Outcome.DONE))
+    assert states(engine) == ["done", "done"]
+
+
+def test_X3_a_record_refused_for_a_passing_reason_is_parked_after_so_many_tries(engine: sa.Engine) -> None:
+    queued_leads(engine, 2)
+    box = Outbox(engine, tries=3)
+    for attempt in (1, 2, 3):
+        claimed = box.claim_writes()
+        locked, broken = claimed if len(claimed) == 2 else (claimed[0], None)
+        assert locked.attempts == attempt
+        told = results([locked], Outcome.RETRY, "UNABLE_TO_LOCK_ROW")
+        if broken:
+            told.append((broken, Written(broken.write.lead_id, Outcome.RETRY, "TRIGGER", "it fails", tries=1)))
+        box.finish(told)
+        long_waited(engine)
+    assert states(engine) == ["parked", "parked"]
+    with transaction(engine) as connection:
+        reasons = set(connection.scalars(sa.select(parked.c.reason)))
+    assert reasons == {"UNABLE_TO_LOCK_ROW: told so", "TRIGGER: it fails"}
+
+
+def test_a_lead_that_kills_whoever_writes_it_is_found_in_three_deaths_and_parked(engine: sa.Engine) -> None:
+    made = queued_leads(engine, 60)
+    killer, box, deaths = made[20], Outbox(engine), 0
+    while claimed := box.claim_writes():
+        if killer in {one.write.lead_id for one in claimed}:
+            deaths += 1
+            let_leases_run_out(engine)
+        else:
+            box.finish(results(claimed, Outcome.DONE))
+        long_waited(engine)
+    assert deaths == 3
+    assert states(engine).count("done") == 59
+    with transaction(engine) as connection:
+        letter = connection.execute(sa.select(parked)).one()
+    assert letter.input["lead_id"] == killer
+    assert "3 processes ended" in letter.reason
+
+
+def test_the_deaths_of_a_lead_stay_with_it_when_a_newer_version_comes(engine: sa.Engine) -> None:
+    (lead,) = queued_leads(engine, 1)
+    box = Outbox(engine)
+    for version in (2, 3, 4):
+        assert len(box.claim_writes()) == 1
+        let_leases_run_out(engine)
+        with transaction(engine) as connection:
+            connection.execute(sa.update(leads).values(version=version))
+            rows.queue(connection, "salesforce", lead, version)
+    assert box.claim_writes() == []
+    assert states(engine) == ["superseded", "superseded", "superseded", "parked"]
+
+
+def test_the_hottest_go_first_and_imports_last(engine: sa.Engine) -> None:
+    made = queued_leads(engine, 6)
+    with transaction(engine) as connection:
+        for lead, lane in zip(made, (2, 1, 2, 0, 1, 0), strict=True):
+            connection.execute(sa.update(outbox).where(outbox.c.lead_id == lead).values(lane=lane))
+    box = Outbox(engine)
+    order = []
+    for _ in range(6):
+        [one] = box.claim_writes(limit=1)
+        order.append(made.index(one.write.lead_id))
+        box.finish(results([one], Outcome.DONE))
+    assert order == [3, 5, 1, 4, 0, 2]
+
+
+def test_a_few_wait_for_the_call_that_is_under_way(engine: sa.Engine) -> None:
+    queued_leads(engine, 5)
+    box = Outbox(engine)
+    first = box.claim_writes(limit=2)
+    assert box.claim_writes() == []
+    box.finish(results(first, Outcome.DONE))
+    assert len(box.claim_writes()) == 3
+
+
+def test_X3_what_salesforce_shows_older_than_it_was_told_is_told_again(engine: sa.Engine) -> None:
+    made = queued_leads(engine, 4)
+    box = Outbox(engine)
+    with transaction(engine) as connection:
+        connection.execute(sa.update(leads).values(version=5))
+        connection.execute(sa.update(outbox).values(version=5))
+    box.finish(results(box.claim_writes(), Outcome.DONE))
+    shown = {f"00Q{n:015}": version for n, version in enumerate((5, 4, None, 6))}
+    assert box.compare(shown) == 2
+    assert box.compare(shown) == 0  # it waits to be told already
+    again = box.claim_writes()
+    assert [(one.write.lead_id, one.write.version) for one in again] == [(made[1], 5), (made[2], 5)]
+    assert box.compare({"00Q-unknown": 1}) == 0
 
 
 def test_freed_places_are_told_to_the_turnstile_until_it_knows(engine: sa.Engine) -> None:
