@@ -29,8 +29,8 @@ from routing.ports import Geocoder
 LEFT_BEHIND_S = 5.0
 #: Offers ended in one transaction, and transactions in one call.
 EXPIRY, EXPIRY_ROUNDS = 200, 50
-#: Records read again from Salesforce in one call.
-REFRESH = 200
+#: Records read again from Salesforce in one call, and how long the first of them waits for others.
+REFRESH, GATHER_S = 200, 2.0
 #: A row whose handling ended its process this often is parked.
 DEATHS = 3
 #: So many leads in a row that are put off, and nobody else: it is not the leads.
@@ -99,7 +99,9 @@ class LeadBook(Protocol):
         self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
     ) -> tuple[dict[int, Lane], list[int]]: ...
     def woken(self, *, limit: int = 100) -> list[int]: ...
-    def dirty(self, *, limit: int = 200) -> list[str]: ...
+    def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]: ...
+    def are_dirty(self, *, for_s: float) -> bool: ...
+    def park_record(self, record_id: str, reason: str, *, task_id: str = "") -> None: ...
     def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]: ...
 
 
@@ -112,6 +114,7 @@ class Journey:
     error that sets one event or lead aside.
     """
 
+    gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
     leads: LeadBook
     runs: RunBook
     dispatcher: Dispatcher
@@ -138,11 +141,9 @@ class Journey:
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
         counts: dict[str, int] = {}
-        before: list[str] = []
-        while (ids := self.leads.dirty(limit=REFRESH)) and ids != before:
+        while ids := self.leads.dirty(limit=REFRESH, gather_s=self.gather_s):
             as_of = self.leads.clock()
             counts = _sum(counts, self.snapshots(self.fetch(ids), as_of=as_of, task_id=task_id))
-            before = ids
         return counts
 
     def snapshots(self, changes: Sequence[Change], *, as_of: datetime, task_id: str = "") -> dict[str, int]:
@@ -151,7 +152,10 @@ class Journey:
         def work(some: Sequence[Change]) -> dict[str, int]:
             return self._send_on(self.leads.snapshots(some, self.read, as_of=as_of, task_id=task_id))
 
-        return self._apart(changes, work, lambda _change, _why: None)
+        def park(record: Change, why: str) -> None:
+            self.leads.park_record(record.record_id, why, task_id=task_id)
+
+        return self._apart(changes, work, park)
 
     def locate(self, lead_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Find the leads' places; who has none goes to review."""

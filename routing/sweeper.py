@@ -51,6 +51,8 @@ class Sweeper:
             counts |= self.journey.bring_back(idle)
         if self.journey.leads.woken(limit=1):
             self.nudge("leads.wake")
+        if self.journey.leads.are_dirty(for_s=self.journey.gather_s):
+            self.nudge("leads.refresh")
         if self.comparer.scans.waiting():
             self.nudge("sweep.resync")
         if self.due("salesforce"):

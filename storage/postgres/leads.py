@@ -216,11 +216,28 @@ class Leads:
         alone = [Left(row.verb, Lane(row.lane), (row.id,)) for row in rows if row.frail]
         return [Left(verb, Lane(lane), tuple(ids)) for (verb, lane), ids in together.items()] + alone
 
-    def dirty(self, *, limit: int = 200) -> list[str]:
-        """Salesforce ids of leads that must be read again."""
-        query = sa.select(t.leads.c.salesforce_id).where(t.leads.c.dirty).order_by(t.leads.c.id).limit(limit)
+    def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]:
+        """Salesforce ids of leads to read again; the caller asks for them, and others leave them alone meanwhile.
+
+        None while there are few and the oldest is younger than `gather_s`: to ask for many at once costs one call.
+        """
+        values = {"limit": limit, "enough": limit // 4, "gather": gather_s, "lease": LEASE_S}
         with transaction(self._engine) as conn:
-            return list(conn.execute(query).scalars())
+            return list(conn.execute(_ASK_FOR, values).scalars())
+
+    def are_dirty(self, *, for_s: float) -> bool:
+        """Whether leads have waited that long to be read again and nobody has asked for them."""
+        with transaction(self._engine) as conn:
+            return bool(conn.scalar(_MUST_ASK, {"gather": for_s, "lease": LEASE_S}))
+
+    def park_record(self, record_id: str, reason: str, *, task_id: str = "") -> None:
+        """Set a lead aside whose record cannot be read, so that Salesforce is not asked for it again and again."""
+        with transaction(self._engine) as conn:
+            lead = conn.execute(_CLEAN, {"record": record_id}).first()
+            if lead is not None:
+                _park(conn, "lead", lead.id, reason, task_id)
+                if lead.state in {"new", "waiting"}:
+                    review(conn, [lead.id], Reason.ERROR, task_id)
 
 
 def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -> None:
@@ -262,6 +279,23 @@ _LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new'
 _OVERDUE = sa.text("""
     SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
     WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
+_UNASKED = "dirty AND (asked_at IS NULL OR asked_at < clock_timestamp() - make_interval(secs => :lease))"
+_ASK_FOR = sa.text(f"""
+    WITH due AS MATERIALIZED (
+        SELECT id, updated_at FROM leads WHERE {_UNASKED} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE leads SET asked_at = clock_timestamp() WHERE id IN (SELECT id FROM due) AND (
+        (SELECT COUNT(*) FROM due) >= :enough
+        OR (SELECT MIN(updated_at) FROM due) <= clock_timestamp() - make_interval(secs => :gather)
+    ) RETURNING salesforce_id
+""")  # noqa: S608 - our own condition
+_MUST_ASK = sa.text(f"""
+    SELECT EXISTS (SELECT FROM leads WHERE {_UNASKED}
+                   AND updated_at <= clock_timestamp() - make_interval(secs => :gather))
+""")  # noqa: S608 - as above
+_CLEAN = sa.text("""
+    UPDATE leads SET dirty = FALSE, updated_at = clock_timestamp() WHERE salesforce_id = :record RETURNING id, state
+""")
     ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """)
 _NEXT_ATTEMPT = sa.text("""

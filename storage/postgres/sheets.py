@@ -134,7 +134,7 @@ _CHANGE = sa.text(f"""
         -- What a waiting lead missed while it was not to be planned is made up for.
         next_try_at = CASE WHEN g.state <> 'waiting' THEN NULL
                            WHEN g.ready THEN clock_timestamp() ELSE l.next_try_at END,
-        nudged_at = NULL,
+        nudged_at = NULL, asked_at = NULL,
         geo_precision = CASE WHEN (g.lat, g.lon) IS NOT DISTINCT FROM (l.lat, l.lon) THEN l.geo_precision
                              WHEN g.lat IS NOT NULL THEN 'exact' END,
         geo_provider = CASE WHEN (g.lat, g.lon) IS NOT DISTINCT FROM (l.lat, l.lon) THEN l.geo_provider

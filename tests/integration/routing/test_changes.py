@@ -1,10 +1,12 @@
 """What later events do to a lead: order, gaps, echoes, moves, deletion and return."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from routing.change import Change
 from tests.integration.routing.house import MARKET, House, city
 
 LEAD = "00Q000000000000001"
@@ -201,3 +203,40 @@ def test_two_batches_that_add_one_lead_at_once_make_one_lead(house: House) -> No
     assert house.value("SELECT count(*) FROM leads") == 1
     assert house.state(house.id_of(LEAD)) == ("offered", None)
     assert house.value("SELECT count(*) FROM events WHERE state <> 'done'") == 0
+
+
+def test_records_to_read_again_are_gathered_and_asked_for_in_one_call(house: House) -> None:
+    journey = replace(house.journey, gather_s=3600.0)
+    asked: list[int] = []
+
+    def fetch(ids: Sequence[str]) -> list[Change]:
+        asked.append(len(ids))
+        return [house.snapshot(one, **WHOLE) for one in ids]
+
+    journey = replace(journey, fetch=fetch)
+    house.journey.intake(house.store([house.change(f"00Q0000000000001{n:02}", "GAP_CREATE") for n in range(49)]))
+    assert journey.refresh() == {}
+    assert not house.leads.are_dirty(for_s=3600.0)
+    house.journey.intake(house.store([house.change("00Q000000000000999", "GAP_CREATE")]))
+    assert journey.refresh() == {"new": 50}
+    assert asked == [50]
+    house.journey.intake(house.store([house.change(LEAD, "GAP_CREATE")]))
+    house.aged(3601)
+    assert house.leads.are_dirty(for_s=3600.0)
+    assert journey.refresh() == {"new": 1}
+
+
+def test_a_record_is_asked_for_by_one_and_again_when_it_changes_again(house: House) -> None:
+    house.journey.intake(house.store([house.change(LEAD, "GAP_CREATE")]))
+    assert house.leads.dirty() == [LEAD]
+    assert house.leads.dirty() == []
+    house.journey.intake(house.store([house.change(LEAD, "GAP_UPDATE")]))
+    assert house.leads.dirty() == [LEAD]
+
+
+def test_a_record_that_cannot_be_read_is_parked_and_not_asked_for_again(house: House) -> None:
+    house.records[LEAD] = house.snapshot(LEAD, **WHOLE, poison="bad")
+    take(house, house.change(LEAD, "GAP_CREATE"))
+    assert house.state(house.id_of(LEAD)) == ("review", "error")
+    assert house.rows("SELECT kind, reason FROM parked") == [("lead", "ValueError: see the log of the task")]
+    assert not house.leads.are_dirty(for_s=0)

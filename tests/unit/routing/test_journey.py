@@ -25,7 +25,7 @@ class Book:
 
     bad: set[int] = field(default_factory=set)
     unwell: bool = False
-    parked: list[tuple[int, str]] = field(default_factory=list)
+    parked: list[tuple[int | str, str]] = field(default_factory=list)
     stuck: list[Any] = field(default_factory=list)
     overdue: list[int] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
@@ -66,8 +66,15 @@ class Book:
         self.unclean = [one for one in self.unclean if one not in {c.record_id for c in changes}]
         return Taken(meanings={"updated": len(changes)})
 
-    def dirty(self, *, limit: int = 200) -> list[str]:
-        return self.unclean[:limit]
+    def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]:
+        asked, self.unclean = self.unclean[:limit], self.unclean[limit:]
+        return asked
+
+    def are_dirty(self, *, for_s: float) -> bool:
+        return bool(self.unclean)
+
+    def park_record(self, record_id: str, reason: str, *, task_id: str = "") -> None:
+        self.parked.append((record_id, reason))
 
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]:
         return [ToLocate(one, 1, Address(city="BAD" if one in self.bad else "Town")) for one in ids]

@@ -28,6 +28,8 @@ class World:
     kept: set[int] = field(default_factory=set)
     cold: bool = False
     comparing: bool = False
+    dirty: bool = False
+    gather_s: float = 2.0
 
     # as the journey and its leads
     @property
@@ -47,6 +49,9 @@ class World:
 
     def woken(self, *, limit: int) -> list[int]:
         return self.woken_leads[:limit]
+
+    def are_dirty(self, *, for_s: float) -> bool:
+        return self.dirty and for_s == self.gather_s
 
     # as the dispatcher, the turnstile and the ledger's judgement
     def come_back(self, _market: str) -> bool:
@@ -122,6 +127,7 @@ def test_a_full_queue_gets_no_second_announcement(world: World) -> None:
 
 def test_the_relay_starts_what_is_due(world: World) -> None:
     world.woken_leads, world.due, world.comparing = [1], {"salesforce", "turnstile"}, True
+    world.dirty = True
     world.sweeper.relay()
     assert world.asked[2:] == ["leads.wake", "sweep.resync", "outbox.deliver", "outbox.free"]
 

@@ -1,5 +1,7 @@
 -- When a lead last changed in Salesforce, as far as we have read: what the nightly comparison compares.
 ALTER TABLE leads ADD COLUMN changed_at TIMESTAMP WITH TIME ZONE;
+-- When Salesforce was last asked for a lead that must be read again: others leave it alone meanwhile.
+ALTER TABLE leads ADD COLUMN asked_at TIMESTAMP WITH TIME ZONE;
 -- Since when this house knows a stream: leads of the time before are no business of the nightly comparison.
 ALTER TABLE positions ADD COLUMN known_from TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL;
 CREATE INDEX ix_leads_alive ON leads (salesforce_id text_pattern_ops) WHERE state NOT IN ('done', 'withdrawn');
