@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from gateways.geocoding.address import digest
@@ -110,8 +111,12 @@ class Chain:
 
     def locate_each(self, addresses: Sequence[Address]) -> list[Answer]:
         """As `locate`, with each address's own error in its place."""
+        if not self._remote:
+            alone = _Batch({}, 0.0)
+            places = {address: self._answer(b"", address, alone) for address in dict.fromkeys(addresses)}
+            return [places[address] for address in addresses]
         digests = [digest(address) for address in addresses]
-        known = self._cache.get_many(sorted(set(digests)), self._remote) if self._remote and digests else {}
+        known = self._cache.get_many(sorted(set(digests)), self._remote) if digests else {}
         batch = _Batch(known, self._clock() + self._patience_s)
         for key, address in zip(digests, addresses, strict=True):
             if key not in batch.answers:
@@ -203,9 +208,18 @@ class Chain:
 
 
 def providers(
-    names: Sequence[str], *, keys: Sequence[str] = (), user_agent: str, timeout_s: float, nominatim_domain: str = ""
+    names: Sequence[str],
+    *,
+    keys: Sequence[str] = (),
+    user_agent: str,
+    timeout_s: float,
+    nominatim_domain: str = "",
+    directory: Path | None = None,
 ) -> list[Provider]:
-    """The geocoders by their names, in order; keys are written `name=key`. Raises BadInput with a fix."""
+    """The geocoders by their names, in order; keys are written `name=key`. Raises BadInput with a fix.
+
+    Local data is kept in the directory.
+    """
     by_name: dict[str, str] = {}
     for pair in keys:
         name, sign, key = pair.partition("=")
@@ -220,7 +234,7 @@ def providers(
         domain = nominatim_domain if name == "nominatim" else ""
         key = by_name.get(name, "")
         made.append(
-            Offline()
+            Offline(directory=directory)
             if name == Offline.name
             else Online(name, key=key, user_agent=user_agent, domain=domain, timeout_s=timeout_s)
         )
