@@ -279,23 +279,6 @@ _LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new'
 _OVERDUE = sa.text("""
     SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
     WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
-_UNASKED = "dirty AND (asked_at IS NULL OR asked_at < clock_timestamp() - make_interval(secs => :lease))"
-_ASK_FOR = sa.text(f"""
-    WITH due AS MATERIALIZED (
-        SELECT id, updated_at FROM leads WHERE {_UNASKED} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
-    )
-    UPDATE leads SET asked_at = clock_timestamp() WHERE id IN (SELECT id FROM due) AND (
-        (SELECT COUNT(*) FROM due) >= :enough
-        OR (SELECT MIN(updated_at) FROM due) <= clock_timestamp() - make_interval(secs => :gather)
-    ) RETURNING salesforce_id
-""")  # noqa: S608 - our own condition
-_MUST_ASK = sa.text(f"""
-    SELECT EXISTS (SELECT FROM leads WHERE {_UNASKED}
-                   AND updated_at <= clock_timestamp() - make_interval(secs => :gather))
-""")  # noqa: S608 - as above
-_CLEAN = sa.text("""
-    UPDATE leads SET dirty = FALSE, updated_at = clock_timestamp() WHERE salesforce_id = :record RETURNING id, state
-""")
     ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """)
 _NEXT_ATTEMPT = sa.text("""
@@ -337,4 +320,21 @@ _LOST_LEADS = sa.text("""
         ORDER BY priority DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
     ) RETURNING id, lane, deaths + delays > 0 AND NOT dirty AS frail,
                 CASE WHEN dirty THEN 'refresh' WHEN lat IS NULL THEN 'locate' ELSE 'route' END AS verb
+""")
+_UNASKED = "dirty AND (asked_at IS NULL OR asked_at < clock_timestamp() - make_interval(secs => :lease))"
+_ASK_FOR = sa.text(f"""
+    WITH due AS MATERIALIZED (
+        SELECT id, updated_at FROM leads WHERE {_UNASKED} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE leads SET asked_at = clock_timestamp() WHERE id IN (SELECT id FROM due) AND (
+        (SELECT COUNT(*) FROM due) >= :enough
+        OR (SELECT MIN(updated_at) FROM due) <= clock_timestamp() - make_interval(secs => :gather)
+    ) RETURNING salesforce_id
+""")  # noqa: S608 - our own condition
+_MUST_ASK = sa.text(f"""
+    SELECT EXISTS (SELECT FROM leads WHERE {_UNASKED}
+                   AND updated_at <= clock_timestamp() - make_interval(secs => :gather))
+""")  # noqa: S608 - as above
+_CLEAN = sa.text("""
+    UPDATE leads SET dirty = FALSE, updated_at = clock_timestamp() WHERE salesforce_id = :record RETURNING id, state
 """)
