@@ -25,7 +25,8 @@ from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
-from routing.journey import Announce, Journey
+from routing.journey import GATHER_S, Announce, Journey
+from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Policy
 from routing.sweeper import Sweeper
@@ -191,6 +192,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         announce=announce,
         nudge=nudge,
         report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
+        gather_s=GATHER_S,
     )
 
 

@@ -114,7 +114,6 @@ class Journey:
     error that sets one event or lead aside.
     """
 
-    gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
     leads: LeadBook
     runs: RunBook
     dispatcher: Dispatcher
@@ -125,6 +124,7 @@ class Journey:
     announce: Announce
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
+    gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
 
     def intake(self, event_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Read events into their leads and send each lead on its way; an event that cannot be read is parked."""

@@ -129,7 +129,7 @@ def test_the_relay_starts_what_is_due(world: World) -> None:
     world.woken_leads, world.due, world.comparing = [1], {"salesforce", "turnstile"}, True
     world.dirty = True
     world.sweeper.relay()
-    assert world.asked[2:] == ["leads.wake", "sweep.resync", "outbox.deliver", "outbox.free"]
+    assert world.asked[2:] == ["leads.wake", "leads.refresh", "sweep.resync", "outbox.deliver", "outbox.free"]
 
 
 def test_the_hourly_sweep_compares_and_then_fills_every_member(world: World) -> None:
