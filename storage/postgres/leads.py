@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -12,12 +11,12 @@ from routing.change import Change
 from routing.intake import Read, Taken
 from routing.journey import Left
 from routing.lane import Lane
-from routing.lead import Address, Located, Point, Reason, ToLocate
-from routing.near import cell
+from routing.lead import Located, Point, Reason, ToLocate
 from storage.postgres import tables as t
 from storage.postgres.ending import end_offers, tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.intake import lock_events, take
+from storage.postgres.placing import place, unplaced
 from storage.postgres.steps import bigints, lock, note, review, withdraw
 from storage.postgres.values import clean_text
 
@@ -117,28 +116,16 @@ class Leads:
 
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]:
         """Those of the leads that wait for a place."""
-        query = (
-            sa.select(t.leads, t.lead_contacts.c.street)
-            .join(t.lead_contacts, isouter=True)
-            .where(
-                t.leads.c.id == sa.any_(bigints(ids)),
-                t.leads.c.state == "new",
-                t.leads.c.lat.is_(None),
-                ~t.leads.c.dirty,
-            )
-            .order_by(t.leads.c.id)
-        )
         with transaction(self._engine) as conn:
-            return [_to_locate(row) for row in conn.execute(query).mappings()]
+            return unplaced(conn, ids)
 
     def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]:
         """Keep the places found; leads nobody can place go to review. Returns the ids that can be routed now."""
-        known = [_placed(lead, at) for lead, at in found if at is not None]
+        known = [(lead, at) for lead, at in found if at is not None]
         lost = [lead for lead, at in found if at is None]
         with transaction(self._engine) as conn:
             lock(conn, [lead.id for lead, _ in found])
-            ready = [row["lead"] for row in known if conn.execute(_PLACE, row).rowcount]
-            note(conn, [(row["lead"], "located", row["detail"]) for row in known if row["lead"] in set(ready)], task_id)
+            ready = place(conn, known, task_id)
             review(conn, [lead.id for lead in lost], Reason.UNKNOWN_PLACE, task_id)
             return ready
 
@@ -246,35 +233,6 @@ def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -
     conn.execute(insert(t.parked).values(row).on_conflict_do_update(index_elements=["kind", "ref"], set_=news))
 
 
-def _to_locate(row: Row) -> ToLocate:
-    address = Address(
-        street=row["street"] or "",
-        city=row["city"],
-        state=row["region"],
-        postal_code=row["postal_code"],
-        country=row["country"],
-    )
-    return ToLocate(row["id"], row["version"], address, Lane(row["lane"]))
-
-
-def _placed(lead: ToLocate, at: Located) -> dict[str, Any]:
-    return {
-        "lead": lead.id,
-        "seen": lead.version,
-        "to_lat": at.point.lat,
-        "to_lon": at.point.lon,
-        "to_cell": cell(at.point.lat, at.point.lon),
-        "to_precision": at.precision,
-        "to_provider": at.provider,
-        "detail": {"precision": at.precision, "provider": at.provider},
-    }
-
-
-_PLACE = sa.text("""
-    UPDATE leads SET lat = :to_lat, lon = :to_lon, cell = :to_cell, geo_precision = :to_precision,
-           geo_provider = :to_provider, updated_at = clock_timestamp(), nudged_at = NULL
-    WHERE id = :lead AND state = 'new' AND lat IS NULL AND version = :seen AND NOT dirty
-""")
 _LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new', 'waiting') FOR UPDATE")
 _OVERDUE = sa.text("""
     SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
