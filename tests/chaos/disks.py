@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -30,7 +31,12 @@ class Disk:
         _mount("-o", f"remount,size={ROOM}", str(self.place))
 
     def unmount(self) -> None:
+        """Gone; what was on it stays at its place."""
+        kept = self.place.with_name(f"{self.place.name}.kept")
+        subprocess.run(["cp", "-a", str(self.place), str(kept)], check=False, capture_output=True)
         subprocess.run(["umount", "--lazy", str(self.place)], check=False, capture_output=True)
+        shutil.rmtree(self.place, ignore_errors=True)
+        kept.rename(self.place)
 
 
 def mounted(place: Path) -> Disk | None:

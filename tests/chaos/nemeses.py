@@ -143,6 +143,8 @@ def disk_full(world: World, disk: str, for_s: float) -> None:
     if disk not in world.disks:
         return
     world.disks[disk].fill()
+    if disk == "wal":
+        world.servers.use_up_wal()
 
     def room() -> None:
         world.disks[disk].empty()

@@ -1,5 +1,6 @@
 """Postgres and Valkey as `fairturn up` brings them, held by the run itself, so that it can break them."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 
 from workers.embedded_servers import Postgres, Valkey, free_port, new_password
 
@@ -71,6 +73,12 @@ class Servers:
         self.valkey.start()
 
     # --- Postgres
+
+    def use_up_wal(self) -> None:
+        """Let Postgres begin new files of its log of writes until it cannot: those it made ahead hide a full disk."""
+        with contextlib.suppress(psycopg.Error), psycopg.connect(self.postgres.url(), autocommit=True) as connection:
+            for _ in range(8):
+                connection.execute("SELECT pg_logical_emit_message(false, 'chaos', 'full'), pg_switch_wal()")
 
     def crash_postgres(self) -> None:
         """`pg_ctl restart -m immediate`: no checkpoint, every session broken off, recovery at the start."""
