@@ -44,6 +44,7 @@ class Stand(NamedTuple):
     roster_version: int
     generation: int
     alone: bool = False  # the turnstile is away, the ledger decides
+    seq: int = 0  # of the last decision of this generation
 
 
 class Ledger(Protocol):
@@ -61,8 +62,8 @@ class Ledger(Protocol):
         """All members of a market, with the roster's version."""
         ...
 
-    def rebuild(self, market: str, seen: int) -> AbstractContextManager[Snapshot | None]:
-        """What the turnstile must hold, under a new generation; leaving commits it.
+    def rebuild(self, market: str, seen: int, above: int) -> AbstractContextManager[Snapshot | None]:
+        """What the turnstile must hold, under a new generation higher than `above`; leaving commits it.
 
         None when somebody else has raised the generation above `seen` meanwhile.
         """
@@ -363,22 +364,29 @@ class Dispatcher:
         """
         if seen is None:
             seen = self._ledger.standing_at(market).generation
-        with self._ledger.rebuild(market, seen) as snapshot:
+        above = self._turnstile.mark(market).generation
+        with self._ledger.rebuild(market, seen, above) as snapshot:
             if snapshot is not None:
                 self._turnstile.rebuild(market, snapshot)
         return snapshot is not None
 
     def come_back(self, market: str) -> bool:
-        """Let the turnstile decide again when it answers; whether it decides now."""
+        """Let a turnstile that was away decide again, rebuild one that was set back; whether it decides now."""
         stand = self._ledger.standing_at(market)
-        if not stand.alone:
-            return True
         try:
-            self._turnstile.probe()
+            if stand.alone:
+                self._turnstile.probe()
+            elif not self._is_behind(market, stand):
+                return True
             self.rebuild(market, stand.generation)
         except (ColdTurnstile, TurnstileUnreachable):
             return False
         return True
+
+    def _is_behind(self, market: str, stand: Stand) -> bool:
+        """Whether the turnstile has forgotten decisions that the ledger knows; it is asked last, so it is ahead."""
+        mark = self._turnstile.mark(market)
+        return (mark.generation, mark.seq) < (stand.generation, stand.seq)
 
     def _mend(self, market: str, seen: int) -> None:
         """Rebuild the turnstile; when it does not answer, the ledger decides alone."""

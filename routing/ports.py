@@ -31,6 +31,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the turnstile says it is in one market; zeros when it holds nothing."""
+
+    generation: int = 0
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A reservation nobody has settled yet."""
 
@@ -83,7 +91,10 @@ class Turnstile(Protocol):
         ...
 
     def rebuild(self, market: str, snapshot: Snapshot) -> None:
-        """Replace everything held for the market by the snapshot, at once."""
+        """Replace everything held for the market by the snapshot, at once.
+
+        Raises ColdTurnstile when its generation is not below the snapshot's: somebody else was faster.
+        """
         ...
 
     def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
@@ -96,6 +107,10 @@ class Turnstile(Protocol):
 
     def open_counts(self, market: str) -> dict[int, int]:
         """How many offers each member holds."""
+        ...
+
+    def mark(self, market: str) -> Mark:
+        """How far it is; never ColdTurnstile."""
         ...
 
     def probe(self) -> None:

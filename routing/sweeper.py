@@ -65,7 +65,7 @@ class Sweeper:
     def reap(self, market: str) -> int:
         """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked.
 
-        A turnstile that was away is given back its place first.
+        A turnstile that was away is given back its place first, one that was set back is rebuilt.
         """
         if not self.dispatcher.come_back(market):
             return 0

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from routing.batch import Batch
 from routing.dispatcher import Stand
-from routing.errors import TryLater
+from routing.errors import Away
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
@@ -21,7 +21,7 @@ from storage.postgres.routing_batch import routing_batch
 from storage.postgres.snapshot import Turns
 
 
-class NoPolicy(TryLater):
+class NoPolicy(Away):
     """No policy is published: run `fairturn migrate`, which publishes the default one."""
 
 
@@ -59,8 +59,8 @@ class RoutingLedger:
     def roster(self, market: str) -> Roster:
         return self._members.roster(market)
 
-    def rebuild(self, market: str, seen: int) -> AbstractContextManager[Snapshot | None]:
-        return self._turns.rebuild(market, seen=seen)
+    def rebuild(self, market: str, seen: int, above: int = 0) -> AbstractContextManager[Snapshot | None]:
+        return self._turns.rebuild(market, seen=seen, above=above)
 
     def stand_alone(self, market: str, seen: int) -> bool:
         return self._turns.stand_alone(market, seen)
@@ -68,7 +68,7 @@ class RoutingLedger:
     def standing_at(self, market: str) -> Stand:
         with transaction(self._engine) as conn:
             row = conn.execute(_STAND, {"market": market}).one()
-        return Stand(row.policy_version, row.roster_version, row.generation, bool(row.alone))
+        return Stand(row.policy_version, row.roster_version, row.generation, bool(row.alone), row.seq)
 
     def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[Waiting]:
         return self._leads.waiting_near(cells, member_id, limit=limit, skip=skip)
@@ -93,7 +93,9 @@ class RoutingLedger:
 _STAND = sa.text("""
     SELECT coalesce((SELECT version FROM policies WHERE state = 'published'), 0) AS policy_version,
            coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation,
-           max(alone_since) IS NOT NULL AS alone
+           max(alone_since) IS NOT NULL AS alone,
+           coalesce((SELECT max(d.seq) FROM decisions d
+                     WHERE d.market = :market AND d.generation = max(markets.generation)), 0) AS seq
     FROM markets WHERE name = :market
 """)
 _OPEN = sa.text("SELECT id, open FROM members WHERE market = :market AND open > 0")

@@ -1,7 +1,7 @@
 """Every key of ours in Redis, with its type and meaning.
 
 All keys of one market carry the hash tag {market}: on a cluster they live in one slot, and one script may use them all.
-An ACL user for the turnstile needs the patterns `turnstile:*` and `rate:*`.
+An ACL user for the turnstile needs the patterns `turnstile:*` and `rate:*`, and the command INFO.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class MarketKeys:
 
     @property
     def state(self) -> str:
-        """HASH: generation, seq (of the last answer), at_us (its clock)."""
+        """HASH: generation, seq (of the last answer), at_us (its clock), run_id (of the server that was loaded)."""
         return self._name("state")
 
     @property

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
-from routing.ports import Pending, Snapshot, Standing
+from routing.ports import Mark, Pending, Snapshot, Standing
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import PROBE, MarketKeys
@@ -67,7 +67,7 @@ class RedisTurnstile:
         """Replace everything held for the market by the snapshot, at once; safe to repeat.
 
         The snapshot is staged beside the live keys, then one script puts it in their place. Staged keys that the
-        server lost half way raise ColdTurnstile, and the live ones stay.
+        server lost half way raise ColdTurnstile, and the live ones stay; so does a live generation as high as ours.
         """
         live, staged = MarketKeys(market), MarketKeys(market, staging=uuid4().hex)
         rotations = set(snapshot.standings) | set(snapshot.ticks) | set(snapshot.cursors)
@@ -97,6 +97,12 @@ class RedisTurnstile:
         keys = MarketKeys(market)
         (counts,) = self._read(keys, keys.open)
         return counts
+
+    def mark(self, market: str) -> Mark:
+        """How far the turnstile is in this market; zeros when it holds nothing."""
+        with in_our_words():
+            held: list[Any] = self._redis.hmget(MarketKeys(market).state, ["generation", "seq"])
+        return Mark(*(int(one or 0) for one in held))
 
     def probe(self) -> None:
         """Raise TurnstileUnreachable unless the server answers and takes a write."""

@@ -15,7 +15,7 @@ from routing.decision import Ask, Candidate, Grant, Group
 from routing.errors import ColdTurnstile
 from routing.fairness import TURN
 from routing.policy import Mode
-from routing.ports import Snapshot, Standing, Turnstile
+from routing.ports import Mark, Snapshot, Standing, Turnstile
 from storage.redis.turnstile import RedisTurnstile
 from tests.fakes.turnstile import FakeTurnstile
 
@@ -57,7 +57,7 @@ def an_ask(*groups: Group, lead: int | None = None, attempt: int = 1, mode: Mode
 
 
 def ask(turnstile: Turnstile, *asks: Ask, release: Sequence[UUID] = ()) -> list[Grant]:
-    return turnstile.reserve(MARKET, asks, generation=1, release=release)
+    return turnstile.reserve(MARKET, asks, generation=turnstile.mark(MARKET).generation, release=release)
 
 
 def turns(turnstile: Turnstile, group: Group, number: int, mode: Mode = Mode.FAIR) -> list[int | None]:
@@ -90,12 +90,14 @@ def test_F4_rotations_do_not_move_each_others_turns(turnstile: Turnstile) -> Non
 def test_F4_turns_survive_a_rebuild_from_what_was_recorded(turnstile: Turnstile) -> None:
     group = a_group(a_candidate(1, weight=2000), 2, 3)
     for mode in (Mode.FAIR, Mode.CURSOR):
-        turnstile.rebuild(MARKET, EMPTY)
+        generation = turnstile.mark(MARKET).generation + 1
+        turnstile.rebuild(MARKET, dataclasses.replace(EMPTY, generation=generation))
         grants = ask(turnstile, *(an_ask(group, mode=mode) for _ in range(5)))
         accounts = turnstile.standings(MARKET, "installers")
         held = {grant.offer: grant.member for grant in grants if grant.member}
         last = grants[-1].member or 0
-        recorded = Snapshot(1, 5, held, {"installers": accounts}, {"installers": 5}, {"installers": last})
+        ticks, cursors = {"installers": 5}, {"installers": last}
+        recorded = Snapshot(generation + 1, 5, held, {"installers": accounts}, ticks, cursors)
         straight_on = turns(turnstile, group, 6, mode)
         turnstile.rebuild(MARKET, recorded)
         assert turns(turnstile, group, 6, mode) == straight_on
@@ -242,19 +244,31 @@ def test_a_market_never_built_is_cold(turnstile: Turnstile) -> None:
     turnstile.settle(nowhere, keep=[(1, 1)], cancel=[(2, 1)])  # it knows of none, so none is left to settle
 
 
-def test_a_rebuild_replaces_everything_at_once_and_may_be_repeated(turnstile: Turnstile) -> None:
+def test_a_rebuild_replaces_everything_at_once(turnstile: Turnstile) -> None:
     ask(turnstile, an_ask(a_group(7, 8, rotation="old")), an_ask(a_group(7)))
     held = {uuid4(): 3, uuid4(): 3, uuid4(): 4}
     accounts = {"installers": {3: Standing(-40, 2), 4: Standing(40, 1)}, "new": {}}
-    snapshot = Snapshot(2, 90, held, accounts, {"installers": 2, "new": 0}, {"installers": 3})
-    for _ in range(2):
-        turnstile.rebuild(MARKET, snapshot)
+    for generation in (2, 3):
+        turnstile.rebuild(
+            MARKET, Snapshot(generation, 90, held, accounts, {"installers": 2, "new": 0}, {"installers": 3})
+        )
+        assert turnstile.mark(MARKET) == Mark(generation, 90)
         assert turnstile.open_counts(MARKET) == {3: 2, 4: 1}
         assert turnstile.standings(MARKET, "old") == {}
         assert turnstile.standings(MARKET, "installers") == accounts["installers"]
         assert turnstile.pending(MARKET, older_than_s=0) == []
-        (grant,) = turnstile.reserve(MARKET, [an_ask(a_group(3, 4))], generation=2)
+        (grant,) = turnstile.reserve(MARKET, [an_ask(a_group(3, 4))], generation=generation)
         assert (grant.member, grant.seq) == (4, 91)
+
+
+def test_G8_who_was_frozen_while_it_rebuilt_undoes_nothing_that_came_after(turnstile: Turnstile) -> None:
+    turnstile.rebuild(MARKET, dataclasses.replace(EMPTY, generation=2))
+    (grant,) = turnstile.reserve(MARKET, [an_ask(a_group(3))], generation=2)
+    for late in (1, 2):
+        with pytest.raises(ColdTurnstile):
+            turnstile.rebuild(MARKET, dataclasses.replace(EMPTY, generation=late))
+    assert turnstile.mark(MARKET) == Mark(2, grant.seq)
+    assert turnstile.open_counts(MARKET) == {3: 1}
 
 
 def test_markets_know_nothing_of_each_other(turnstile: Turnstile) -> None:
@@ -306,6 +320,7 @@ class SideBySide(RuleBasedStateMachine):
 
     @initialize()
     def start_empty(self) -> None:
+        self.generation = self.real.mark(MARKET).generation
         self.load(dataclasses.replace(EMPTY, generation=self.generation + 1))
 
     @rule(

@@ -10,7 +10,7 @@ from routing import fairness
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
 from routing.fairness import Book, Verdict
-from routing.ports import Pending, Snapshot, Standing
+from routing.ports import Mark, Pending, Snapshot, Standing
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class FakeTurnstile:
 
     def rebuild(self, market: str, snapshot: Snapshot) -> None:
         before = self._markets.get(market)
+        if before and before.generation >= snapshot.generation:
+            raise ColdTurnstile(market=market)
         held = _Market(snapshot.generation, snapshot.seq, before.at_us if before else 0, dict(snapshot.open_offers))
         for rotation in snapshot.standings.keys() | snapshot.ticks.keys() | snapshot.cursors.keys():
             accounts = snapshot.standings.get(rotation, {})
@@ -103,6 +105,10 @@ class FakeTurnstile:
 
     def open_counts(self, market: str) -> dict[int, int]:
         return dict(Counter(self._warm(market).offers.values()))
+
+    def mark(self, market: str) -> Mark:
+        held = self._markets.get(market)
+        return Mark(held.generation, held.seq) if held else Mark()
 
     def probe(self) -> None:
         """It is always there."""

@@ -3,10 +3,10 @@
   KEYS[1..9] as in reserve.lua; used: [1] state, [4] reservations, [5] leases
   ARGV[1] age in microseconds
   Returns { now in microseconds, "lead:attempt", packed answer, "lead:attempt", packed answer, ... }.
-  Error COLD when there is no generation.
+  Error COLD when there is no generation, or the server is not the one that was loaded.
 ]]
-if redis.call('HEXISTS', KEYS[1], 'generation') == 0 then
-  return redis.error_reply('COLD the turnstile has generation none')
+if redis.call('HGET', KEYS[1], 'run_id') ~= run_id() then
+  return redis.error_reply('COLD the turnstile is not the one that was loaded')
 end
 local now = now_us()
 local found = { now }

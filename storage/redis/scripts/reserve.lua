@@ -1,6 +1,6 @@
 --[[ Free the released offers, then give each ask a member with room, in order; all of it or nothing.
 
-  KEYS[1] state         HASH  generation, seq, at_us
+  KEYS[1] state         HASH  generation, seq, at_us, run_id
   KEYS[2] offers        HASH  offer -> member
   KEYS[3] open          HASH  member -> offers held
   KEYS[4] reservations  HASH  "lead:attempt" -> packed answer (see shared.lua)
@@ -16,7 +16,7 @@
     its candidates packed as little-endian i4: member, weight, capacity, distance in decimetres
 
   Returns { packed answers in the order of the asks, positions (from 1) of those given before }.
-  Error COLD when the generation differs; nothing is changed then.
+  Error COLD when the generation or the server differs; nothing is changed then.
 
   An ask whose (lead, attempt) is reserved gets the stored answer. An answer with nobody reserves nothing and is not
   stored. Exact while the weights of a group add up to less than 2^33: then the floor of a quotient of doubles is the
@@ -25,9 +25,12 @@
 local TURN = 1000000
 local floor = math.floor
 
-local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us')
+local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us', 'run_id')
 if state[1] ~= ARGV[1] then
   return redis.error_reply('COLD the turnstile has generation ' .. (state[1] or 'none'))
+end
+if state[4] ~= run_id() then
+  return redis.error_reply('COLD the server is not the one that was loaded')
 end
 local seq, last_at = tonumber(state[2]), tonumber(state[3])
 local now = now_us()

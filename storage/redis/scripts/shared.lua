@@ -24,6 +24,12 @@ local function free(offers, open, offer)
   end
 end
 
+-- Which run of which server this is: another one than wrote the state has lost its last writes, or is a replica that
+-- never saw them.
+local function run_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
 local function now_us()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -4,7 +4,8 @@
   KEYS[10..18] staged, in the same order; used: [11] offers, [12] open, [15] ticks, [16] cursors, stems [17] and [18]
   ARGV[1] generation   ARGV[2] seq   ARGV[3] number of offers staged   ARGV[4] number of rotations staged
   ARGV[5..] rotations staged with accounts: name, number of members (pairs)
-  Error COLD when a staged key is incomplete (the server lost it half way); nothing is changed then.
+  Error COLD when a staged key is incomplete (the server lost it half way); nothing is changed then,
+  nor when the live generation is as high or higher.
 ]]
 local function all_staged()
   if redis.call('HLEN', KEYS[11]) ~= tonumber(ARGV[3]) then return false end
@@ -24,6 +25,11 @@ local function put(staged, live)
   end
 end
 
+-- Who was frozen while it loaded the turnstile must not undo what somebody else loaded meanwhile.
+local live = redis.call('HGET', KEYS[1], 'generation')
+if live and tonumber(live) >= tonumber(ARGV[1]) then
+  return redis.error_reply('COLD the turnstile has generation ' .. live .. ' by now')
+end
 if not all_staged() then
   return redis.error_reply('COLD the rebuild was lost half way')
 end
@@ -39,6 +45,6 @@ for i = 5, #ARGV, 2 do
   put(KEYS[18] .. ARGV[i], KEYS[9] .. ARGV[i])
 end
 -- at_us stays: the clock never goes back, not even over a rebuild.
-redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'seq', ARGV[2])
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'seq', ARGV[2], 'run_id', run_id())
 redis.call('HSETNX', KEYS[1], 'at_us', '0')
 return 1
