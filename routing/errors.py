@@ -21,19 +21,23 @@ class Refused(FairturnError):  # noqa: N818
     """The rules say no."""
 
 
-class ColdTurnstile(TryLater):
+class Away(TryLater):
+    """A whole neighbour is unwell: it is no use to try piece by piece."""
+
+
+class ColdTurnstile(Away):
     """The turnstile is not of the ledger's generation: rebuild it, then ask again."""
 
 
-class LedgerUnreachable(TryLater):
+class LedgerUnreachable(Away):
     """Postgres does not answer."""
 
 
-class LedgerOutdated(TryLater):
+class LedgerOutdated(Away):
     """The ledger has not the tables of this version: run `fairturn migrate`."""
 
 
-class TurnstileUnreachable(TryLater):
+class TurnstileUnreachable(Away):
     """Redis does not answer."""
 
 
