@@ -50,6 +50,8 @@ def _broker(at: str) -> dict[str, Any]:
     url, options = Address.of(at).for_celery()
     return {
         "broker_url": url,
+        # Kombu's own, with a doorkeeper; named as a text, because tasks know the configuration and not the reverse.
+        "broker_transport": f"tasks.broker:{'SentinelTransport' if url.startswith('sentinel') else 'Transport'}",
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # the default gives up for good after 100
         "broker_transport_options": {
@@ -61,6 +63,8 @@ def _broker(at: str) -> dict[str, Any]:
             "socket_keepalive": True,
             "health_check_interval": 10,
             "max_connections": 20,
+            "queue_order_strategy": "tasks.broker:HotFirst",
+            "priority_steps": [0],  # lanes are queues; Kombu would ask for four lists of each
             **options,
         },
         # One try: a message is a hint, the caller has committed and must not wait.

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     # --- behaviour
     nightly_hour: int = Field(8, ge=0, le=23)
     worker_concurrency: int = Field(2, ge=1)
+    bulk_concurrency: int = Field(1, ge=1)
+    bulk_per_minute: int = Field(300, ge=1)
+    hot_priority: int = Field(1, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
 

@@ -1,7 +1,9 @@
 """The only place that knows both a setting and a class; everything is built on first use, once a process."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -306,6 +308,19 @@ def members() -> Members:
     return Members(engine())
 
 
+def lane_of() -> Callable[[Change], Lane]:
+    """Tells imports from people, for one reader of a stream."""
+    cfg, reads = settings.load(), field_map().reads
+    flows = Flows(
+        per_minute=cfg.bulk_per_minute,
+        hot_from=cfg.hot_priority,
+        priority=reads.get("priority", ()),
+        source=reads.get("source", ()),
+        clock=time.monotonic,
+    )
+    return lambda change: flows.lane(change.commit_user, change.origin, change.body)
+
+
 def read(change: Change, known: Sheet | None) -> Folded:
     """Read one change into its lead, through the field map."""
     mapping = field_map()
@@ -316,6 +331,8 @@ def read(change: Change, known: Sheet | None) -> Folded:
     partial = mapping.says_too_little(change.body)
     geocoded = not change.origin and mapping.is_geocode(change.changed)
     fields = mapping.fields_of(change.body)
+    if change.by_rest and is_hot(fields.get("priority"), settings.load().hot_priority):
+        change = replace(change, lane=Lane.HOT)
     return fold(known, change, fields, ours=echo, partial=partial, geocoded=geocoded, alpha2=alpha2)
 
 

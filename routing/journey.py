@@ -11,15 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 from routing.change import Change
 from routing.dispatcher import Dispatcher
-from routing.errors import (
-    ColdTurnstile,
-    FairturnError,
-    GiveUp,
-    LedgerOutdated,
-    LedgerUnreachable,
-    TryLater,
-    TurnstileUnreachable,
-)
+from routing.errors import Away, FairturnError, GiveUp, TryLater
 from routing.intake import Read, Taken
 from routing.lane import Lane
 from routing.lead import Located, ToLocate
@@ -35,8 +27,6 @@ REFRESH, GATHER_S = 200, 2.0
 DEATHS = 3
 #: So many leads in a row that are put off, and nobody else: it is not the leads.
 ALL_PUT_OFF = 3
-#: A whole neighbour is away: no use in trying lead by lead.
-AWAY = (LedgerUnreachable, LedgerOutdated, TurnstileUnreachable, ColdTurnstile)
 
 T = TypeVar("T")
 Verb = Literal["intake", "locate", "route"]
@@ -81,6 +71,7 @@ class RunBook(Protocol):
 class Announce(Protocol):
     """Tells the workers of a lane, after the commit, that rows wait for a task."""
 
+    def __hash__(self) -> int: ...
     def __call__(self, task: str, ids: Sequence[int], lane: Lane = ..., /) -> object: ...
 
 
@@ -290,7 +281,7 @@ class Journey:
             return {}
         try:
             return work(items)
-        except AWAY:
+        except Away:
             raise
         except TryLater as exc:
             if put_off is None:

@@ -14,6 +14,7 @@ from config import celery as celery_config
 from config import logs, metrics, settings
 from routing.errors import FairturnError, GiveUp, Refused, TryLater
 from routing.lane import Lane
+from tasks.arguments import checked
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class FairturnTask(Task):
         start, facts, outcome = perf_counter(), dict[str, Any](), "done"
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
             try:
+                checked(self.run, args, kwargs)
                 facts.update(self.run(*args, **kwargs) or {})
             except TaskPredicate:
                 raise
@@ -123,6 +125,11 @@ def announce(name: str, ids: Sequence[int | str], lane: Lane = Lane.LIVE) -> boo
 def nudge(name: str) -> bool:
     """Tell the workers that there is something for a task without arguments; never raises."""
     return _publish(name, [])
+
+
+def tell(name: str, args: list[Any]) -> bool:
+    """Send one message with these few words; never raises."""
+    return _publish(name, args)
 
 
 def _publish(name: str, args: list[Any], **how: Any) -> bool:

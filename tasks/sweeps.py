@@ -45,6 +45,14 @@ def traces() -> dict[str, int]:
     return {} if shown is None else {"spans": shown.show()}
 
 
+@app.task(name="sweep.reject")
+def reject(queue: str, reason: str, size: int, sample: str) -> dict[str, int]:
+    """Park what the doorkeeper found in a queue: one letter a kind of it, with the beginning of the last one."""
+    kept = {"bytes": size, "note": "messages are hints: nothing was lost with it"}
+    wiring.parked().park("message", f"{queue[:40]}: {reason[:80]}", reason[:80], input=kept, raw=bytes.fromhex(sample))
+    return {"parked": 1}
+
+
 @app.task(name="sweep.canary")
 def canary(queue: str) -> dict[str, int]:
     """Prove that somebody works on this queue; a ping only proves that somebody listens."""

@@ -71,10 +71,12 @@ def processes() -> dict[str, tuple[str, ...]]:
     """What runs in production, by the Procfile's names."""
     cfg = settings.load()
     celery = ("-m", "celery", "-A", "workers.main")
+    few = (f"--concurrency={cfg.bulk_concurrency}",)
     web = ("-m", "uvicorn", "--factory", "web.main:app", "--host", cfg.web_host, "--port", str(cfg.web_port))
     return {
         "subscriber": ("-m", "workers.subscriber"),
-        "worker": (*celery, "worker", "--queues", "leads,outbox,sweeps"),
+        "worker": (*celery, "worker", "--queues", "leads.hot,leads,outbox,sweeps", "--hostname=worker@%h"),
+        "bulk": (*celery, "worker", "--queues", "leads.bulk", "--hostname=bulk@%h", *few),
         "beat": (*celery, "beat"),
         "web": (*web, "--no-access-log", "--no-server-header"),
         "flower": (*celery, "flower", f"--conf={flower_door.CONF_FILE}"),

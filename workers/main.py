@@ -1,13 +1,24 @@
 """The Celery process: `python -m celery -A workers.main worker` (or beat, or flower)."""
 
+import os
+import time
 from typing import Any
 
+import structlog
 from celery import signals
 
 from config import logs, metrics, settings, wiring
-from tasks.app import GivenUp, app, on_give_up
+from config.celery import LANES
+from routing.lane import Lane
+from tasks.app import GivenUp, app, on_give_up, tell
+from tasks.broker import Rejected, on_reject
 
 __all__ = ["app"]
+
+#: How far processes that work on imports only stand back for all others on the machine.
+BULK_NICENESS = 10
+
+log = structlog.get_logger()
 
 
 @signals.setup_logging.connect
@@ -23,9 +34,36 @@ def _our_metrics(**_: Any) -> None:
     metrics.share(settings.load().data_dir / "metrics", "worker")
 
 
+@signals.celeryd_init.connect
+def _stand_back(options: dict[str, Any], **_: Any) -> None:
+    """Whoever works on imports only takes the time that others leave, which on a free machine is all of it."""
+    queues = options.get("queues") or ()
+    if set(queues.split(",") if isinstance(queues, str) else queues) == {LANES[Lane.BULK]}:
+        os.nice(BULK_NICENESS)
+
+
 @signals.worker_init.connect
 def _warm(**_: Any) -> None:
     wiring.warm()
+
+
+#: A flood of the same garbage is parked once in so long; every one of it is counted.
+TOLD_EVERY_S = 10.0
+_told: dict[tuple[str, str], float] = {}
+
+
+@on_reject
+def _tell(refused: Rejected) -> None:
+    """Have a child park what is none of our messages: this process must not wait for the ledger."""
+    kind, now = (refused.queue, refused.reason), time.monotonic()
+    if now - _told.get(kind, -TOLD_EVERY_S) >= TOLD_EVERY_S:
+        _told[kind] = now
+        log.warning("message.rejected", queue=refused.queue, reason=refused.reason, bytes=refused.size)
+        tell("sweep.reject", [*kind, refused.size, refused.sample.hex()])
+
+
+#: So much of a task's arguments is parked with it; ids are short.
+ARGS_KEPT = 1_000
 
 
 @on_give_up
@@ -36,6 +74,6 @@ def _park(given: GivenUp) -> None:
         "task",
         f"{given.task}: {trouble}",
         str(given.error),
-        input={"args": list(given.args)},
+        input={"args": repr(given.args)[:ARGS_KEPT]},
         task_id=given.task_id,
     )

@@ -7,10 +7,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -21,6 +22,7 @@ from gateways.salesforce.stream import Batch, Idle, Resync, Stream
 from routing.change import Change
 from routing.compare import OVERLAP, Kind
 from routing.errors import GiveUp, TryLater
+from routing.lane import Lane
 from storage.postgres.events import Events, Superseded
 from storage.postgres.positions import Position
 from tasks import app as tasks
@@ -51,15 +53,16 @@ class Subscriber:
         positions: Stands,
         events: Events,
         stream: Callable[[threading.Event], Stream],
-        announce: Callable[[Sequence[int]], object],
+        announce: Callable[..., object],  # of new events' ids, and their lane when it is not the live one
         resync: Callable[[datetime, str], object],
         beat: Callable[[], object],
         dice: Callable[[], float] = random.random,
+        lane: Callable[[Change], Lane] = lambda _: Lane.LIVE,
     ) -> None:
         self._topic = topic
         self._positions, self._events = positions, events
         self._new_stream = stream
-        self._announce, self._resync, self._beat = announce, resync, beat
+        self._announce, self._resync, self._beat, self._lane = announce, resync, beat, lane
         self._stopped = threading.Event()
         self._stream: Stream | None = None
         self._beaten = 0.0
@@ -116,6 +119,7 @@ class Subscriber:
 
     def _store(self, batch: Batch, epoch: int) -> None:
         """Keep what arrived together with the position, in one transaction; then tell the workers."""
+        batch = replace(batch, changes=tuple(self._in_its_lane(change) for change in batch.changes))
         if not (batch.changes or batch.unreadable):
             self._positions.advance(self._topic, epoch, batch.replay_id)
             self._failures = 0
@@ -132,7 +136,18 @@ class Subscriber:
         self._failures = 0
         self._count(batch, len(new))
         if new:
+            self._tell(new, {change.lane for change in batch.changes})
+
+    def _in_its_lane(self, change: Change) -> Change:
+        lane = self._lane(change)
+        return change if lane is change.lane else replace(change, lane=lane)
+
+    def _tell(self, new: Sequence[int], lanes: Collection[Lane]) -> None:
+        if lanes == {Lane.LIVE}:
             self._announce(new)
+            return
+        for lane, ids in self._events.by_lane(new).items():
+            self._announce(ids, lane)
 
     def _count(self, batch: Batch, new: int) -> None:
         gaps = sum(change.change_type.startswith("GAP_") for change in batch.changes)
@@ -172,7 +187,8 @@ def build(settings: Settings) -> Subscriber:
         positions=wiring.positions(),
         events=wiring.events(),
         stream=lambda stop: wiring.stream(settings.salesforce_topic, stop),
-        announce=lambda ids: tasks.announce("leads.intake", ids),
+        announce=partial(tasks.announce, "leads.intake"),
+        lane=wiring.lane_of(),
         resync=_resync,
         beat=lambda: wiring.heartbeats().beat("subscriber", worker),
     )

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from routing.change import Change, Unreadable
 from routing.errors import Refused
+from routing.lane import Lane
 from storage.postgres.engine import transaction
 from storage.postgres.recordset import names, to_json, typed
 from storage.postgres.tables import NOW, events, parked, positions
@@ -56,6 +57,17 @@ class Events:
         with transaction(self._engine) as connection:
             rows = [_event_row(topic, change) for change in changes]
             return sorted(_insert(connection, rows)) if rows else []
+
+    def by_lane(self, ids: Sequence[int]) -> dict[Lane, list[int]]:
+        """These events by the lane they were stored with, the most urgent lane first."""
+        query = (
+            sa.select(events.c.lane, sa.func.array_agg(events.c.id))
+            .where(events.c.id == sa.any_(sa.cast(list(ids), sa.ARRAY(sa.BigInteger))))
+            .group_by(events.c.lane)
+            .order_by(events.c.lane)
+        )
+        with transaction(self._engine) as connection:
+            return {Lane(lane): sorted(found) for lane, found in connection.execute(query)}
 
     def reopen(self, event_id: int) -> bool:
         """Let a parked event be read again; False when it is not parked."""

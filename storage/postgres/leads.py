@@ -91,7 +91,7 @@ class Leads:
         again = sa.update(t.leads).where(
             t.leads.c.id == lead_id, t.leads.c.state == "review", t.leads.c.reason == "error"
         )
-        fresh = {"state": "new", "reason": None, "version": t.leads.c.version + 1, "nudged_at": None}
+        fresh: dict[str, Any] = {"state": "new", "reason": None, "version": t.leads.c.version + 1, "nudged_at": None}
         fresh |= {"deaths": 0, "delays": 0, "next_try_at": None}
         with transaction(self._engine) as conn:
             reopened = conn.execute(again.values(**fresh, updated_at=sa.func.now())).rowcount == 1

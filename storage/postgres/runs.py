@@ -134,4 +134,3 @@ _LOOK_AGAIN = sa.text("""
     UPDATE leads SET next_try_at = clock_timestamp()
     WHERE id = ANY(CAST(:rows AS bigint[])) AND state = 'waiting' AND next_try_at IS NULL
 """)
-

@@ -250,6 +250,15 @@ sa.Index(
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting'"),
 )
+for name, per_degree, columns in (("quarter", 4, 2048), ("sixteenth", 16, 8192)):
+    sa.Index(
+        f"ix_leads_waiting_{name}",
+        sa.text(f"(floor(lat * {per_degree})::int * {columns} + floor(lon * {per_degree})::int)"),
+        leads.c.priority.desc(),
+        leads.c.received_at,
+        leads.c.id,
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
 sa.Index(
     "ix_leads_woken",
     leads.c.priority.desc(),

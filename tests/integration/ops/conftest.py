@@ -97,7 +97,7 @@ def house(servers: Urls, migrated_template: str, tmp_path_factory: pytest.TempPa
         stack.callback(stop, processes)
         for name, argv in {
             "flower": (*celery, "flower", "--conf=config/flower.py"),
-            "worker": (*celery, "worker", "--queues", "leads,outbox,sweeps"),
+            "worker": (*celery, "worker", "--queues", ",".join(celery_config.QUEUES)),
             "beat": (*celery, "beat"),
             "web": ("uvicorn", "--factory", "web.main:app", "--port", str(web), "--no-server-header"),
         }.items():

@@ -26,3 +26,9 @@ CREATE TABLE runs (
     CONSTRAINT ck_runs_verb CHECK (verb IN ('intake', 'locate', 'route'))
 );
 COMMENT ON TABLE runs IS 'Batches that are being worked on, by ids of events (intake) or leads.';
+
+-- A freed place finds its lead by cells of three sizes: those inside its reach by the large, the edge by the small.
+CREATE INDEX ix_leads_waiting_quarter
+    ON leads ((floor(lat * 4)::int * 2048 + floor(lon * 4)::int), priority DESC, received_at, id) WHERE state = 'waiting';
+CREATE INDEX ix_leads_waiting_sixteenth
+    ON leads ((floor(lat * 16)::int * 8192 + floor(lon * 16)::int), priority DESC, received_at, id) WHERE state = 'waiting';
