@@ -1,5 +1,6 @@
 """A decision: one routing choice with all it saw, enough to explain it and to make it again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -34,18 +35,22 @@ class Group:
 
     ring: int
     rotation: str  # whose standings and cursor decide, such as "installers" or "installers:gold"
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the turnstile is asked for one lead. Asked again for the same (lead, attempt), the answer is the same."""
+    """What the turnstile is asked for one lead. Asked again for the same (lead, attempt), the answer is the same.
+
+    `last` is False when more will be asked for the lead should nobody be eligible; such an answer may have no number.
+    """
 
     lead: int
     attempt: int
     offer: UUID
     mode: Mode
     groups: tuple[Group, ...]
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,9 @@ class Sight:
 class Grant:
     """The turnstile's answer to one Ask; member is None when nobody was eligible in any group.
 
-    `sights` lists every candidate of the groups looked at (0 to `group`, or all), in the Ask's order.
-    `at_us` is the turnstile's clock in microseconds since 1970; (generation, seq) orders all answers of a market.
+    `sights` lists every candidate of the groups looked at (0 to `group`, or all), in the Ask's order; a repeated answer
+    may have none. `seq` is 0 when the answer has no number. `at_us` is the turnstile's clock in microseconds since
+    1970; (generation, seq) orders all answers of a market.
     """
 
     lead: int
@@ -74,7 +80,7 @@ class Grant:
     group: int | None
     seq: int
     at_us: int
-    sights: tuple[Sight, ...]
+    sights: Sequence[Sight]
     repeated: bool = False
 
 
@@ -114,5 +120,5 @@ class Decision:
     seq: int
     chosen: int | None
     reason: str  # "chosen", or the Reason nobody was
-    weighed: tuple[Weighed, ...]
+    weighed: Sequence[Weighed]
     nearest_m: float | None = None  # the nearest member's distance, when none is in range

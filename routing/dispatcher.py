@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from routing.batch import Batch, Market, Saved
-from routing.decision import Candidate, Grant
+from routing.decision import Grant
 from routing.errors import ColdTurnstile, Refused, TryLater, TurnstileUnreachable
 from routing.lead import Lead, Point, Reason
-from routing.member import Member, Roster
+from routing.member import Roster
 from routing.near import Index, cells_around
-from routing.plan import Plan, Verdict, Versions, conclude, plan, reach_m, refusal
-from routing.policy import Policy
+from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, refusal, with_room
+from routing.policy import Policy, Pool
 from routing.ports import Decider, Snapshot, Turnstile
 
 #: A batch is planned again this often when the turnstile turned out cold, wrong or away.
@@ -118,7 +118,7 @@ class Dispatcher:
         self._ledger = ledger
         self._turnstile = turnstile
         self._new_id = new_id
-        self._indexes: dict[str, tuple[Index, dict[int, Member]]] = {}
+        self._indexes: dict[str, tuple[Index, Roster]] = {}
         self._policy: Policy | None = None
 
     def route(
@@ -161,13 +161,13 @@ class Dispatcher:
         try:
             with self._ledger.batch(ids, woken=woken, task_id=task_id) as batch:
                 policy = self._policy_of(batch.policy_version)
-                plans, refused = self._plans(batch, policy)
+                plans, refused = self._plans(batch, policy, all_rings=woken)
                 trusted = {p.pool.market: batch.markets[p.pool.market].generation for p in plans}
                 verdicts: list[Verdict] = []
                 for name, market in batch.markets.items():
                     mine, freed = [p for p in plans if p.pool.market == name], release.get(name, ())
                     if mine or freed:
-                        verdicts += self._decide(market, policy.version, mine, freed, first_ring_only=not woken)
+                        verdicts += self._decide(market, policy, mine, freed)
                 saved = batch.save(verdicts, refused=refused)
         except Refused as exc:
             # The ledger holds an offer impossible: the turnstile forgot what is, or remembers what never was.
@@ -210,10 +210,8 @@ class Dispatcher:
         for market, verdicts in waiting.items():
             stand, before = self._ledger.standing_at(market), batch.markets[market]
             changed = stand[:2] != (batch.policy_version, before.roster_version)
-            held = {} if changed else self._held(market, stand)
-            self._ledger.wake(
-                [v.plan.lead.id for v in verdicts if changed or any(_has_room(c, held) for c in v.plan.candidates)]
-            )
+            plans = [v.plan for v in verdicts]
+            self._ledger.wake([p.lead.id for p in (plans if changed else with_room(plans, self._held(market, stand)))])
 
     def _held(self, market: str, stand: Stand) -> Mapping[int, int]:
         """How many offers each member holds; nothing when the turnstile cannot say: then it is about to change."""
@@ -226,58 +224,39 @@ class Dispatcher:
 
     # --- planning
 
-    def _plans(self, batch: Batch, policy: Policy) -> tuple[list[Plan], list[tuple[Lead, Reason]]]:
+    def _plans(self, batch: Batch, policy: Policy, *, all_rings: bool) -> tuple[list[Plan], list[tuple[Lead, Reason]]]:
         plans: list[Plan] = []
         refused: list[tuple[Lead, Reason]] = []
-        by_market: dict[str, list[Lead]] = {}
+        by_market: dict[str, list[tuple[Lead, Pool]]] = {}
+        pools = {country: policy.pool_for(country) for country in {lead.country for lead in batch.leads}}
         for lead in batch.leads:
-            pool = policy.pool_for(lead.country)
+            pool = pools[lead.country]
             reason = refusal(lead, pool)
             if reason is not None or pool is None:
                 refused.append((lead, reason or Reason.UNKNOWN_COUNTRY))
-            else:
-                by_market.setdefault(pool.market, []).append(lead)
-        for market, leads in by_market.items():
-            plans += self._plans_of(batch.markets[market], policy, leads)
+            elif lead.place is not None:
+                by_market.setdefault(pool.market, []).append((lead, pool))
+        for market, asked in by_market.items():
+            index, _ = self._index(market, batch.markets[market].roster_version)
+            plans += plan_all(asked, policy, index, all_rings=all_rings)
         return plans, refused
 
-    def _plans_of(self, market: Market, policy: Policy, leads: Sequence[Lead]) -> list[Plan]:
-        index, _ = self._index(market.name, market.roster_version)
-        located = [(lead, lead.place, pool) for lead in leads if lead.place and (pool := policy.pool_for(lead.country))]
-        near = index.within([place for _, place, _ in located], [reach_m(lead, pool) for lead, _, pool in located])
-        alone = [place for (_, place, _), found in zip(located, near, strict=True) if not found]
-        nearest = iter(index.nearest(alone))
-        plans = []
-        for (lead, _, pool), found in zip(located, near, strict=True):
-            away = None if found else next(nearest)
-            plans.append(plan(lead, pool, policy, found, nearest_m=away[1] if away else None))
-        return plans
-
-    def _decide(
-        self,
-        market: Market,
-        policy_version: int,
-        plans: Sequence[Plan],
-        release: Sequence[UUID],
-        *,
-        first_ring_only: bool,
-    ) -> list[Verdict]:
-        """Ask the turnstile for all at once; who finds nobody in the first ring that has members asks for all rings."""
-        grants = self._reserve(market, plans, release, first_ring_only=first_ring_only)
-        if first_ring_only:
-            full = [p for p, g in zip(plans, grants, strict=True) if g.member is None and _has_more(p)]
-            second = {g.lead: g for g in self._reserve(market, full, (), first_ring_only=False)}
+    def _decide(self, market: Market, policy: Policy, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Verdict]:
+        """Ask the turnstile for all at once; who finds nobody in the rings planned asks in all rings."""
+        index, _ = self._index(market.name)
+        grants = self._reserve(market, plans, release)
+        full = [p for p, g in zip(plans, grants, strict=True) if g.member is None and p.more]
+        if full:
+            wide = {p.lead.id: p for p in plan_all([(p.lead, p.pool) for p in full], policy, index, all_rings=True)}
+            second = {g.lead: g for g in self._reserve(market, list(wide.values()), ())}
+            plans = [wide.get(p.lead.id, p) for p in plans]
             grants = [second.get(g.lead, g) for g in grants]
-        roster_version = self._index(market.name)[0].version
-        versions = Versions(policy_version, roster_version, market.generation)
-        return [conclude(p, g, versions) for p, g in zip(plans, grants, strict=True)]
+        return conclude_all(plans, grants, Versions(policy.version, index.version, market.generation))
 
-    def _reserve(
-        self, market: Market, plans: Sequence[Plan], release: Sequence[UUID], *, first_ring_only: bool
-    ) -> list[Grant]:
+    def _reserve(self, market: Market, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Grant]:
         if not plans and not release:
             return []
-        asks = [p.ask(self._new_id(), first_ring_only=first_ring_only) for p in plans]
+        asks = [p.ask(self._new_id()) for p in plans]
         decider = self._decider(market)
         try:
             grants = decider.reserve(market.name, asks, generation=market.generation, release=release)
@@ -367,7 +346,7 @@ class Dispatcher:
         above = self._turnstile.mark(market).generation
         with self._ledger.rebuild(market, seen, above) as snapshot:
             if snapshot is not None:
-                self._turnstile.rebuild(market, snapshot)
+                self._turnstile.rebuild(market, replace(snapshot, order=self._index(market)[0].order))
         return snapshot is not None
 
     def come_back(self, market: str) -> bool:
@@ -402,11 +381,11 @@ class Dispatcher:
             self._policy = self._ledger.policy(version)
         return self._policy
 
-    def _index(self, market: str, version: int | None = None) -> tuple[Index, dict[int, Member]]:
+    def _index(self, market: str, version: int | None = None) -> tuple[Index, Roster]:
         held = self._indexes.get(market)
         if held is None or (version is not None and held[0].version != version):
             roster = self._ledger.roster(market)
-            held = (Index(roster), {m.id: m for m in roster.members})
+            held = (Index(roster), roster)
             self._indexes[market] = held
         return held
 
@@ -427,14 +406,6 @@ class _Away(Exception):  # noqa: N818 - never leaves this module
         super().__init__(market, generation)
         self.market = market
         self.generation = generation
-
-
-def _has_room(candidate: Candidate, held: Mapping[int, int]) -> bool:
-    return held.get(candidate.member, 0) < candidate.capacity
-
-
-def _has_more(p: Plan) -> bool:
-    return any(g.ring != p.groups[0].ring for g in p.groups)
 
 
 def _in_reach(page: Sequence[WaitingLead], alone: Index, policy: Policy, market: str) -> list[int]:

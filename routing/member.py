@@ -1,9 +1,19 @@
 """Members: whoever can be given a lead, and the roster that holds them."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from routing.lead import Point
+
+TIERS_OWN = -1  # in a column: the tier decides
+
+Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +34,82 @@ class Member:
     active: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
-    """All members of one market at one version."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Members by id ascending, and their places by member: a hundred thousand of them in a few megabytes."""
 
-    market: str
-    version: int
-    members: Sequence[Member]
+    id: Ints
+    key: Sequence[str]
+    name: Sequence[str]
+    tier: Sequence[str]
+    capacity: Ints  # TIERS_OWN where there is no override
+    weight: Ints
+    active: NDArray[np.bool_]
+    owner: NDArray[np.intp]  # of each place: the row of its member
+    lat: NDArray[np.float64]
+    lon: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, members: Sequence[Member]) -> "Columns":
+        ordered = sorted(members, key=lambda m: m.id)
+        places = list(chain.from_iterable(m.places for m in ordered))
+        return cls(
+            id=np.array([m.id for m in ordered], dtype=np.int32),
+            key=[m.key for m in ordered],
+            name=[m.name for m in ordered],
+            tier=[m.tier for m in ordered],
+            capacity=np.array([TIERS_OWN if m.capacity is None else m.capacity for m in ordered], dtype=np.int32),
+            weight=np.array([TIERS_OWN if m.weight is None else m.weight for m in ordered], dtype=np.int32),
+            active=np.array([m.active for m in ordered], dtype=np.bool_),
+            owner=np.repeat(np.arange(len(ordered)), [len(m.places) for m in ordered]).astype(np.intp),
+            lat=np.array([p.lat for p in places], dtype=np.float64),
+            lon=np.array([p.lon for p in places], dtype=np.float64),
+        )
+
+
+class Roster(Sequence[Member]):
+    """All members of one market at one version, by id; a member is put together when it is asked for."""
+
+    def __init__(self, market: str, version: int, members: Sequence[Member] | Columns = ()) -> None:
+        self.market, self.version = market, version
+        self.columns = members if isinstance(members, Columns) else Columns.of(members)
+
+    def __len__(self) -> int:
+        return len(self.columns.id)
+
+    @overload
+    def __getitem__(self, at: int) -> Member: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Member]: ...
+    def __getitem__(self, at: int | slice) -> Member | Sequence[Member]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(len(self))[at]]
+        row = range(len(self))[at]
+        c = self.columns
+        first, last = np.searchsorted(c.owner, [row, row + 1])
+        places = zip(c.lat[first:last].tolist(), c.lon[first:last].tolist(), strict=True)
+        return Member(
+            id=int(c.id[row]),
+            key=c.key[row],
+            name=c.name[row],
+            market=self.market,
+            tier=c.tier[row],
+            places=tuple(Point(lat, lon) for lat, lon in places),
+            capacity=_override(c.capacity[row]),
+            weight=_override(c.weight[row]),
+            active=bool(c.active[row]),
+        )
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """Everyone, by id."""
+        return self
+
+    def get(self, member_id: int) -> Member | None:
+        """The member of this id, or None."""
+        row = bisect_left(self.columns.id, member_id)
+        return self[row] if row < len(self) and self.columns.id[row] == member_id else None
+
+
+def _override(value: np.int32) -> int | None:
+    return None if value == TIERS_OWN else int(value)

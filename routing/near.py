@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +12,23 @@ from scipy.spatial import cKDTree
 from routing.distance import LEAST_RADIUS_M, earth_centred, metres, metres_many
 from routing.lead import Point
 from routing.member import Member, Roster
+from routing.policy import Policy
 
 #: A ring's edge belongs to the ring; nobody is left out for a rounding error of this size.
 EDGE_M = 0.001
-#: Distances this close to an edge, as a share of it, are measured exactly: a multiple of the error of `metres_many`.
-_DOUBT, _FAR_M, _FAR_DOUBT = 1e-5, 1e7, 5e-3
+#: Distances this close to an edge, as a share of it, are measured exactly: a multiple of the error so near, and so far.
+_NEAR_DOUBT, _DOUBT, _FAR_DOUBT = 1e-6, 1e-5, 5e-3
+#: Up to this far the ground is as good as a sphere between two places: the straight line tells the way over it.
+_NEAR_M, _RADIUS_M = 100_000.0, 6_367_000.0
+_FAR_M = 1e7
 #: The straight line and the line over the ground rank places alike but for close ties: look at a few.
 _SHORTLIST = 8
 
 _ROWS, _COLUMNS = 180, 360
 
 Ints = NDArray[np.intp]
+Int32s = NDArray[np.int32]
+Floats = NDArray[np.float64]
 
 
 class Near(NamedTuple):
@@ -33,36 +39,107 @@ class Near(NamedTuple):
     ring: int
 
 
+class Reach(NamedTuple):
+    """Who is in reach of a batch's leads, as columns in no order: one row a lead and member."""
+
+    lead: Ints  # its number in the batch
+    row: Ints  # the member's, in the index's columns
+    distance_m: Floats
+    ring: Ints
+
+
+NOBODY = Reach(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float64), np.zeros(0, np.intp))
+
+
+class Terms(NamedTuple):
+    """Under which terms each member of an index takes leads, by one version of the policy."""
+
+    member: Int32s
+    tier_rank: Int32s
+    weight: Int32s
+    capacity: Int32s
+
+
 class Index:
     """All active members of one roster version by place; built once, asked by many, never changed."""
 
     def __init__(self, roster: Roster) -> None:
         self.version = roster.version
-        self._members = sorted((m for m in roster.members if m.active and m.places), key=lambda m: m.id)
-        self._owner = np.array([i for i, m in enumerate(self._members) for _ in m.places], dtype=np.intp)
-        self._lats = np.array([p.lat for m in self._members for p in m.places], dtype=float)
-        self._lons = np.array([p.lon for m in self._members for p in m.places], dtype=float)
-        self._tree = cKDTree(earth_centred(self._lats, self._lons).reshape(-1, 3))
+        self._roster = roster
+        columns = roster.columns
+        used = columns.active[columns.owner] if len(columns.owner) else np.zeros(0, dtype=np.bool_)
+        self._rows, self._owner = np.unique(columns.owner[used], return_inverse=True)
+        self._ids = columns.id[self._rows]
+        self._lats, self._lons = columns.lat[used], columns.lon[used]
+        self._centred = earth_centred(self._lats, self._lons).reshape(-1, 3)
+        self._tree = cKDTree(self._centred)
+        self._branches = len(self._owner) > len(self._rows)
+        self._terms: tuple[int, Terms] | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def order(self) -> list[int]:
+        """Everyone, neighbours together."""
+        first: dict[int, None] = dict.fromkeys(self._ids[self._owner[self._tree.indices]].tolist())
+        return list(first)
+
+    def terms(self, policy: Policy) -> Terms:
+        """Tier, weight and capacity of everyone under this policy; a member's own override goes before its tier's."""
+        if self._terms is None or self._terms[0] != policy.version:
+            self._terms = policy.version, self._terms_of(policy)
+        return self._terms[1]
+
+    def _terms_of(self, policy: Policy) -> Terms:
+        columns, rows = self._roster.columns, self._rows
+        tiers = [policy.tier(columns.tier[row]) for row in rows.tolist()]
+        weight = np.array([t.weight for t in tiers], dtype=np.int32)
+        capacity = np.array([t.capacity for t in tiers], dtype=np.int32)
+        own_weight, own_capacity = columns.weight[rows], columns.capacity[rows]
+        return Terms(
+            self._ids,
+            np.array([t.rank for t in tiers], dtype=np.int32),
+            np.where(own_weight < 0, weight, own_weight).astype(np.int32),
+            np.where(own_capacity < 0, capacity, own_capacity).astype(np.int32),
+        )
+
+    def reach(self, points: Sequence[Point], radii_m: Sequence[Sequence[float]], upto: Sequence[int]) -> Reach:
+        """Every member inside each point's ring `upto` (from 0), once, measured from its nearest branch.
+
+        The radii of a point ascend, edges inclusive; a point without radii has nobody in reach.
+        """
+        edges = _edges(radii_m)
+        ring_m = np.array([r[min(n, len(r) - 1)] if r else -1.0 for r, n in zip(radii_m, upto, strict=True)])
+        limit = ring_m + EDGE_M
+        if not len(self._rows) or not len(limit):
+            return NOBODY
+        lead, place, away = self._measured(points, edges, limit)
+        inside = away <= limit[lead]
+        lead, row, away = lead[inside], self._owner[place[inside]], away[inside]
+        if self._branches:
+            order = np.lexsort((away, row, lead))
+            lead, row, away = lead[order], row[order], away[order]
+            first = np.ones(len(lead), dtype=np.bool_)  # of each (lead, member): its nearest branch
+            first[1:] = (lead[1:] != lead[:-1]) | (row[1:] != row[:-1])
+            lead, row, away = lead[first], row[first], away[first]
+        return Reach(lead, row, away, _rings(lead, away, edges))
 
     def within(self, points: Sequence[Point], radii_m: Sequence[Sequence[float]]) -> list[list[Near]]:
-        """For each point, every member inside its last radius, once, nearest first (equals by member id).
-
-        The radii of a point ascend, edges inclusive; a member with several branches is measured from the nearest.
-        """
-        if not points or not self._members:
-            return [[] for _ in points]
-        lead, place, metres_away = self._measured(points, radii_m)
-        order = np.lexsort((metres_away, self._owner[place], lead))
-        lead, owner, metres_away = lead[order], self._owner[place[order]], metres_away[order]
-        first = np.ones(len(lead), dtype=bool)  # of each (lead, member): its nearest branch
-        first[1:] = (lead[1:] != lead[:-1]) | (owner[1:] != owner[:-1])
-        lead, owner, metres_away = lead[first], owner[first], metres_away[first]
-        order = np.lexsort((owner, metres_away, lead))
-        return self._split(lead[order], owner[order], metres_away[order], radii_m)
+        """For each point, every member inside its last radius, once, nearest first (equals by member id)."""
+        found = self.reach(points, radii_m, [max(len(r) - 1, 0) for r in radii_m])
+        order = np.lexsort((found.row, found.distance_m, found.lead))
+        lead, row, away, ring = (column[order] for column in found)
+        bounds = np.searchsorted(lead, np.arange(len(points) + 1)).tolist()
+        rows, distances, rings = self._rows[row].tolist(), away.tolist(), ring.tolist()
+        return [
+            [Near(self._roster[rows[i]], distances[i], rings[i]) for i in range(start, end)]
+            for start, end in pairwise(bounds)
+        ]
 
     def nearest(self, points: Sequence[Point]) -> list[tuple[int, float] | None]:
         """For each point the nearest member's id and distance in metres, or None when the roster is empty."""
-        if not points or not self._members:
+        if not points or not len(self._rows):
             return [None for _ in points]
         wanted = range(1, min(_SHORTLIST, len(self._lats)) + 1)
         _, found = self._tree.query(_centred(points), k=list(wanted))
@@ -70,36 +147,55 @@ class Index:
         away = metres_many(lats[:, None], lons[:, None], self._lats[found], self._lons[found])
         owners = self._owner[found]
         best = np.lexsort((owners, away), axis=-1)[:, 0]
-        rows = range(len(points))
-        return [(self._members[owners[i, best[i]]].id, float(away[i, best[i]])) for i in rows]
+        return [(int(self._ids[owners[i, best[i]]]), float(away[i, best[i]])) for i in range(len(points))]
 
-    def _measured(
-        self, points: Sequence[Point], radii_m: Sequence[Sequence[float]]
-    ) -> tuple[Ints, Ints, NDArray[np.float64]]:
-        """(point, place, metres) of every pair within the point's last radius."""
-        reach = np.array([max(radii, default=-1.0) for radii in radii_m]) + EDGE_M
-        hits = self._tree.query_ball_point(_centred(points), np.maximum(reach, 0.0), return_sorted=False)
-        lead = np.repeat(np.arange(len(points)), [len(h) for h in hits])
-        place = np.concatenate([np.asarray(h, dtype=np.intp) for h in hits])
-        lats, lons = _columns(points)
-        away = metres_many(lats[lead], lons[lead], self._lats[place], self._lons[place])
-        for pair in np.flatnonzero(_doubtful(lead, away, radii_m)):
+    def _measured(self, points: Sequence[Point], edges: Floats, limit: Floats) -> tuple[Ints, Ints, Floats]:
+        """(point, place, metres) of every pair that may be within the limit."""
+        centred = _centred(points)
+        hits = self._tree.query_ball_point(centred, np.maximum(limit, 0.0), return_sorted=False)
+        counts = np.fromiter(map(len, hits), np.intp, len(hits))
+        place = np.fromiter(chain.from_iterable(hits), np.intp, int(counts.sum()))
+        lead = np.repeat(np.arange(len(hits)), counts)
+        gap = np.repeat(centred, counts, axis=0)
+        gap -= self._centred[place]
+        straight2 = np.einsum("ij,ij->i", gap, gap)
+        # Chord and arc of a circle: arc = chord * (1 + chord² / 24 radius²), and less than 1e-9 more this near.
+        away = np.sqrt(straight2) * (1 + straight2 / (24 * _RADIUS_M**2))
+        far = np.flatnonzero(straight2 > _NEAR_M**2)
+        if len(far):
+            lats, lons = _columns(points)
+            away[far] = metres_many(lats[lead[far]], lons[lead[far]], self._lats[place[far]], self._lons[place[far]])
+        for pair in np.flatnonzero(_doubtful(lead, away, edges)):
             branch = Point(float(self._lats[place[pair]]), float(self._lons[place[pair]]))
             away[pair] = metres(points[lead[pair]], branch)
-        inside = away <= reach[lead]
-        return lead[inside], place[inside], away[inside]
+        return lead, place, away
 
-    def _split(
-        self, lead: Ints, owner: Ints, away: NDArray[np.float64], radii_m: Sequence[Sequence[float]]
-    ) -> list[list[Near]]:
-        bounds = np.searchsorted(lead, np.arange(len(radii_m) + 1))
-        members, owners, distances = self._members, owner.tolist(), away.tolist()
-        split = []
-        for radii, (start, end) in zip(radii_m, pairwise(bounds.tolist()), strict=True):
-            rings = np.searchsorted(np.asarray(radii, float) + EDGE_M, away[start:end]).tolist()
-            rows = zip(owners[start:end], distances[start:end], rings, strict=True)
-            split.append([Near(members[o], d, r) for o, d, r in rows])
-        return split
+
+def _edges(radii_m: Sequence[Sequence[float]]) -> Floats:
+    """The radii a row a point, filled up with infinity."""
+    if len(set(map(id, radii_m))) == 1:
+        return np.tile(np.array(radii_m[0], dtype=np.float64), (len(radii_m), 1))
+    edges = np.full((len(radii_m), max(map(len, radii_m), default=0)), np.inf)
+    for row, radii in enumerate(radii_m):
+        edges[row, : len(radii)] = radii
+    return edges
+
+
+def _rings(lead: Ints, away: Floats, edges: Floats) -> Ints:
+    ring = np.zeros(len(away), dtype=np.intp)
+    for column in edges.T:
+        ring += away > column[lead] + EDGE_M
+    return ring
+
+
+def _doubtful(lead: Ints, away: Floats, edges: Floats) -> NDArray[np.bool_]:
+    """Which pairs lie so close to a ring's edge that a fast measurement cannot tell the side."""
+    doubt = np.zeros(len(away), dtype=np.bool_)
+    for column in edges.T:
+        share = np.where(column <= _NEAR_M / 2, _NEAR_DOUBT, np.where(column <= _FAR_M, _DOUBT, _FAR_DOUBT))
+        slack = np.where(np.isfinite(column), share * np.where(np.isfinite(column), column, 0.0) + EDGE_M, -1.0)
+        doubt |= np.abs(away - column[lead]) <= slack[lead]
+    return doubt
 
 
 def cell(lat: float, lon: float) -> int:
@@ -134,16 +230,3 @@ def _columns(points: Sequence[Point]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _centred(points: Sequence[Point]) -> NDArray[np.float64]:
     return earth_centred(*_columns(points))
-
-
-def _doubtful(lead: Ints, away: NDArray[np.float64], radii_m: Sequence[Sequence[float]]) -> NDArray[np.bool_]:
-    """Which pairs lie so close to a ring's edge that a fast measurement cannot tell the side."""
-    edges = np.full((len(radii_m), max(map(len, radii_m), default=0)), np.inf)
-    for row, radii in enumerate(radii_m):
-        edges[row, : len(radii)] = radii
-    doubt: NDArray[np.bool_] = np.zeros(len(away), dtype=bool)
-    for column in edges.T:
-        edge = column[lead]
-        share = np.where(edge <= _FAR_M, _DOUBT, _FAR_DOUBT)
-        doubt |= np.isfinite(edge) & (np.abs(away - edge) <= share * edge + EDGE_M)
-    return doubt

@@ -1,13 +1,19 @@
-"""Plan one lead: who is in reach, in which order they are asked, and what the answer means."""
+"""Plan leads: who is in reach, in which order they are asked, and what the answer means. Whole batches at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
-from routing.lead import Lead, Precision, Reason
-from routing.near import Near
+from routing.lead import Lead, Point, Precision, Reason
+from routing.near import NOBODY, Index, Reach, Terms
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,20 +27,18 @@ class Plan:
     pool: Pool
     rings_m: tuple[float, ...]
     groups: tuple[Group, ...]
-    tried: tuple[Weighed, ...]  # in reach, but offered this lead before
+    tried: tuple[Weighed, ...]  # in the rings searched, but offered this lead before
     nearest_m: float | None = None  # when nobody is in reach
+    more: bool = False  # there are rings farther out that were not searched
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Everyone who may be asked, in order."""
         return tuple(c for group in self.groups for c in group.candidates)
 
-    def ask(self, offer: UUID, *, first_ring_only: bool = False) -> Ask:
-        """What to ask the turnstile; the first ring that has anybody is enough for most leads."""
-        groups = self.groups
-        if first_ring_only and groups:
-            groups = tuple(g for g in groups if g.ring == groups[0].ring)
-        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, groups)
+    def ask(self, offer: UUID) -> Ask:
+        """What to ask the turnstile."""
+        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, not self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,6 @@ class Versions:
     generation: int
 
 
-@dataclass(slots=True)
-class _Reach:
-    free: dict[tuple[int, int], list[Candidate]] = field(default_factory=dict)
-    tried: list[Weighed] = field(default_factory=list)
-
-
 def refusal(lead: Lead, pool: Pool | None) -> Reason | None:
     """Why a lead cannot be planned at all, if so."""
     if pool is None:
@@ -83,33 +81,146 @@ def reach_m(lead: Lead, pool: Pool) -> tuple[float, ...]:
     return radii[1:] if wider else radii
 
 
-def plan(lead: Lead, pool: Pool, policy: Policy, near: Sequence[Near], *, nearest_m: float | None = None) -> Plan:
-    """Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried.
+def plan_all(
+    asked: Sequence[tuple[Lead, Pool]], policy: Policy, index: Index, *, all_rings: bool = False
+) -> list[Plan]:
+    """A plan for each located lead: the first ring that has anybody who was not tried, or all rings.
 
-    `near` was measured with the radii of `reach_m`; distances are kept to a decimetre, as the ledger stores them.
+    Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried; nearest first, equals
+    by id. Distances are kept to a decimetre, as the ledger stores them.
     """
-    radii = reach_m(lead, pool)
-    by_tier = pool.tiers is Tiers.RANKED or pool.mode is Mode.CURSOR
-    reach = _Reach()
-    for member, distance, ring in near:
-        tier = policy.tier(member.tier)
-        candidate = Candidate(
-            member=member.id,
-            distance_m=round(distance, 1),
-            ring=ring,
-            tier_rank=tier.rank,
-            weight=tier.weight if member.weight is None else member.weight,
-            capacity=tier.capacity if member.capacity is None else member.capacity,
+    radii = [reach_m(lead, pool) for lead, pool in asked]
+    terms = index.terms(policy)
+    found, upto = _search(asked, radii, index, terms, all_rings=all_rings)
+    crowd, groups, tried = _sorted(asked, found, terms)
+    nobody = [i for i in range(len(asked)) if not groups[i] and not tried[i]]
+    nearest = dict(zip(nobody, index.nearest([_place(asked[i][0]) for i in nobody]), strict=True))
+    return [
+        Plan(
+            lead,
+            pool,
+            radii[i],
+            tuple(_group(pool, crowd, one) for one in groups[i]),
+            tried[i],
+            away[1] if (away := nearest.get(i)) else None,
+            upto[i] < len(radii[i]) - 1,
         )
-        if member.id in lead.tried:
-            reach.tried.append(_weigh(candidate, Gate.TRIED))
-        else:
-            reach.free.setdefault((ring, tier.rank if by_tier else 0), []).append(candidate)
-    groups = tuple(
-        Group(ring, rotation(pool, ring, rank if by_tier else None), tuple(candidates))
-        for (ring, rank), candidates in sorted(reach.free.items())
+        for i, (lead, pool) in enumerate(asked)
+    ]
+
+
+class _Run(NamedTuple):
+    """Where a group is in the crowd."""
+
+    ring: int
+    tier_rank: int | None
+    start: int
+    stop: int
+
+
+def _search(
+    asked: Sequence[tuple[Lead, Pool]], radii: Sequence[Sequence[float]], index: Index, terms: Terms, *, all_rings: bool
+) -> tuple[Reach, list[int]]:
+    """Everyone in the first ring that has anybody free, lead by lead; and up to which ring it was searched."""
+    last = [len(r) - 1 for r in radii]
+    upto = list(last) if all_rings else [min(0, n) for n in last]
+    parts: list[Reach] = []
+    todo = list(range(len(asked)))
+    while todo:
+        near = index.reach([_place(asked[i][0]) for i in todo], [radii[i] for i in todo], [upto[i] for i in todo])
+        free = ~_was_tried([asked[i][0] for i in todo], near, terms)
+        found = np.bincount(near.lead[free], minlength=len(todo)) > 0
+        done = found | np.array([upto[i] >= last[i] for i in todo])
+        keep = done[near.lead]
+        parts.append(Reach(np.array(todo, dtype=np.intp)[near.lead[keep]], *(c[keep] for c in near[1:])))
+        todo = [i for i, is_done in zip(todo, done.tolist(), strict=True) if not is_done]
+        for i in todo:
+            upto[i] += 1
+    if len(parts) == 1:
+        return parts[0], upto
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Reach(*columns) if columns else NOBODY, upto
+
+
+def _was_tried(leads: Sequence[Lead], near: Reach, terms: Terms) -> NDArray[np.bool_]:
+    tried = np.zeros(len(near.lead), dtype=np.bool_)
+    for number, lead in enumerate(leads):
+        if lead.tried:
+            tried |= (near.lead == number) & np.isin(terms.member[near.row], list(lead.tried))
+    return tried
+
+
+def _sorted(
+    asked: Sequence[tuple[Lead, Pool]], found: Reach, terms: Terms
+) -> tuple[Table[Candidate], list[list[_Run]], list[tuple[Weighed, ...]]]:
+    """The crowd of candidates in the order of asking, each lead's groups in it, and who was tried."""
+    ranked = [pool.tiers is Tiers.RANKED or pool.mode is Mode.CURSOR for _, pool in asked]
+    decimetres = np.rint(found.distance_m * 10).astype(np.int64)
+    tiers = np.where(np.array(ranked)[found.lead], terms.tier_rank[found.row], 0) if any(ranked) else None
+    order = _order(found, decimetres, tiers)
+    lead, row, ring = found.lead[order], found.row[order], found.ring[order]
+    tried = _was_tried([one for one, _ in asked], Reach(lead, row, found.distance_m, ring), terms)
+    columns: Columns = (
+        terms.member[row],
+        decimetres[order] / 10,
+        ring.astype(np.int16),
+        terms.tier_rank[row],
+        terms.weight[row],
+        terms.capacity[row],
     )
-    return Plan(lead, pool, radii, groups, tuple(reach.tried), nearest_m)
+    seen: list[tuple[Weighed, ...]] = [()] * len(asked)
+    if tried.any():
+        for number in np.unique(lead[tried]).tolist():
+            mine = tried & (lead == number)
+            rows = Table(CANDIDATE, tuple(c[mine] for c in columns)).rows(0, int(mine.sum()))
+            seen[number] = tuple(_weigh_tried(c) for c in rows)
+        free = ~tried
+        columns, lead, ring = tuple(c[free] for c in columns), lead[free], ring[free]
+        tiers = None if tiers is None else tiers[order][free]
+    elif tiers is not None:
+        tiers = tiers[order]
+    return Table(CANDIDATE, columns), _runs(len(asked), lead, ring, tiers, ranked), seen
+
+
+def _order(found: Reach, decimetres: NDArray[np.int64], tiers: NDArray[np.int32] | None) -> NDArray[np.intp]:
+    """By lead, ring, tier (where ranked), distance, id."""
+    row = found.row.astype(np.int64)  # rows ascend with ids
+    if tiers is None and not (found.lead >> 12).any() and not (found.ring >> 3).any() and not (row >> 20).any():
+        key = ((found.lead.astype(np.int64) << 3 | found.ring) << 28 | decimetres) << 20 | row
+        return np.argsort(key)  # one key of 63 bits sorts in a tenth of the time
+    return np.lexsort((row, decimetres, np.zeros_like(row) if tiers is None else tiers, found.ring, found.lead))
+
+
+def _runs(
+    count: int,
+    lead: NDArray[np.intp],
+    ring: NDArray[np.intp],
+    tiers: NDArray[np.int32] | None,
+    ranked: Sequence[bool],
+) -> list[list[_Run]]:
+    starts_here = np.ones(len(lead), dtype=np.bool_)
+    starts_here[1:] = (lead[1:] != lead[:-1]) | (ring[1:] != ring[:-1])
+    if tiers is not None:
+        starts_here[1:] |= tiers[1:] != tiers[:-1]
+    starts = np.flatnonzero(starts_here)
+    ranks = [0] * len(starts) if tiers is None else tiers[starts].tolist()
+    bounds = pairwise([*starts.tolist(), len(lead)])
+    runs: list[list[_Run]] = [[] for _ in range(count)]
+    for number, at, rank, (start, stop) in zip(
+        lead[starts].tolist(), ring[starts].tolist(), ranks, bounds, strict=True
+    ):
+        runs[number].append(_Run(at, rank if ranked[number] else None, start, stop))
+    return runs
+
+
+def _group(pool: Pool, crowd: Table[Candidate], run: _Run) -> Group:
+    return Group(run.ring, rotation(pool, run.ring, run.tier_rank), Rows(crowd, run.start, run.stop))
+
+
+def _place(lead: Lead) -> Point:
+    if lead.place is None:
+        raise ValueError(f"lead {lead.id} has no place")
+    return lead.place
 
 
 def rotation(pool: Pool, ring: int, tier_rank: int | None) -> str:
@@ -120,16 +231,18 @@ def rotation(pool: Pool, ring: int, tier_rank: int | None) -> str:
     return name if tier_rank is None else f"{name}/tier{tier_rank}"
 
 
-def conclude(plan: Plan, grant: Grant, versions: Versions) -> Verdict:
-    """Put the plan and the turnstile's answer together into one decision."""
-    sights = {s.member: s for s in grant.sights}
-    asked = plan.groups if grant.group is None else plan.groups[: grant.group + 1]
-    weighed = [
-        _weigh(c, Gate.ELIGIBLE if s.eligible else Gate.FULL, open=s.open, standing=s.standing, served=s.served)
-        for group in asked
-        for c in group.candidates
-        if (s := sights.get(c.member)) is not None
-    ]
+def conclude_all(plans: Sequence[Plan], grants: Sequence[Grant], versions: Versions) -> list[Verdict]:
+    """Put each plan and the turnstile's answer to it together into one decision."""
+    table = Table(WEIGHED, lambda: _weighed(plans, grants))
+    verdicts, start = [], 0
+    for one, grant in zip(plans, grants, strict=True):
+        stop = start + len(grant.sights) + len(one.tried)
+        verdicts.append(_conclude(one, grant, versions, Rows(table, start, stop)))
+        start = stop
+    return verdicts
+
+
+def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[Weighed]) -> Verdict:
     deciding = None if grant.group is None else plan.groups[grant.group]
     reason = None if grant.member is not None else _why_nobody(plan)
     decision = Decision(
@@ -149,10 +262,37 @@ def conclude(plan: Plan, grant: Grant, versions: Versions) -> Verdict:
         seq=grant.seq,
         chosen=grant.member,
         reason=reason or "chosen",
-        weighed=(*weighed, *plan.tried),
+        weighed=weighed,
         nearest_m=plan.nearest_m,
     )
     return Verdict(plan, decision, reason)
+
+
+def _weighed(plans: Sequence[Plan], grants: Sequence[Grant]) -> Columns:
+    """Everyone in the groups looked at with what was seen, then who was tried; decision by decision."""
+    asked = [p.groups if g.group is None else p.groups[: g.group + 1] for p, g in zip(plans, grants, strict=True)]
+    candidates, _ = gather(CANDIDATE, [group.candidates for groups in asked for group in groups])
+    sights, sizes = gather(SIGHT, [grant.sights for grant in grants])
+    member, distance_m, ring, tier_rank, weight, capacity = candidates
+    _, eligible, open_, standing, served = sights
+    gate = np.where(eligible, Gate.ELIGIBLE, Gate.FULL).astype(np.int16)
+    columns: Columns = (member, distance_m, ring, weight, capacity, tier_rank, gate, open_, standing, served)
+    tried, more = gather(WEIGHED, [plan.tried for plan in plans])
+    if not more.any():
+        return columns
+    order = np.argsort(
+        np.concatenate([np.repeat(np.arange(len(plans)), sizes), np.repeat(np.arange(len(plans)), more)]), kind="stable"
+    )
+    return tuple(np.concatenate(pair)[order] for pair in zip(columns, tried, strict=True))
+
+
+def with_room(plans: Sequence[Plan], held: Mapping[int, int]) -> list[Plan]:
+    """Those of the plans that have a candidate who holds fewer offers than it may."""
+    (member, *_, capacity), sizes = gather(CANDIDATE, [group.candidates for plan in plans for group in plan.groups])
+    known, at = np.unique(member, return_inverse=True)
+    counts = np.array([held.get(one, 0) for one in known.tolist()], dtype=np.int64)
+    whose = np.repeat(np.repeat(np.arange(len(plans)), [len(plan.groups) for plan in plans]), sizes)
+    return [plans[i] for i in np.unique(whose[counts[at] < capacity]).tolist()]
 
 
 def _why_nobody(plan: Plan) -> Reason:
@@ -165,16 +305,5 @@ def _poor_place(lead: Lead, pool: Pool) -> PoorPlace:
     return pool.poor_places.get(lead.precision or Precision.EXACT, PoorPlace.CENTROID)
 
 
-def _weigh(c: Candidate, gate: Gate, *, open: int = 0, standing: int = 0, served: int = 0) -> Weighed:  # noqa: A002 - the trade's word
-    return Weighed(
-        member=c.member,
-        distance_m=c.distance_m,
-        ring=c.ring,
-        weight=c.weight,
-        capacity=c.capacity,
-        tier_rank=c.tier_rank,
-        gate=gate,
-        open=open,
-        standing=standing,
-        served=served,
-    )
+def _weigh_tried(c: Candidate) -> Weighed:
+    return Weighed(c.member, c.distance_m, c.ring, c.weight, c.capacity, c.tier_rank, Gate.TRIED)

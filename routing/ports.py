@@ -28,6 +28,7 @@ class Snapshot:
     standings: Mapping[str, Mapping[int, Standing]]  # rotation -> member -> account
     ticks: Mapping[str, int]  # rotation -> turns given so far
     cursors: Mapping[str, int]  # rotation -> member served last
+    order: Sequence[int] = ()  # members, neighbours together: only how fast the turnstile is depends on it
 
 
 @dataclass(frozen=True, slots=True)

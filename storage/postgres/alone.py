@@ -70,10 +70,12 @@ class LedgerAlone:
             self._open |= {row.id: row.open for row in self._connection.execute(_OPEN, {"ids": unknown})}
 
     def _decide(self, books: Books, ask: Ask, now_us: int) -> Grant:
-        books.seq, books.last, books.at_us = books.seq + 1, ask.offer, max(now_us, books.at_us + 1)
         outcome = fairness.decide(ask, self._open, books.book)
         verdict = outcome.verdict
         chosen = verdict.chosen if verdict is not None else None
+        if chosen is None and not ask.last:
+            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now_us, outcome.sights)
+        books.seq, books.last, books.at_us = books.seq + 1, ask.offer, max(now_us, books.at_us + 1)
         if verdict is not None and chosen is not None and outcome.group is not None:
             books.add(ask.groups[outcome.group].rotation, ask.mode, chosen, verdict.shares)
             self._open[chosen] += 1

@@ -130,7 +130,7 @@ def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
 
 
 def _decision_row(d: Decision) -> dict[str, Any]:
-    w = d.weighed
+    w = tuple(d.weighed)
     return {
         "id": str(d.id),
         "lead_id": d.lead,

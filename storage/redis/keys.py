@@ -23,28 +23,31 @@ class MarketKeys:
 
     @property
     def state(self) -> str:
-        """HASH: generation, seq (of the last answer), at_us (its clock), run_id (of the server that was loaded)."""
+        """HASH: generation, seq (of the last answer), at_us (its clock), run_id (of the server that was loaded), slots.
+
+        `slots` is a token that changes with the order of members.
+        """
         return self._name("state")
 
     @property
     def offers(self) -> str:
-        """HASH: offer (32 hex digits) -> the member whose place it holds."""
+        """HASH: offer (32 hex digits) -> the member whose place it holds, and that member's slot (two i4)."""
         return self._name("offers")
 
     @property
     def open(self) -> str:
-        """HASH: member -> how many offers it holds; in step with `offers`, none at zero."""
+        """HASH: page of slots -> how many offers each holds (i4 a slot); in step with `offers`."""
         return self._name("open")
 
     @property
     def reservations(self) -> str:
-        """HASH: "lead:attempt" -> the whole answer, packed (see records.py); gone once settled."""
+        """HASH: lead and attempt (i8, i4) -> what was reserved, packed (see scripts/shared.lua); gone once settled."""
         return self._name("reservations")
 
     @property
-    def leases(self) -> str:
-        """ZSET: "lead:attempt" of each reservation, scored by when it was made (microseconds)."""
-        return self._name("leases")
+    def order(self) -> str:
+        """STRING: the member in each slot (i4). The state's field `slots` changes with it."""
+        return self._name("order")
 
     @property
     def ticks(self) -> str:
@@ -57,17 +60,17 @@ class MarketKeys:
         return self._name("cursors")
 
     def standing(self, rotation: str = "") -> str:
-        """HASH per rotation: member -> standing in micro-turns. Without a rotation: the stem of those names."""
+        """HASH per rotation: page -> standings in micro-turns (f8 a slot). Without one: the stem of those names."""
         return self._name(f"standing:{rotation}")
 
     def served(self, rotation: str = "") -> str:
-        """HASH per rotation: member -> tick of its last turn. Without a rotation: the stem of those names."""
+        """HASH per rotation: page -> ticks of last turns (f8 a slot). Without one: the stem of those names."""
         return self._name(f"served:{rotation}")
 
     @property
     def all(self) -> list[str]:
         """KEYS[1..9] of every script: seven keys and two stems, in this order."""
-        fixed = [self.state, self.offers, self.open, self.reservations, self.leases, self.ticks, self.cursors]
+        fixed = [self.state, self.offers, self.open, self.reservations, self.order, self.ticks, self.cursors]
         return [*fixed, self.standing(), self.served()]
 
 

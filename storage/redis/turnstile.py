@@ -6,16 +6,21 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import numpy as np
+from redis.exceptions import ResponseError
+
 from routing.decision import Ask, Grant
-from routing.errors import ColdTurnstile
+from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.ports import Mark, Pending, Snapshot, Standing
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import PROBE, MarketKeys
-from storage.redis.records import Answer, Argument, lead_and_attempt, pack_ask, reservation_id, unpack_grant
+from storage.redis.records import PAGE, RESERVATION, Argument, Batch, Laid, Record, Slots, pack, reservation_ids, unpack
 
 CHUNK = 5_000  # fields of one command while a snapshot is staged
 STAGED_S = 600  # what a rebuild that died has staged goes by itself
+#: Others give slots to members at the same time: so often we look again where everybody stands.
+LOOKS = 50
 
 T = TypeVar("T")
 
@@ -28,8 +33,9 @@ class RedisTurnstile:
 
     def __init__(self, at: str | Client) -> None:
         self._redis = connect(at) if isinstance(at, str) else at
-        names = ("reserve", "settle", "release", "pending", "switch")
+        names = ("reserve", "settle", "release", "pending", "switch", "enrol")
         self._scripts = {name: scripts.bind(name, self._redis) for name in names}
+        self._slots: dict[str, Slots] = {}
 
     def reserve(
         self, market: str, asks: Sequence[Ask], *, generation: int, release: Sequence[UUID] = ()
@@ -39,15 +45,17 @@ class RedisTurnstile:
         An answer with nobody reserves nothing and is not remembered: asked again, there may be room.
         Up to 100 asks at once keep the server's other clients waiting for a few milliseconds only.
         """
-        arguments: list[Argument] = [generation, len(release), len(asks), *(offer.hex for offer in release)]
-        for ask in asks:
-            arguments += pack_ask(ask)
-        answers, positions = self._run("reserve", MarketKeys(market).all, arguments)
-        repeated = frozenset(positions)
-        return [
-            unpack_grant(ask.lead, ask.attempt, answer, repeated=number in repeated)
-            for number, (ask, answer) in enumerate(zip(asks, answers, strict=True), start=1)
-        ]
+        batch = Batch.of(asks)
+        for _ in range(LOOKS):
+            try:
+                slots = self._with_slots(market, batch, generation)
+                slot = slots.of(batch.member)
+                laid = Laid.over(slot, batch)
+                arguments = pack(laid, slot, slots, generation=generation, release=release)
+                return unpack(laid, self._run("reserve", MarketKeys(market).all, arguments))
+            except _SlotsChanged:
+                self._slots.pop(market, None)
+        raise TurnstileUnreachable(said="others keep changing the slots")
 
     def settle(
         self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
@@ -56,8 +64,7 @@ class RedisTurnstile:
 
         Unknown ones are left alone, so a cold turnstile, which knows none, is no error here.
         """
-        arguments: list[Argument] = [len(keep), *(reservation_id(*one) for one in (*keep, *cancel))]
-        self._run("settle", MarketKeys(market).all, arguments)
+        self._run("settle", MarketKeys(market).all, [reservation_ids(keep), reservation_ids(cancel)])
 
     def release(self, market: str, offers: Sequence[UUID]) -> None:
         """Free the places these offers hold; those that hold none are left alone."""
@@ -67,36 +74,61 @@ class RedisTurnstile:
         """Replace everything held for the market by the snapshot, at once; safe to repeat.
 
         The snapshot is staged beside the live keys, then one script puts it in their place. Staged keys that the
-        server lost half way raise ColdTurnstile, and the live ones stay; so does a live generation as high as ours.
+        server lost half way raise ColdTurnstile, and the live ones stay; so does a live generation as high as the
+        snapshot's.
         """
         live, staged = MarketKeys(market), MarketKeys(market, staging=uuid4().hex)
         rotations = set(snapshot.standings) | set(snapshot.ticks) | set(snapshot.cursors)
+        slots = self._order_of(market, snapshot)
         with in_our_words():
-            self._stage(staged, snapshot, rotations)
-        accounts = ((name, len(members)) for name, members in snapshot.standings.items() if members)
+            open_pages = self._stage(staged, snapshot, rotations, slots)
+            pages = {
+                name: self._stage_accounts(staged, name, accounts, slots)
+                for name, accounts in snapshot.standings.items()
+                if accounts
+            }
         counts: list[Argument] = [snapshot.generation, snapshot.seq, len(snapshot.open_offers), len(rotations)]
-        for name, members in accounts:
-            counts += [name, members]
+        counts += [len(slots.order), open_pages, slots.token]
+        for name, number in pages.items():
+            counts += [name, number]
         self._run("switch", [*live.all, *staged.all], counts)
+        self._slots[market] = slots
 
     def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
         """Reservations that were not settled within that time, oldest first."""
         now, *found = self._run("pending", MarketKeys(market).all, [int(older_than_s * 1e6)])
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return [_pending(reservation, Answer.of(packed), int(now)) for reservation, packed in pairs]
+        records = [(RESERVATION.unpack(of), Record.of(one)) for of, one in zip(found[::2], found[1::2], strict=True)]
+        records.sort(key=lambda pair: pair[1].at_us)
+        return [
+            Pending(lead, attempt, one.offer, one.member, (int(now) - one.at_us) / 1e6)
+            for (lead, attempt), one in records
+        ]
 
     def standings(self, market: str, rotation: str) -> dict[int, Standing]:
         """The accounts of one rotation; a member with nothing in its account may be absent."""
         keys = MarketKeys(market)
-        standing, served = self._read(keys, keys.standing(rotation), keys.served(rotation))
-        found = {m: Standing(standing.get(m, 0), served.get(m, 0)) for m in standing.keys() | served.keys()}
-        return {member: account for member, account in found.items() if account != Standing(0, 0)}
+        order, standing, served = self._read(keys, (keys.standing(rotation), "<f8"), (keys.served(rotation), "<f8"))
+        at = np.flatnonzero((standing != 0) | (served != 0))
+        values = zip(order[at].tolist(), standing[at].tolist(), served[at].tolist(), strict=True)
+        return {member: Standing(int(one), int(tick)) for member, one, tick in values}
 
     def open_counts(self, market: str) -> dict[int, int]:
         """How many offers each member holds; those that hold none are absent."""
         keys = MarketKeys(market)
-        (counts,) = self._read(keys, keys.open)
-        return counts
+        order, counts = self._read(keys, (keys.open, "<i4"))
+        at = np.flatnonzero(counts)
+        return dict(zip(order[at].tolist(), counts[at].tolist(), strict=True))
+
+    def offers(self, market: str) -> dict[UUID, int]:
+        """Every offer that holds a place, and whose."""
+        keys = MarketKeys(market)
+        with in_our_words(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hexists(keys.state, "generation")
+            pipe.hgetall(keys.offers)
+            warm, found = pipe.execute()
+        if not warm:
+            raise ColdTurnstile(market=market)
+        return {UUID(hex=offer.decode()): int.from_bytes(held[:4], "little") for offer, held in found.items()}
 
     def mark(self, market: str) -> Mark:
         """How far the turnstile is in this market; zeros when it holds nothing."""
@@ -115,40 +147,119 @@ class RedisTurnstile:
 
     def _run(self, name: str, keys: list[str], arguments: Sequence[Argument]) -> Any:
         with in_our_words():
-            return self._scripts[name](keys=keys, args=arguments)
+            try:
+                return self._scripts[name](keys=keys, args=arguments)
+            except ResponseError as exc:
+                if str(exc).startswith("SLOTS"):
+                    raise _SlotsChanged from exc
+                raise
 
-    def _read(self, keys: MarketKeys, *hashes: str) -> list[dict[int, int]]:
-        """These hashes of whole numbers, at one instant. Raises ColdTurnstile when there is no generation."""
+    # --- where members stand
+
+    def _with_slots(self, market: str, batch: Batch, generation: int) -> Slots:
+        """Slots in which every candidate of the batch stands; who had none is given one, neighbours together."""
+        slots = self._slots.get(market) or self._load_slots(market)
+        unknown = slots.of(batch.member) < 0
+        if unknown.any():
+            members, first = np.unique(batch.member[unknown], return_index=True)
+            members = members[np.argsort(first)]
+            token = uuid4().hex
+            order = members.astype("<i4").tobytes()
+            self._run("enrol", MarketKeys(market).all, [generation, slots.token, token, order])
+            slots = slots.with_more(members, token)
+        self._slots[market] = slots
+        return slots
+
+    def _load_slots(self, market: str) -> Slots:
+        keys = MarketKeys(market)
+        with in_our_words(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hget(keys.state, "slots")
+            pipe.get(keys.order)
+            token, order = pipe.execute()
+        if token is None:
+            raise ColdTurnstile(market=market)
+        return Slots(token.decode(), np.frombuffer(order or b"", dtype="<i4"))
+
+    def _order_of(self, market: str, snapshot: Snapshot) -> Slots:
+        """A slot for each member of the snapshot: in its own order, else as they stood before, the rest by id."""
+        before = self._slots.get(market)
+        told = list(snapshot.order) or (before.order.tolist() if before else [])
+        known = set(told)
+        members = {m for accounts in snapshot.standings.values() for m in accounts} | set(snapshot.open_offers.values())
+        order = [*told, *sorted(members - known)]
+        return Slots(uuid4().hex, np.array(order, dtype="<i4"))
+
+    def _read(self, keys: MarketKeys, *hashes: tuple[str, str]) -> list[np.ndarray[Any, Any]]:
+        """The order of members, and these hashes of pages slot by slot; all at one instant.
+
+        Raises ColdTurnstile when there is no generation.
+        """
         with in_our_words(), self._redis.pipeline(transaction=True) as pipe:
             pipe.hexists(keys.state, "generation")
-            for name in hashes:
+            pipe.get(keys.order)
+            for name, _ in hashes:
                 pipe.hgetall(name)
-            warm, *found = pipe.execute()
+            warm, order, *found = pipe.execute()
         if not warm:
             raise ColdTurnstile(market=keys.market)
-        return [{int(field): int(value) for field, value in one.items()} for one in found]
+        members = np.frombuffer(order or b"", dtype="<i4")
+        return [members, *(_spread(pages, kind, len(members)) for pages, (_, kind) in zip(found, hashes, strict=True))]
 
-    def _stage(self, staged: MarketKeys, snapshot: Snapshot, rotations: set[str]) -> None:
+    # --- staging
+
+    def _stage(self, staged: MarketKeys, snapshot: Snapshot, rotations: set[str], slots: Slots) -> int:
         held = Counter(snapshot.open_offers.values())
-        self._put(staged.offers, {offer.hex: member for offer, member in snapshot.open_offers.items()})
-        self._put(staged.open, {str(member): count for member, count in held.items()})
+        members = np.fromiter(snapshot.open_offers.values(), np.int32, len(snapshot.open_offers))
+        places = np.stack([members, slots.of(members)], axis=1).astype("<i4").tobytes()
+        offers = (offer.hex for offer in snapshot.open_offers)
+        self._put(staged.offers, {offer: places[at * 8 : at * 8 + 8] for at, offer in enumerate(offers)})
         self._put(staged.ticks, {name: snapshot.ticks.get(name, 0) for name in rotations})
         self._put(staged.cursors, {name: snapshot.cursors.get(name, 0) for name in rotations})
-        for name, members in snapshot.standings.items():
-            self._put(staged.standing(name), {str(m): account.standing for m, account in members.items()})
-            self._put(staged.served(name), {str(m): account.served for m, account in members.items()})
+        self._put(staged.order, slots.order.astype("<i4").tobytes())
+        pages = _pages(held, slots, "<i4")
+        self._put(staged.open, pages)
+        return len(pages)
 
-    def _put(self, key: str, fields: Mapping[str, int]) -> None:
-        for chunk in _chunks(fields.items(), CHUNK):
+    def _stage_accounts(self, staged: MarketKeys, name: str, accounts: Mapping[int, Standing], slots: Slots) -> int:
+        standing = _pages({member: one.standing for member, one in accounts.items()}, slots, "<f8")
+        self._put(staged.standing(name), standing)
+        self._put(staged.served(name), _pages({member: one.served for member, one in accounts.items()}, slots, "<f8"))
+        return len(standing)
+
+    def _put(self, key: str, what: Mapping[str, int | bytes] | bytes) -> None:
+        if isinstance(what, bytes):
+            if what:
+                self._redis.set(key, what, ex=STAGED_S)
+            return
+        for chunk in _chunks(what.items(), CHUNK):
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hset(key, mapping=dict(chunk))
                 pipe.expire(key, STAGED_S)
                 pipe.execute()
 
 
-def _pending(reservation: bytes, answer: Answer, now_us: int) -> Pending:
-    lead, attempt = lead_and_attempt(reservation)
-    return Pending(lead, attempt, answer.offer, answer.member, (now_us - answer.at_us) / 1e6)
+class _SlotsChanged(Exception):  # noqa: N818 - never leaves this module
+    """Members stand elsewhere than we thought."""
+
+
+def _pages(values: Mapping[int, int], slots: Slots, kind: str) -> dict[str, int | bytes]:
+    """Numbers of members as pages of slots, those pages that have any."""
+    if not values:
+        return {}
+    slot = slots.of(np.fromiter(values.keys(), np.int32, len(values)))
+    spread = np.zeros(-(-len(slots.order) // PAGE) * PAGE, dtype=kind)
+    spread[slot] = np.fromiter(values.values(), np.float64, len(values))
+    rows = spread.reshape(-1, PAGE)
+    return {str(page): rows[page].tobytes() for page in np.unique(slot // PAGE).tolist()}
+
+
+def _spread(pages: Mapping[bytes, bytes], kind: str, count: int) -> np.ndarray[Any, Any]:
+    """Pages laid one behind the other, up to the last slot given."""
+    rows = np.zeros((-(-count // PAGE), PAGE), dtype=kind)
+    if pages:
+        at = np.array([int(page) for page in pages])
+        rows[at] = np.frombuffer(b"".join(pages.values()), dtype=kind).reshape(-1, PAGE)
+    return rows.reshape(-1)[:count]
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

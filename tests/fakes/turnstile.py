@@ -121,9 +121,11 @@ class FakeTurnstile:
     def _answer(self, held: _Market, ask: Ask, now: int) -> Grant:
         if reservation := held.reservations.get((ask.lead, ask.attempt)):
             return replace(reservation.grant, repeated=True)
-        held.seq, held.at_us = held.seq + 1, max(now, held.at_us + 1)
         outcome = fairness.decide(ask, Counter(held.offers.values()), held.books.__getitem__)
         chosen = outcome.verdict.chosen if outcome.verdict else None
+        if chosen is None and not ask.last:
+            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now, outcome.sights)
+        held.seq, held.at_us = held.seq + 1, max(now, held.at_us + 1)
         grant = Grant(ask.lead, ask.attempt, ask.offer, chosen, outcome.group, held.seq, held.at_us, outcome.sights)
         if outcome.verdict and outcome.group is not None and chosen is not None:
             rotation = ask.groups[outcome.group].rotation

@@ -1,297 +1,362 @@
 --[[ Free the released offers, then give each ask a member with room, in order; all of it or nothing.
 
-  KEYS[1] state         HASH  generation, seq, at_us, run_id
-  KEYS[2] offers        HASH  offer -> member
-  KEYS[3] open          HASH  member -> offers held
-  KEYS[4] reservations  HASH  "lead:attempt" -> packed answer (see shared.lua)
-  KEYS[5] leases        ZSET  "lead:attempt" by at_us
-  KEYS[6] ticks         HASH  rotation -> turns given
-  KEYS[7] cursors       HASH  rotation -> member served last
-  KEYS[8] standing      stem of a HASH per rotation: member -> micro-turns
-  KEYS[9] served        stem of a HASH per rotation: member -> tick of its last turn
+  KEYS[1] state         HASH    generation, seq, at_us, run_id, slots
+  KEYS[2] offers        HASH    offer -> member and slot
+  KEYS[3] open          HASH    page -> offers held (see shared.lua)
+  KEYS[4] reservations  HASH    lead and attempt (i8 i4) -> reservation
+  KEYS[5] order         STRING  the member of each slot; not read here
+  KEYS[6] ticks         HASH    rotation -> turns given
+  KEYS[7] cursors       HASH    rotation -> member served last
+  KEYS[8] standing      stem of a HASH per rotation: page -> micro-turns
+  KEYS[9] served        stem of a HASH per rotation: page -> tick of the last turn
   The names built from the two stems carry the same hash tag, so on a cluster they are in the same slot.
 
-  ARGV[1] generation   ARGV[2] number of offers to release   ARGV[3] number of asks   then those offers   then per ask:
-    "lead:attempt", offer (32 hex digits), mode, number of groups, and per group: rotation,
-    its candidates packed as little-endian i4: member, weight, capacity, distance in decimetres
+  Everything packed is little-endian i4 unless it says otherwise. Places count from 1 over the pages named here, 16 a page.
+  ARGV[1] generation   ARGV[2] the token `slots` under which the slots are meant
+  ARGV[3] own: 1 when a member's capacity differs from ask to ask; then each candidate brings its own
+  ARGV[4] offers to release, 32 hex digits each   ARGV[5] per ask: lead (i8), attempt   ARGV[6] per ask: offer, 32 digits
+  ARGV[7] per ask: mode (1 fair, 2 cursor, 3 least_recent, 4 least_loaded, 5 nearest), number of groups, last
+          (0: when nobody is eligible, more will be asked; that answer has no number)
+  ARGV[8] per group: rotation (from 1), number of candidates, sum of weights, share of each when all weigh the same or -1
+  ARGV[9] page numbers   ARGV[10] per place: member   ARGV[11] capacity, per place or (own) per candidate
+  ARGV[12] per candidate: place   ARGV[13] slot   ARGV[14] weight   ARGV[15] distance in decimetres
+  ARGV[16..] names of the rotations
 
-  Returns { packed answers in the order of the asks, positions (from 1) of those given before }.
-  Error COLD when the generation or the server differs; nothing is changed then.
+  Returns { seq before, at_us of the next answer, per ask (place chosen; 0: nobody; -1: reserved before; then its group
+  from 0, and 1 if it took a place), open before by page, per rotation (tick before, standings before and served before
+  by page), then the record of each ask that was reserved before }.
+  Error COLD when the generation or the server differs, SLOTS when the token does; nothing is changed then.
 
-  An ask whose (lead, attempt) is reserved gets the stored answer. An answer with nobody reserves nothing and is not
+  An ask whose lead and attempt are reserved gets the stored answer. An answer with nobody reserves nothing and is not
   stored. Exact while the weights of a group add up to less than 2^33: then the floor of a quotient of doubles is the
   floor of the quotient. The rule is that of routing/fairness.py.
 ]]
-local TURN = 1000000
-local floor = math.floor
-
-local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us', 'run_id')
+local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us', 'slots', 'run_id')
 if state[1] ~= ARGV[1] then
   return redis.error_reply('COLD the turnstile has generation ' .. (state[1] or 'none'))
 end
-if state[4] ~= run_id() then
+if state[5] ~= run_id() then
   return redis.error_reply('COLD the server is not the one that was loaded')
 end
-local seq, last_at = tonumber(state[2]), tonumber(state[3])
-local now = now_us()
-
-local at = 4
-for _ = 1, tonumber(ARGV[2]) do
-  free(KEYS[2], KEYS[3], ARGV[at])
-  at = at + 1
+if #ARGV[9] > 0 and state[4] ~= ARGV[2] then
+  return redis.error_reply('SLOTS have changed')
 end
+local seq, last_at = tonumber(state[2]), tonumber(state[3])
+local now = math.max(now_us(), last_at + 1)
+local first_seq, next_at = seq, now
+
+for from = 1, #ARGV[4], 32 do
+  free(KEYS[2], KEYS[3], string.sub(ARGV[4], from, from + 31))
+end
+
+local own = ARGV[3] == '1'
+local asks, groups = numbers(ARGV[7], 'i4', 4), numbers(ARGV[8], 'i4', 4)
+local pages, places = numbers(ARGV[9], 'i4', 4), numbers(ARGV[12], 'i4', 4)
+local number_of_asks, number_of_pages = #ARGV[6] / 32, #ARGV[9] / 4
 
 -- What is read is kept, what is changed is written once at the end: members recur within a batch.
-local open, open_changed, books = {}, {}, {}
-
-local function book_of(rotation)
-  local book = books[rotation]
-  if not book then
-    book = {
-      standing = {}, served = {}, standing_changed = {}, served_changed = {}, turned = false,
-      tick = tonumber(redis.call('HGET', KEYS[6], rotation) or 0),
-      cursor = tonumber(redis.call('HGET', KEYS[7], rotation) or 0),
-    }
-    books[rotation] = book
+local function read(key, nothing)
+  local texts = {}
+  for from = 1, number_of_pages, CHUNK do
+    local to = math.min(from + CHUNK - 1, number_of_pages)
+    for i, text in ipairs(redis.call('HMGET', key, unpack(pages, from, to))) do
+      texts[from + i - 1] = text or nothing
+    end
   end
-  return book
+  return table.concat(texts)
 end
 
-local function read(key, cache, members)
-  for from = 1, #members, CHUNK do
-    local to = math.min(from + CHUNK - 1, #members)
-    local values = redis.call('HMGET', key, unpack(members, from, to))
-    for i = from, to do
-      cache[members[i]] = tonumber(values[i - from + 1] or 0)
+local open_before = read(KEYS[3], NO_COUNTS)
+local open, open_changed = numbers(open_before, 'i4', 4), {}
+local capacity = numbers(ARGV[11], 'i4', 4)
+local weight_of -- by candidate; not needed while everyone in a group weighs the same and has room
+local function weights()
+  weight_of = weight_of or numbers(ARGV[14], 'i4', 4)
+  return weight_of
+end
+local function member_at(place)
+  return (struct.unpack('<i4', ARGV[10], place * 4 - 3))
+end
+
+-- Places without room. While there are none, nobody need be asked whether it has any.
+local is_full, full = {}, own
+if not own then
+  for place = 1, number_of_pages * PAGE do
+    if open[place] >= capacity[place] then
+      is_full[place], full = true, true
     end
   end
 end
 
-local function look(rotation, book, candidates)
-  local no_open, no_account = {}, {}
-  local standing = book.standing
-  for i = 1, #candidates - 3, 4 do
-    local member = candidates[i]
-    if not open[member] then no_open[#no_open + 1] = member end
-    if not standing[member] then no_account[#no_account + 1] = member end
-  end
-  if #no_open > 0 then read(KEYS[3], open, no_open) end
-  if #no_account > 0 then
-    read(KEYS[8] .. rotation, standing, no_account)
-    read(KEYS[9] .. rotation, book.served, no_account)
-  end
+local books = {}
+for number = 1, #ARGV - 15 do
+  local name = ARGV[15 + number]
+  local standing, served = read(KEYS[8] .. name, NO_NUMBERS), read(KEYS[9] .. name, NO_NUMBERS)
+  local tick = tonumber(redis.call('HGET', KEYS[6], name) or 0)
+  books[number] = {
+    name = name, standing = numbers(standing, 'd', 8), served = {}, served_texts = {}, touched = {},
+    standing_before = standing, served_before = served, tick_before = tick,
+    tick = tick, cursor = tonumber(redis.call('HGET', KEYS[7], name) or 0), moved = false, turned = false,
+  }
 end
 
-local formats = {}
-local function format(piece, count)
-  local key = piece .. count
-  local text = formats[key]
-  if not text then
-    text = '<' .. string.rep(piece, count)
-    formats[key] = text
-  end
-  return text
+local function position_of(place)
+  return floor((place - 1) / PAGE) + 1
 end
 
-local function integers(blob)
-  local count = #blob / 4
-  if count <= CHUNK then
-    return { struct.unpack(format('i4', count), blob) } -- and, last, the position behind the blob
+local function served_of(place, book)
+  local tick = book.served[place]
+  if not tick then
+    tick = struct.unpack('<d', book.served_before, place * 8 - 7)
+    book.served[place] = tick
   end
-  local all = {}
-  for from = 0, count - 1, CHUNK do
-    local n = math.min(CHUNK, count - from)
-    local part = { struct.unpack(format('i4', n), blob, from * 4 + 1) }
-    for i = 1, n do all[from + i] = part[i] end
-  end
-  return all
+  return tick
 end
 
-local function pack_sights(sights)
-  local parts, values = {}, CHUNK -- a multiple of the 5 values of a sight
-  for from = 1, #sights, values do
-    local to = math.min(from + values - 1, #sights)
-    parts[#parts + 1] = struct.pack(format(SIGHT, (to - from + 1) / 5), unpack(sights, from, to))
-  end
-  return table.concat(parts)
+-- Each other mode answers: is the one better than the best so far? Ties: the longest unserved, then id.
+-- One and best are positions among the candidates.
+local function by_turn(place, best, book)
+  local mine, theirs = served_of(place, book), served_of(best, book)
+  if mine ~= theirs then return mine < theirs end
+  return member_at(place) < member_at(best)
 end
 
--- Each other mode answers: is the candidate at i better than the best so far? Ties: the longest unserved, then id.
 local better = {}
 
-local function by_turn(candidates, i, best, book)
-  local mine, theirs = book.served[candidates[i]], book.served[candidates[best]]
-  if mine ~= theirs then return mine < theirs end
-  return candidates[i] < candidates[best]
-end
-
-function better.cursor(candidates, i, best, book)
-  local mine, theirs = candidates[i], candidates[best]
+better[2] = function(one, best, book) -- cursor
+  local mine, theirs = member_at(places[one]), member_at(places[best])
   local wraps, their_wraps = mine <= book.cursor, theirs <= book.cursor
   if wraps ~= their_wraps then return their_wraps end
   return mine < theirs
 end
 
-better.least_recent = by_turn
-
-function better.least_loaded(candidates, i, best, book)
-  local mine = open[candidates[i]] * candidates[best + 2]
-  local theirs = open[candidates[best]] * candidates[i + 2]
-  if mine ~= theirs then return mine < theirs end
-  return by_turn(candidates, i, best, book)
+better[3] = function(one, best, book) -- least_recent
+  return by_turn(places[one], places[best], book)
 end
 
-function better.nearest(candidates, i, best, book)
-  local mine, theirs = candidates[i + 3], candidates[best + 3]
+better[4] = function(one, best, book) -- least_loaded
+  local here, there = places[one], places[best]
+  local mine = open[here] * capacity[own and best or there]
+  local theirs = open[there] * capacity[own and one or here]
   if mine ~= theirs then return mine < theirs end
-  return by_turn(candidates, i, best, book)
+  return by_turn(here, there, book)
 end
 
--- Mode fair: the highest standing after everyone eligible has had its share.
-local function best_standing(candidates, eligible, after, book)
-  local best, highest = eligible[1], after[1]
-  for k = 2, #eligible do
-    local mine = after[k]
-    if mine > highest or mine == highest and by_turn(candidates, eligible[k], best, book) then
-      best, highest = eligible[k], mine
+better[5] = function(one, best, book) -- nearest
+  local mine = struct.unpack('<i4', ARGV[15], one * 4 - 3)
+  local theirs = struct.unpack('<i4', ARGV[15], best * 4 - 3)
+  if mine ~= theirs then return mine < theirs end
+  return by_turn(places[one], places[best], book)
+end
+
+-- Mode fair when everybody has room and all weigh the same: each standing rises by one share, the highest is chosen.
+local function fair_alike(from, to, share, book)
+  local standing, best, highest = book.standing, 0, -math.huge
+  for i = from, to do
+    local place = places[i]
+    local after = standing[place] + share
+    standing[place] = after
+    if after >= highest and (after > highest or by_turn(place, best, book)) then
+      best, highest = place, after
     end
   end
+  standing[best] = highest - share * (to - from + 1)
   return best
 end
 
-local function best_of(mode, candidates, eligible, book)
+-- Mode fair among those eligible (positions among the candidates), each with a share by its weight.
+local function fair(eligible, sum, book)
+  local standing, best, highest, payment, by_weight = book.standing, 0, -math.huge, 0, weights()
+  for k = 1, #eligible do
+    local place = places[eligible[k]]
+    local exact = by_weight[eligible[k]] * TURN / sum
+    local share = exact - exact % 1
+    local after = standing[place] + share
+    standing[place], payment = after, payment + share
+    if after >= highest and (after > highest or by_turn(place, best, book)) then
+      best, highest = place, after
+    end
+  end
+  standing[best] = highest - payment
+  return best
+end
+
+local function best_of(mode, eligible, book)
   local best, is_better = eligible[1], better[mode]
   for k = 2, #eligible do
-    if is_better(candidates, eligible[k], best, book) then best = eligible[k] end
+    if is_better(eligible[k], best, book) then best = eligible[k] end
   end
-  return best
+  return places[best]
 end
 
--- Looks at all candidates and appends what was seen to `sights`.
--- Returns the positions of those eligible, each one's standing with its share, and the sum of the shares.
-local function weigh(candidates, book, sights)
-  local standing, served, last, weights = book.standing, book.served, #candidates - 3, 0
-  for i = 1, last, 4 do
-    if open[candidates[i]] < candidates[i + 2] then weights = weights + candidates[i + 1] end
-  end
-  weights = math.max(weights, 1)
-  local eligible, after, payment, n, s = {}, {}, 0, 0, #sights
-  for i = 1, last, 4 do
-    local member = candidates[i]
-    local held, account, part = open[member], standing[member], -1
-    if held < candidates[i + 2] then
-      part = floor(candidates[i + 1] * TURN / weights)
-      payment, n = payment + part, n + 1
-      eligible[n], after[n] = i, account + part
-    end
-    sights[s + 1], sights[s + 2], sights[s + 3], sights[s + 4], sights[s + 5] = member, part, held, account, served[member]
-    s = s + 5
-  end
-  return eligible, after, payment
-end
-
-local stored, stored_order, leases = {}, {}, {}
-
-local function move_standings(candidates, eligible, after, payment, member, book)
-  local standing, changed = book.standing, book.standing_changed
-  for k = 1, #eligible do
-    local one = candidates[eligible[k]]
-    standing[one], changed[one] = after[k], true
-  end
-  standing[member] = standing[member] - payment
-end
-
-local function give(offer, member, book)
-  book.tick, book.cursor, book.turned = book.tick + 1, member, true
-  book.served[member], book.served_changed[member] = book.tick, true
-  if redis.call('HSETNX', KEYS[2], offer, member) == 1 then
-    open[member], open_changed[member] = open[member] + 1, true
-  end
-end
-
-local function remember(id, answer)
-  stored[id] = answer
-  stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, answer
-  leases[#leases + 1], leases[#leases + 2] = last_at, id
-end
-
-local function decide(ask)
-  local sights = {}
-  seq, last_at = seq + 1, math.max(now, last_at + 1)
-  for number, group in ipairs(ask.groups) do
-    local rotation, candidates = group[1], integers(group[2])
-    local book = book_of(rotation)
-    look(rotation, book, candidates)
-    local eligible, after, payment = weigh(candidates, book, sights)
-    if #eligible > 0 then
-      local fair, cursor = ask.mode == 'fair', book.cursor
-      local best = fair and best_standing(candidates, eligible, after, book)
-        or best_of(ask.mode, candidates, eligible, book)
-      local member = candidates[best]
-      if fair then move_standings(candidates, eligible, after, payment, member, book) end
-      give(ask.offer, member, book)
-      local answer = struct.pack(ANSWER, member, number - 1, fair and 1 or 0, cursor, #sights / 5, seq, last_at,
-        book.tick, ask.offer) .. pack_sights(sights) .. rotation
-      remember(ask.id, answer)
-      return answer
+-- Who of the candidates has room, and what they weigh together; and the positions (from 1) of those who have none.
+local function look(from, to)
+  local eligible, without, sum, by_weight = {}, {}, 0, weights()
+  for i = from, to do
+    local place = places[i]
+    if open[place] < capacity[own and i or place] then
+      eligible[#eligible + 1], sum = i, sum + by_weight[i]
+    else
+      without[#without + 1] = i - from + 1
     end
   end
-  return struct.pack(ANSWER, 0, -1, 0, 0, #sights / 5, seq, last_at, 0, ask.offer) .. pack_sights(sights)
+  return eligible, without, math.max(sum, 1)
 end
 
-local asks, ids = {}, {}
-for _ = 1, tonumber(ARGV[3]) do
-  local ask = { id = ARGV[at], offer = ARGV[at + 1], mode = ARGV[at + 2], groups = {} }
-  for group = 1, tonumber(ARGV[at + 3]) do
-    ask.groups[group] = { ARGV[at + 2 + 2 * group], ARGV[at + 3 + 2 * group] }
+local function anyone_full(from, to)
+  if own then return true end
+  for i = from, to do
+    if is_full[places[i]] then return true end
   end
-  at = at + 4 + 2 * #ask.groups
-  asks[#asks + 1], ids[#ids + 1] = ask, ask.id
+  return false
 end
 
-for from = 1, #ids, CHUNK do
-  local to = math.min(from + CHUNK - 1, #ids)
-  for i, answer in ipairs(redis.call('HMGET', KEYS[4], unpack(ids, from, to))) do
-    stored[ids[from + i - 1]] = answer or nil
+local held, held_order = {}, {}
+
+local function give(offer, place, book)
+  local member, position = member_at(place), position_of(place)
+  local slot = pages[position] * PAGE + (place - 1) % PAGE
+  book.tick, book.cursor, book.turned, book.served[place] = book.tick + 1, member, true, book.tick + 1
+  local at, from = (place - 1) % PAGE * 8, (position - 1) * PAGE * 8
+  local text = book.served_texts[position] or string.sub(book.served_before, from + 1, from + PAGE * 8)
+  book.served_texts[position] = string.sub(text, 1, at) .. struct.pack('<d', book.tick) .. string.sub(text, at + 9)
+  if held[offer] then return member, slot, 0 end
+  held[offer] = struct.pack('<i4i4', member, slot)
+  held_order[#held_order + 1], held_order[#held_order + 2] = offer, held[offer]
+  open[place], open_changed[position] = open[place] + 1, true
+  if not own and open[place] >= capacity[place] then is_full[place], full = true, true end
+  return member, slot, 1
+end
+
+
+local function record_of(offer, member, slot, number, fair_mode, sum, cursor, served, book, from, count, without)
+  local record = struct.pack(RECORD, member, slot, number, fair_mode and 1 or 0, fair_mode and count or 0, #without, sum,
+    seq, last_at, book.tick, cursor, served, offer)
+  if not fair_mode then return record .. book.name end
+  local first, last = from * 4 - 3, (from + count - 1) * 4
+  local missing = #without > 0 and struct.pack(chunk_format('i4', #without), unpack(without)) or ''
+  return record .. string.sub(ARGV[13], first, last) .. string.sub(ARGV[14], first, last) .. missing .. book.name
+end
+
+local ALL = {}
+
+-- The place chosen in one group, the sum of the weights, and who had no room; nothing when nobody has.
+local function choose(mode, from, count, sum, share, book)
+  local to = from + count - 1
+  if count > 0 and mode == 1 and share >= 0 and not (full and anyone_full(from, to)) then
+    return fair_alike(from, to, share, book), sum, ALL
   end
+  local eligible, without, weight = look(from, to)
+  if #eligible == 0 then return nil end
+  if mode == 1 then return fair(eligible, weight, book), weight, without end
+  return best_of(mode, eligible, book), weight, without
 end
 
-local answers, repeated = {}, {}
-for i, ask in ipairs(asks) do
-  local answer = stored[ask.id]
-  if answer then
-    repeated[#repeated + 1] = i
+local answers, stored, stored_order = {}, {}, {}
+local group, candidate = 1, 1 -- the first of the ask
+
+for from = 1, number_of_asks, CHUNK do
+  local ids = {}
+  for i = from, math.min(from + CHUNK - 1, number_of_asks) do ids[#ids + 1] = string.sub(ARGV[5], i * 12 - 11, i * 12) end
+  for i, record in ipairs(redis.call('HMGET', KEYS[4], unpack(ids))) do stored[ids[i]] = record or nil end
+end
+for from = 1, number_of_asks, CHUNK do
+  local offers = {}
+  for i = from, math.min(from + CHUNK - 1, number_of_asks) do
+    offers[#offers + 1] = string.sub(ARGV[6], i * 32 - 31, i * 32)
+  end
+  for i, place in ipairs(redis.call('HMGET', KEYS[2], unpack(offers))) do held[offers[i]] = place or nil end
+end
+
+local repeated = {}
+
+local function answer_to(ask, id)
+  local mode, first, candidates_from = asks[ask * 3 - 2], group, candidate
+  local seen = candidates_from
+  for number = 0, asks[ask * 3 - 1] - 1 do
+    local at = (first + number) * 4
+    local book, count = books[groups[at - 3]], groups[at - 2]
+    local cursor = book.cursor
+    local place, sum, without = choose(mode, seen, count, groups[at - 1], groups[at], book)
+    if place then
+      seq, last_at = seq + 1, math.max(now, last_at + 1)
+      if mode == 1 then
+        book.moved = true
+        for i = seen, seen + count - 1 do book.touched[position_of(places[i])] = true end
+      end
+      local offer, served = string.sub(ARGV[6], ask * 32 - 31, ask * 32), served_of(place, book)
+      local member, slot, took = give(offer, place, book)
+      local record = record_of(offer, member, slot, number, mode == 1, sum, cursor, served, book, seen, count, without)
+      stored[id] = record
+      stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, record
+      return place, number, took
+    end
+    seen = seen + count
+  end
+  if asks[ask * 3] == 1 then seq, last_at = seq + 1, math.max(now, last_at + 1) end
+  return 0, -1, 0
+end
+
+for ask = 1, number_of_asks do
+  local id = string.sub(ARGV[5], ask * 12 - 11, ask * 12)
+  local place, number, took = -1, -1, 0
+  if stored[id] then
+    repeated[#repeated + 1] = stored[id]
   else
-    answer = decide(ask)
+    place, number, took = answer_to(ask, id)
   end
-  answers[i] = answer
-end
-
-local function write(command, key, pairs_)
-  for from = 1, #pairs_, CHUNK do
-    redis.call(command, key, unpack(pairs_, from, math.min(from + CHUNK - 1, #pairs_)))
+  answers[ask * 3 - 2], answers[ask * 3 - 1], answers[ask * 3] = place, number, took
+  for _ = 1, asks[ask * 3 - 1] do
+    candidate, group = candidate + groups[group * 4 - 2], group + 1
   end
 end
 
-local function write_changed(key, cache, changed)
+local function write(key, fields)
+  for from = 1, #fields, CHUNK do
+    redis.call('HSET', key, unpack(fields, from, math.min(from + CHUNK - 1, #fields)))
+  end
+end
+
+local COUNTS, NUMBERS = chunk_format('i4', PAGE), chunk_format('d', PAGE)
+
+local function write_pages(key, changed, values, format)
   local fields, n = {}, 0
-  for member in pairs(changed) do
-    fields[n + 1], fields[n + 2] = member, cache[member]
-    n = n + 2
+  for position = 1, number_of_pages do
+    if changed[position] then
+      local to = position * PAGE
+      fields[n + 1], fields[n + 2] = pages[position], struct.pack(format, unpack(values, to - PAGE + 1, to))
+      n = n + 2
+    end
   end
-  write('HSET', key, fields)
+  write(key, fields)
 end
 
-write('HSET', KEYS[4], stored_order)
-write('ZADD', KEYS[5], leases)
-write_changed(KEYS[3], open, open_changed)
-for rotation, book in pairs(books) do
+write(KEYS[4], stored_order)
+write(KEYS[2], held_order)
+write_pages(KEYS[3], open_changed, open, COUNTS)
+local reply = { string.format('%.0f', first_seq), string.format('%.0f', next_at), '', open_before }
+for _, book in ipairs(books) do
   if book.turned then
-    redis.call('HSET', KEYS[6], rotation, book.tick)
-    redis.call('HSET', KEYS[7], rotation, book.cursor)
-    write_changed(KEYS[8] .. rotation, book.standing, book.standing_changed)
-    write_changed(KEYS[9] .. rotation, book.served, book.served_changed)
+    redis.call('HSET', KEYS[6], book.name, book.tick)
+    redis.call('HSET', KEYS[7], book.name, book.cursor)
+    if book.moved then write_pages(KEYS[8] .. book.name, book.touched, book.standing, NUMBERS) end
+    local fields = {}
+    for position = 1, number_of_pages do
+      local text = book.served_texts[position]
+      if text then fields[#fields + 1], fields[#fields + 2] = pages[position], text end
+    end
+    write(KEYS[9] .. book.name, fields)
   end
+  reply[#reply + 1] = string.format('%.0f', book.tick_before)
+  reply[#reply + 1], reply[#reply + 2] = book.standing_before, book.served_before
 end
 redis.call('HSET', KEYS[1], 'seq', seq, 'at_us', last_at)
-return { answers, repeated }
+
+local parts = {}
+for from = 1, #answers, CHUNK do
+  local to = math.min(from + CHUNK - 1, #answers)
+  parts[#parts + 1] = struct.pack(chunk_format('i4', to - from + 1), unpack(answers, from, to))
+end
+reply[3] = table.concat(parts)
+for _, record in ipairs(repeated) do reply[#reply + 1] = record end
+return reply

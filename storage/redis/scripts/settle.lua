@@ -1,45 +1,64 @@
 --[[ Forget reservations: kept ones as they are, cancelled ones undone whole. Unknown ones are left alone.
 
-  KEYS[1..9] as in reserve.lua: state, offers, open, reservations, leases, ticks, cursors, stems standing and served
-  ARGV[1] number of "lead:attempt" to keep   then those   then the "lead:attempt" to cancel
+  KEYS[1..9] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served
+  ARGV[1] to keep: lead (i8) and attempt (i4) of each   ARGV[2] to cancel, likewise
   Returns how many were cancelled.
 
   Shares, payment and place are undone exactly; the tick of the member's last turn, the rotation's tick and its cursor
   go back unless a later turn has passed over them.
 ]]
-local function forget(id)
-  redis.call('HDEL', KEYS[4], id)
-  redis.call('ZREM', KEYS[5], id)
+local function fields_of(blob)
+  local fields = {}
+  for from = 1, #blob, 12 do fields[#fields + 1] = string.sub(blob, from, from + 11) end
+  return fields
 end
 
-local function move_back(record, count, member, standing)
-  local payment = 0
-  for i = 0, count - 1 do
-    local one, share = struct.unpack('<i4i4', record, ANSWER_BYTES + 1 + i * SIGHT_BYTES)
-    if share >= 0 then
-      redis.call('HINCRBY', standing, one, -share)
-      payment = payment + share
+local function forget(fields)
+  for from = 1, #fields, CHUNK do
+    redis.call('HDEL', KEYS[4], unpack(fields, from, math.min(from + CHUNK - 1, #fields)))
+  end
+end
+
+local function number_at(key, slot)
+  local page = redis.call('HGET', key, floor(slot / PAGE)) or NO_NUMBERS
+  return (struct.unpack('<d', page, slot % PAGE * 8 + 1))
+end
+
+local function set_numbers(key, by_slot)
+  local pages = {}
+  for slot, number in pairs(by_slot) do
+    local name, at = floor(slot / PAGE), slot % PAGE * 8
+    local page = pages[name] or redis.call('HGET', key, name) or NO_NUMBERS
+    pages[name] = string.sub(page, 1, at) .. struct.pack('<d', number) .. string.sub(page, at + 9)
+  end
+  for name, page in pairs(pages) do redis.call('HSET', key, name, page) end
+end
+
+local function move_back(record, member_slot, count, without, sum, standing)
+  local slots = numbers(string.sub(record, RECORD_BYTES + 1, RECORD_BYTES + 4 * count), 'i4', 4)
+  local weights = numbers(string.sub(record, RECORD_BYTES + 4 * count + 1, RECORD_BYTES + 8 * count), 'i4', 4)
+  local missing = numbers(string.sub(record, RECORD_BYTES + 8 * count + 1, RECORD_BYTES + 8 * count + 4 * without), 'i4', 4)
+  local left_out, after, payment = {}, {}, 0
+  for i = 1, without do left_out[missing[i]] = true end
+  for i = 1, count do
+    if not left_out[i] then
+      local share = floor(weights[i] * TURN / sum)
+      after[slots[i]], payment = number_at(standing, slots[i]) - share, payment + share
     end
   end
-  redis.call('HINCRBY', standing, member, payment)
-end
-
-local function served_before(record, count, member)
-  -- From the end: a member of two groups is seen twice, and the last group looked at is the one that decided.
-  for i = count - 1, 0, -1 do
-    local one, _, _, _, served = struct.unpack('<' .. SIGHT, record, ANSWER_BYTES + 1 + i * SIGHT_BYTES)
-    if one == member then return served end
-  end
+  after[member_slot] = after[member_slot] + payment
+  set_numbers(standing, after)
 end
 
 local function undo(record)
-  local member, _, moved, cursor, count, _, _, tick, offer = struct.unpack(ANSWER, record)
-  local rotation = string.sub(record, ANSWER_BYTES + 1 + count * SIGHT_BYTES)
+  local _, slot, _, moved, count, without, sum, _, _, tick, cursor, served_before, offer = struct.unpack(RECORD, record)
+  local rotation = string.sub(record, RECORD_BYTES + 8 * count + 4 * without + 1)
+  if moved == 0 then rotation = string.sub(record, RECORD_BYTES + 1) end
   local served = KEYS[9] .. rotation
   free(KEYS[2], KEYS[3], offer)
-  if moved == 1 then move_back(record, count, member, KEYS[8] .. rotation) end
-  if tonumber(redis.call('HGET', served, member)) == tick then
-    redis.call('HSET', served, member, served_before(record, count, member))
+  if moved == 1 then move_back(record, slot, count, without, sum, KEYS[8] .. rotation) end
+  if number_at(served, slot) == tick then
+    set_numbers(served, { [slot] = served_before })
   end
   if tonumber(redis.call('HGET', KEYS[6], rotation)) == tick then
     redis.call('HSET', KEYS[6], rotation, tick - 1)
@@ -47,17 +66,14 @@ local function undo(record)
   end
 end
 
-local kept = tonumber(ARGV[1])
-for i = 2, kept + 1 do
-  forget(ARGV[i])
-end
-local cancelled = 0
-for i = kept + 2, #ARGV do
-  local record = redis.call('HGET', KEYS[4], ARGV[i])
+forget(fields_of(ARGV[1]))
+local cancelled, cancel = 0, fields_of(ARGV[2])
+for _, field in ipairs(cancel) do
+  local record = redis.call('HGET', KEYS[4], field)
   if record then
     undo(record)
-    forget(ARGV[i])
     cancelled = cancelled + 1
+    redis.call('HDEL', KEYS[4], field)
   end
 end
 return cancelled

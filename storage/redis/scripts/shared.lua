@@ -1,26 +1,59 @@
 --[[ In front of every script of the turnstile: what they share.
 
-  The packed answer, little-endian, as stored and as returned (records.py reads it):
-    i4 member (0: nobody)  i4 group (-1: none)  i4 moved (1: standings were moved)  i4 cursor before
-    i4 number of sights    i8 seq   i8 at_us    i8 tick   32 characters offer
-    then per sight: i4 member  i4 share (-1: not eligible)  i4 open  i8 standing  i8 served
-    then the rotation's name
+  Members stand in slots, 16 slots a page. A page is one packed field, so that neighbours are read and written together:
+    open              HASH  page -> 16 x i4, offers held
+    standing, served  HASH  page -> 16 x f8, whole numbers: micro-turns; tick of the last turn
+  The STRING `order` names the member of each slot (i4), and the token `slots` in the state changes with it.
+
+  A reservation, little-endian (records.py reads it too):
+    i4 member   i4 slot   i4 group   i4 moved (1: standings were moved)   i4 number of candidates   i4 of them not eligible
+    f8 weights of those eligible   f8 seq   f8 at_us   f8 tick   f8 cursor before   f8 served before   32 characters offer
+    then i4 slot of each candidate, i4 weight of each, i4 position (from 1) of each not eligible, the rotation's name
+  An offer: i4 member, i4 slot.
 ]]
-local ANSWER = '<i4i4i4i4i4i8i8i8c32'
-local ANSWER_BYTES = 76
-local SIGHT = 'i4i4i4i8i8'
-local SIGHT_BYTES = 28
-local CHUNK = 1000 -- arguments of one call; Lua's stack holds some 8000
+local RECORD = '<i4i4i4i4i4i4ddddddc32'
+local RECORD_BYTES = 104
+local PAGE = 16
+local TURN = 1000000
+local CHUNK = 6000 -- values on Lua's stack, which holds some 8000
+local NO_COUNTS, NO_NUMBERS = string.rep('\0', 4 * PAGE), string.rep('\0', 8 * PAGE)
+local floor = math.floor
 
 -- Numbers go to Redis as they are: whole ones below 2^53 arrive as all their digits.
 
+local function chunk_format(piece, count)
+  local whole = floor(count / 64)
+  return '<' .. string.rep(string.rep(piece, 64), whole) .. string.rep(piece, count - 64 * whole)
+end
+
+-- All numbers of a blob as one table.
+local function numbers(blob, piece, size)
+  local count = #blob / size
+  if count <= CHUNK then
+    return { struct.unpack(chunk_format(piece, count), blob) } -- and, last, the position behind the blob
+  end
+  local all, format = {}, chunk_format(piece, CHUNK)
+  for from = 0, count - 1, CHUNK do
+    local n = math.min(CHUNK, count - from)
+    local part = { struct.unpack(n == CHUNK and format or chunk_format(piece, n), blob, from * size + 1) }
+    for i = 1, n do all[from + i] = part[i] end
+  end
+  return all
+end
+
+local function add_to_count(open, slot, by)
+  local page, at = floor(slot / PAGE), slot % PAGE * 4
+  local counts = redis.call('HGET', open, page) or NO_COUNTS
+  local count = math.max(0, struct.unpack('<i4', counts, at + 1) + by)
+  redis.call('HSET', open, page, string.sub(counts, 1, at) .. struct.pack('<i4', count) .. string.sub(counts, at + 5))
+end
+
 -- Free the place an offer holds; nothing happens when it holds none.
 local function free(offers, open, offer)
-  local member = redis.call('HGET', offers, offer)
-  if member and redis.call('HDEL', offers, offer) == 1 then
-    if redis.call('HINCRBY', open, member, -1) <= 0 then
-      redis.call('HDEL', open, member)
-    end
+  local held = redis.call('HGET', offers, offer)
+  if held and redis.call('HDEL', offers, offer) == 1 then
+    local _, slot = struct.unpack('<i4i4', held)
+    add_to_count(open, slot, -1)
   end
 end
 

@@ -184,11 +184,12 @@ def test_a_flushed_server_is_cold_until_it_is_rebuilt(turnstile: RedisTurnstile,
 
 
 class LosesReplies:
-    """A server in front of the real one that passes every request on and never answers."""
+    """A server in front of the real one that passes every request on and never answers the first call of a script."""
 
     def __init__(self, server: redis.Redis) -> None:
         self._server = server
         self._door = socket.create_server(("127.0.0.1", 0))
+        self._deaf = threading.Event()
         self.port: int = self._door.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -197,9 +198,21 @@ class LosesReplies:
         caller, _ = self._door.accept()
         behind: Any = self._server.connection_pool.get_connection()
         with caller:
-            behind.send_packed_command([caller.recv(1 << 20)], check_health=False)
-            behind.read_response()
+            answers = threading.Thread(target=self._answer, args=(behind, caller))
+            answers.start()
+            while not self._deaf.is_set():
+                asked = caller.recv(1 << 20)
+                if b"EVALSHA" in asked:
+                    self._deaf.set()
+                behind.send_packed_command([asked], check_health=False)
+            answers.join(5)
         self._server.connection_pool.release(behind)
+
+    def _answer(self, behind: Any, caller: socket.socket) -> None:
+        while answer := behind._sock.recv(1 << 20):
+            if self._deaf.is_set():
+                return
+            caller.sendall(answer)
 
     def close(self) -> None:
         self._thread.join(5)
@@ -208,7 +221,7 @@ class LosesReplies:
 
 def test_after_a_lost_reply_the_same_ask_finds_its_own_reservation(turnstile: RedisTurnstile, redis_url: str) -> None:
     ask = an_ask(1, a_candidate(1))
-    give(turnstile, an_ask(99, a_candidate(2)))  # the script is loaded
+    give(turnstile, an_ask(99, a_candidate(2), a_candidate(1, capacity=0)))  # all there is to load is loaded
     with redis.Redis.from_url(redis_url) as server:
         between = LosesReplies(server)
         # The plainest connection: no greeting that the man in the middle would have to understand.
@@ -315,7 +328,7 @@ def test_a_rebuild_that_the_server_lost_half_way_leaves_the_old_state(turnstile:
     give(turnstile, an_ask(1, a_candidate(1)))
     live, lost = MarketKeys(MARKET), MarketKeys(MARKET, staging="lost")
     with pytest.raises(ColdTurnstile):
-        turnstile._run("switch", [*live.all, *lost.all], [2, 0, 1, 1, "installers", 1])
+        turnstile._run("switch", [*live.all, *lost.all], [2, 0, 1, 1, 1, 1, "", "installers", 1])
     assert turnstile.open_counts(MARKET) == {1: 1}
 
 
