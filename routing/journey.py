@@ -219,10 +219,12 @@ class Journey:
             before = ids
         return counts
 
-    def bring_back(self, lanes: Collection[Lane] = tuple(Lane)) -> dict[str, int]:
+    def bring_back(
+        self, lanes: Collection[Lane] = tuple(Lane), *, older_than_s: float = LEFT_BEHIND_S
+    ) -> dict[str, int]:
         """Announce again what lost its message, in these lanes."""
         counts: dict[str, int] = {}
-        for left in self.leads.left_behind(older_than_s=LEFT_BEHIND_S, lanes=lanes):
+        for left in self.leads.left_behind(older_than_s=older_than_s, lanes=lanes):
             if left.verb == "refresh":
                 self.nudge("leads.refresh")
             else:

@@ -17,6 +17,8 @@ from routing.ports import Pending, Turnstile
 UNSETTLED_S = 10.0
 #: While more messages than this wait in the queue, nothing is announced again: they are on their way.
 BUSY = 50
+#: In an empty queue no message is on its way: what nobody has touched for so long has lost its own.
+UNTOUCHED_S = 1.0
 
 
 class ReservationBook(Protocol):
@@ -43,12 +45,19 @@ class Sweeper:
     depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
 
-    def relay(self, *, task_id: str = "") -> dict[str, int]:
-        """Every second: deadlines that passed, messages that got lost, reservations nobody settled."""
+    def relay(self, *, without_broker: bool = False, task_id: str = "") -> dict[str, int]:
+        """Every second: deadlines that passed, messages that got lost, reservations nobody settled.
+
+        `without_broker`: nothing can be on its way, so whatever is to do is announced at once.
+        """
         counts = self.journey.expire(task_id=task_id)
         counts |= self.journey.bury(task_id=task_id)
-        if idle := [lane for lane in Lane if self.depth(lane) < BUSY]:
+        depths = dict.fromkeys(Lane, 0) if without_broker else {lane: self.depth(lane) for lane in Lane}
+        if idle := [lane for lane, depth in depths.items() if 0 < depth < BUSY]:
             counts |= self.journey.bring_back(idle)
+        if empty := [lane for lane, depth in depths.items() if depth == 0]:
+            for name, n in self.journey.bring_back(empty, older_than_s=UNTOUCHED_S).items():
+                counts[name] = counts.get(name, 0) + n
         if self.journey.leads.woken(limit=1):
             self.nudge("leads.wake")
         if self.journey.leads.are_dirty(for_s=self.journey.gather_s):

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import structlog
@@ -132,14 +132,22 @@ def tell(name: str, args: list[Any]) -> bool:
     return _publish(name, args)
 
 
+#: A try to publish costs nearly a second while the broker is away: after one that failed, none is made for so long.
+QUIET_S = 2.0
+_quiet_until = 0.0
+
+
 def _publish(name: str, args: list[Any], **how: Any) -> bool:
+    global _quiet_until  # noqa: PLW0603 - what a process knows of the broker
     try:
-        app.send_task(name, args=args, **how)
+        if monotonic() >= _quiet_until:
+            app.send_task(name, args=args, **how)
+            return True
     except Exception as exc:  # noqa: BLE001 - whatever ails the broker, the caller's work is committed
         log.warning("announce.failed", task=name, because=type(exc).__name__)
-        metrics.count("fairturn_announcements_lost_total", task=name)
-        return False
-    return True
+        _quiet_until = monotonic() + QUIET_S
+    metrics.count("fairturn_announcements_lost_total", task=name)
+    return False
 
 
 def _chunks(ids: Sequence[int | str]) -> Iterator[Sequence[int | str]]:

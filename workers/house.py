@@ -77,6 +77,7 @@ def processes() -> dict[str, tuple[str, ...]]:
         "subscriber": ("-m", "workers.subscriber"),
         "worker": (*celery, "worker", "--queues", "leads.hot,leads,outbox,sweeps", "--hostname=worker@%h"),
         "bulk": (*celery, "worker", "--queues", "leads.bulk", "--hostname=bulk@%h", *few),
+        "standby": ("-m", "workers.standby"),
         "beat": (*celery, "beat"),
         "web": (*web, "--no-access-log", "--no-server-header"),
         "flower": (*celery, "flower", f"--conf={flower_door.CONF_FILE}"),

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from routing.errors import TryLater
+from routing.errors import Away
 
 #: How long one try waits for batches at work, and how many tries there are.
 PATIENCE_MS, TRIES = 1500, 8
@@ -10,7 +10,7 @@ PATIENCE_MS, TRIES = 1500, 8
 IDLE_S = 2.0
 
 
-class RoutingGoesOn(TryLater):
+class RoutingGoesOn(Away):
     """Batches of this market kept coming or would not end; routing was not stopped."""
 
 

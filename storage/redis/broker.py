@@ -2,12 +2,20 @@
 
 from storage.redis.client import connect, in_our_words
 
+#: STRING: written to see whether the server takes writes.
+PROBE = "leads.probe"
+
 
 class Broker:
     """Looks at Celery's queues without touching them."""
 
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
+
+    def probe(self) -> None:
+        """Raise TurnstileUnreachable unless the server answers and takes a write."""
+        with in_our_words():
+            self._redis.set(PROBE, 1, px=1000)
 
     def depth(self, queue: str) -> int:
         """Messages waiting in a queue. Raises TurnstileUnreachable when Redis does not answer."""

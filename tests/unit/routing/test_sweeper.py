@@ -43,7 +43,7 @@ class World:
     def bury(self, *, task_id: str = "") -> dict[str, int]:
         return {}
 
-    def bring_back(self, _lanes: object) -> dict[str, int]:
+    def bring_back(self, _lanes: object, *, older_than_s: float = 5.0) -> dict[str, int]:
         self.asked.append("bring back")
         return {}
 

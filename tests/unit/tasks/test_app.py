@@ -119,14 +119,19 @@ def test_announcing_nothing_sends_nothing() -> None:
 
 def test_a_dead_broker_is_told_and_never_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def dead(name: str, args: list[Any], queue: str) -> None:
+        tries.append(name)
         raise OperationalError("redis://user:marker@host")
 
+    tries: list[str] = []
+    monkeypatch.setattr(tasks_app, "_quiet_until", 0.0)
     monkeypatch.setattr(app, "send_task", dead)
     with structlog.testing.capture_logs() as lines:
         assert not announce("leads.route", list(range(250)))
     assert [(line["event"], line["task"], line["because"]) for line in lines] == [
         ("announce.failed", "leads.route", "OperationalError")
     ]
+    assert not announce("leads.route", [1])
+    assert tries == ["leads.route"], "right after a failure nobody waits for another one"
 
 
 def test_outside_of_tasks_there_is_no_task_id() -> None:
