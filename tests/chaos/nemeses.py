@@ -14,8 +14,9 @@ from typing import Any
 
 import redis
 
+from config.celery import QUEUES
 from tests.chaos.schedule import FAULTS, STREAM_FAULTS, Strike
-from tests.chaos.world import World
+from tests.chaos.world import World, named
 from workers import house
 
 FAKETIME = (
@@ -132,7 +133,7 @@ def clock_off(world: World, by_s: int, for_s: float) -> None:
         world.history.note("nemesis", "skipped", nemesis="clock_off", why="libfaketime is not installed")
         return
     env = {"LD_PRELOAD": library, "FAKETIME": f"{by_s:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    argv = [sys.executable, *house.processes()["worker"], "-n", f"clock@{uuid.uuid4().hex[:8]}"]
+    argv = [sys.executable, *named(house.processes()["worker"], "clock")]
     name = f"worker-clock-{by_s}"
     world.add(name, argv, env)
     world.later(for_s, _mended(world, "clock_off", partial(world.dismiss, name)))
@@ -160,7 +161,7 @@ def garbage(world: World, which: int) -> None:
     bodies = list(_rubbish())
     body = bodies[which % len(bodies)]
     with redis.Redis.from_url(world.servers.valkey.url(), db=0, socket_timeout=5) as client:
-        for queue in ("leads", "outbox", "sweeps"):
+        for queue in QUEUES:
             client.lpush(queue, body)
 
 

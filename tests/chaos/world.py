@@ -42,7 +42,7 @@ WIRES = ("postgres", "valkey")
 class Wanted:
     """What kind of house a run wants."""
 
-    workers: int = 2  # of each kind of worker
+    workers: int = 2  # so many take the usual queues
     without: frozenset[str] = frozenset()  # processes of the house to leave out
     answer_within: str = "20s"
     own_disks: bool = False
@@ -293,11 +293,11 @@ def _jobs(world: World) -> Iterator[Job]:
             continue
         works = "worker" in argv and "celery" in argv
         faces = {"web": ("FAIRTURN_WEB_HOST", "FAIRTURN_WEB_PORT")}
-        for copy in range(1, 1 + (world.wanted.workers if works else 1)):
+        for copy in range(1, 1 + (world.wanted.workers if name == "worker" else 1)):
             role = name if copy == 1 else f"{name}-{copy}"
             host = world.hosts.get(role)
             env = world.through_wires(host.gateway if host else "127.0.0.1")
-            words = _named(argv, role) if works else argv
+            words = named(argv, role) if works else argv
             before = ["-m", "tests.chaos.armed"] if armed and (works or name in {"subscriber", "standby"}) else []
             if before:
                 env["FAIRTURN_CHAOS_POINTS"] = world.wanted.points
@@ -311,14 +311,10 @@ def _face(host: str, port: str) -> tuple[str, int]:
     return os.environ.get(host, "127.0.0.1"), int(os.environ[port])
 
 
-def _named(argv: Sequence[str], role: str) -> list[str]:
+def named(argv: Sequence[str], role: str) -> list[str]:
     """The same worker under a node name of its own."""
-    words = list(argv)
-    for flag in ("-n", "--hostname"):
-        if flag in words:
-            at = words.index(flag)
-            del words[at : at + 2]
-    return [*words, "-n", f"{role}@{socket.gethostname()}"]
+    words = [word for word in argv if not word.startswith("--hostname=")]
+    return [*words, f"--hostname={role}@{socket.gethostname()}"]
 
 
 @contextmanager
