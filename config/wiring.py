@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -240,7 +240,11 @@ def traces() -> "Traces | None":
 
 @cache
 def comparer(announce: Announce, nudge: Nudge) -> Comparer:
-    return Comparer(scans=scans(), org=salesforce, journey=journey(announce, nudge))
+
+    def retell(records: Sequence[Change]) -> int:
+        return outbox().compare(salesforce().versions(records))
+
+    return Comparer(scans=scans(), org=salesforce, journey=journey(announce, nudge), retell=retell)
 
 
 @cache

@@ -98,6 +98,8 @@ class Comparer:
     scans: ScanBook
     org: Callable[[], Org]
     journey: Journey
+    #: Tells Salesforce again where these records show an older decision than it was told; how many.
+    retell: Callable[[Sequence[Change]], int] = lambda _records: 0
 
     def hourly(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
         """Compare every record that changed since the last time."""
@@ -148,6 +150,8 @@ class Comparer:
         for meaning, n in found.items():
             counts[meaning] = counts.get(meaning, 0) + n
         counts["read"] += step.read
+        if retold := self.retell(step.records):
+            counts["retold"] = counts.get("retold", 0) + retold
         return sum(n for meaning, n in found.items() if meaning in NEWS)
 
     def _changed(self, scan: Scan) -> Iterator[Step]:

@@ -152,7 +152,8 @@ class Transaction:
             if each.type == "reference" and value is not None:
                 self._refers(each, str(value))
         self._unique(self.org.tables[sobject.name], record_id, record)
-        _obey(sobject, given, before or {})
+        if self.org.options.version_rule:
+            _obey(sobject, given, before or {})
 
     def _refers(self, each: Field, target_id: str) -> None:
         target = self.org.type_of(target_id)

@@ -127,6 +127,11 @@ class FieldMap:
         """The record that shows this lead's state; without an offer the partner's fields are emptied."""
         return self.recorder()(write)
 
+    def version_shown(self, body: Mapping[str, object]) -> int | None:
+        """The version of ours that this record shows; None when it shows none."""
+        shown = body.get(self.writes.get("version", ""))
+        return int(shown) if isinstance(shown, int | float) else None
+
     def recorder(self) -> Callable[[WriteBack], dict[str, object]]:
         """What makes such records, for many of them: all that does not depend on the lead is done once."""
         attributes = {"type": self.record_type}

@@ -190,6 +190,12 @@ class Salesforce:
             found |= {change.record_id[:15]: change for change in map(_read_now, rows)}
         return [found.get(one[:15]) or _missing(one) for one in wanted]
 
+    def versions(self, records: Sequence[Change]) -> dict[str, int | None]:
+        """The version of ours that each of these records shows, by record id; deleted ones show nothing."""
+        if "version" not in self._mapping.writes:
+            return {}
+        return {one.record_id: self._mapping.version_shown(one.body) for one in records if one.body}
+
     def changed_since(self, at: datetime, after: str = "", *, page: int = PAGE) -> Iterator[list[Change]]:
         """Every record changed at or after this moment, deleted ones too, oldest change first, page by page.
 

@@ -15,7 +15,7 @@ from routing.gate import Budget, Gate, Leave, Pause, Purpose
 from storage.postgres.engine import transaction
 from storage.postgres.values import clean_text
 
-#: Seconds between two notes of how much the org has used, while all is well.
+#: Seconds between two notes of how much the org has used, while there is plenty.
 NOTE_EVERY_S = 1.0
 
 
@@ -95,8 +95,7 @@ class OrgGate:
     def passed(self, used: int | None = None, allowed: int | None = None) -> None:
         """The org answered; so many API calls of 24 hours it has used, and may use, if it said so."""
         leave, now = self._mine.under_way, time.monotonic()
-        told = used is not None and allowed is not None and now - self._mine.noted >= NOTE_EVERY_S
-        if not (leave.probe or told):
+        if not (leave.probe or self._worth_noting(used, allowed, now)):
             return
         with transaction(self._engine) as connection:
             before = self._locked(connection)
@@ -112,6 +111,12 @@ class OrgGate:
         with transaction(self._engine) as connection:
             gate = self._locked(connection)
             self._keep(connection, gate, rules.failed(gate, leave, clean_text(because), wish_s, self._dice()))
+
+    def _worth_noting(self, used: int | None, allowed: int | None, now: float) -> bool:
+        """Now and then, and always when half of what we may use is gone: then each call counts."""
+        if used is None or allowed is None:
+            return False
+        return now - self._mine.noted >= NOTE_EVERY_S or used >= rules.SHORT * self._budget.share * allowed
 
     # --- looking
 

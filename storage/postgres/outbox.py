@@ -58,7 +58,7 @@ class Outbox:
         self._tries = tries
         self._dice = dice
 
-    def claim_writes(self, limit: int = 200, lease_s: float = LEASE_S) -> list[Delivery]:
+    def claim_writes(self, limit: int = 200, lease_s: float | None = None) -> list[Delivery]:
         """Lease what Salesforce must be told, as each lead stands now, the hottest first. Raises OrgPaused.
 
         Of a lead's rows only the newest is leased, the older ones are superseded; a lead that has a row in flight is
@@ -70,7 +70,7 @@ class Outbox:
             token = uuid4()
             values = {
                 "token": token,
-                "lease": lease_s,
+                "lease": LEASE_S if lease_s is None else lease_s,
                 "most": min(limit, leave.most),
                 "few": WITH_ONE_DEATH,
                 "linger": leave.linger_s,

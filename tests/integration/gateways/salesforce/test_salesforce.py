@@ -75,9 +75,10 @@ def test_one_record_of_200_that_fails_touches_no_other(org: SandboxOrg, salesfor
     assert again.outcome is Outcome.DONE
 
 
-def test_a_trigger_that_fails_once_does_no_harm(org: SandboxOrg, salesforce: Salesforce) -> None:
+def test_a_trigger_that_fails_is_tried_again(org: SandboxOrg, salesforce: Salesforce) -> None:
     ids = fill(org, 3)
     org.fault("record", "refuse", match={"Id": ids[1]}, args={"name": "trigger"})
+    assert [result.tries for result in salesforce.write(writes(ids))] == [0, 3, 0]
     assert {result.outcome for result in salesforce.write(writes(ids))} == {Outcome.DONE}
 
 

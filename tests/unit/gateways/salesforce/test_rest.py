@@ -1,3 +1,6 @@
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -5,12 +8,13 @@ from typing import Any
 import pytest
 from simple_salesforce.exceptions import SalesforceGeneralError
 
-from gateways.salesforce.auth import ClientCredentials, TokenProvider
+from gateways.salesforce.auth import ClientCredentials, Session, TokenProvider
 from gateways.salesforce.errors import OrgClosed, outcome_of, translate
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce, Usage
 from routing.change import Outcome, WriteBack
 from routing.errors import GiveUp, TryLater
+from routing.gate import OrgPaused, Purpose
 from tests.fakes.http_org import ORG, Answer, Asked, HttpOrg, answering
 
 BASE = "/services/data/v64.0"
@@ -198,6 +202,120 @@ def test_an_answer_that_is_not_json_is_tried_later(org: HttpOrg, salesforce: Sal
     org.answer = lambda _asked: Answer(200, "<html>down for maintenance</html>")
     with pytest.raises(TryLater):
         salesforce.write(writes(1))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, {"error": "no list"}),
+        Answer(200, [{"success": True}, "what is this"]),
+        Answer(200, '\ufffd[{"success": true}'),
+        Answer(200, ""),
+        Answer(200, [{"success": True}], {"Content-Encoding": "gzip"}),  # and is not
+        Answer(503, "<html>" + "x" * 300_000),
+        Answer(200, "[" + " " * 3_000_000 + "]"),
+    ],
+    ids=["no list", "no record", "no JSON", "nothing", "garbled", "a long page", "too long"],
+)
+def test_X3_an_answer_that_cannot_be_used_is_tried_later(org: HttpOrg, answer: Answer) -> None:
+    org.answer = lambda _asked: answer
+    gate = Listener()
+    salesforce = Salesforce(
+        TokenProvider(org.url, ClientCredentials("a", "b")), FieldMap.load(), gate=gate, largest=1_000_000
+    )
+    with pytest.raises(TryLater):
+        salesforce.write(writes(1))
+    assert gate.heard[-1].startswith("failed")
+    org.answer = collection(lambda _record: {"success": True})
+    assert salesforce.write(writes(1))[0].outcome is Outcome.DONE  # on a sound connection
+
+
+@pytest.mark.parametrize("how", ["cut", "drip"])
+def test_X3_an_answer_that_is_cut_off_or_never_ends_is_tried_later(how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        threading.Thread(target=_half_an_answer, args=(server, how), daemon=True).start()
+        tokens = TokenProvider(url, ClientCredentials("a", "b"))
+        tokens._session = Session("t", url, ORG, "005000000000001AAA")
+        began = time.monotonic()
+        with pytest.raises(TryLater):
+            Salesforce(tokens, FieldMap.load(), timeouts=(1, 0.5)).write(writes(1))
+        assert time.monotonic() - began < 10
+
+
+def _half_an_answer(server: socket.socket, how: str) -> None:
+    with server.accept()[0] as connection:
+        connection.recv(65536)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n[{"suc')
+        try:
+            while how == "drip":
+                connection.sendall(b" ")
+                time.sleep(0.05)
+        except OSError:
+            return
+
+
+def test_X3_a_call_that_was_spoilt_as_a_whole_is_narrowed_with_few_more_calls(
+    org: HttpOrg, salesforce: Salesforce
+) -> None:
+    org.answer = lambda _asked: Answer(400, problem("JSON_PARSER_ERROR", "all of them"))
+    results = salesforce.write(writes(200))
+    assert len(org.asked) <= 1 + 1 + 2 * 24
+    assert {r.outcome for r in results} <= {Outcome.PARK, Outcome.RETRY}
+    assert {r.tries for r in results if r.outcome is Outcome.RETRY} == {3}
+
+
+@pytest.mark.parametrize("code", ["DUPLICATE_VALUE", "INVALID_FIELD", "FIELD_CUSTOM_VALIDATION_EXCEPTION"])
+def test_X3_what_is_refused_for_good_is_parked_with_what_to_do(org: HttpOrg, salesforce: Salesforce, code: str) -> None:
+    org.answer = collection(lambda _record: failed(code, "No."))
+    [result] = salesforce.write(writes(1))
+    assert (result.outcome, result.code) == (Outcome.PARK, code)
+    assert result.message.startswith("No. ")
+    assert len(result.message) > 40
+
+
+# --- the gate
+
+
+class Listener:
+    """A gate that lets all through and hears how it went."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def ask(self, purpose: Purpose) -> None:
+        self.heard.append(purpose)
+
+    def passed(self, used: int | None = None, allowed: int | None = None) -> None:
+        self.heard.append(f"passed {used}/{allowed}")
+
+    def failed(self, because: str, wish_s: float = 0.0) -> None:
+        self.heard.append(f"failed {wish_s:g}")
+
+
+def test_I10_each_call_asks_the_gate_and_tells_how_it_went(org: HttpOrg) -> None:
+    gate = Listener()
+    salesforce = Salesforce(TokenProvider(org.url, ClientCredentials("a", "b")), FieldMap.load(), gate=gate)
+    org.answer = lambda _asked: Answer(200, [{"success": True}], {"Sforce-Limit-Info": "api-usage=18/15000"})
+    salesforce.write(writes(1))
+    org.answer = lambda _asked: Answer(503, problem("SERVER_UNAVAILABLE"), {"Retry-After": "17"})
+    with pytest.raises(TryLater):
+        salesforce.write(writes(1))
+    org.answer = lambda _asked: Answer(400, problem("QUERY_TIMEOUT"))
+    with pytest.raises(TryLater):
+        salesforce.limits()
+    assert gate.heard == ["write", "passed 18/15000", "write", "failed 17", "read", "passed None/None"]
+
+
+def test_I10_without_leave_nothing_is_called(org: HttpOrg) -> None:
+    class Closed(Listener):
+        def ask(self, purpose: Purpose) -> None:
+            raise OrgPaused("used up")
+
+    salesforce = Salesforce(TokenProvider(org.url, ClientCredentials("a", "b")), FieldMap.load(), gate=Closed())
+    with pytest.raises(OrgPaused):
+        salesforce.read([record_id(1)])
+    assert org.asked == []
 
 
 def test_usage_is_what_the_last_answer_told(org: HttpOrg, salesforce: Salesforce) -> None:
