@@ -1,5 +1,6 @@
 """The only place that knows both a setting and a class; everything is built on first use, once a process."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -343,6 +344,9 @@ def read(change: Change, known: Sheet | None) -> Folded:
 def warm() -> None:
     """Load what takes long, before a worker forks: its children share it and answer their first lead at once."""
     geocoder().warm()
+    # The children's collectors leave alone what is here now, so that its memory stays shared.
+    gc.collect()
+    gc.freeze()
 
 
 def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, note: str = "") -> Policy:

