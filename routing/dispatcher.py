@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from routing.batch import Batch, Market, Saved
@@ -77,8 +77,13 @@ class Ledger(Protocol):
         """Under which versions the market is now."""
         ...
 
-    def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> Sequence[WaitingLead]:
-        """Waiting leads of these cells never offered to the member: best priority, then oldest, first."""
+    def waiting_near(
+        self, places: Sequence[Point], radius_m: float, member_id: int, *, limit: int, after: Any = None
+    ) -> Sequence[WaitingLead]:
+        """Waiting leads this near, never offered to the member: best priority, then oldest, first.
+
+        `after`: the last one of the page before. A few that are a little too far may be among them.
+        """
         ...
 
     def wake(self, ids: Sequence[int]) -> int:
@@ -307,20 +312,21 @@ class Dispatcher:
 
     def _next_waiting(self, market: str, member_id: int, count: int) -> list[int]:
         """The first waiting leads this member may take, best priority, then oldest, first."""
-        cells = self._cells_of(market, self._ledger.standing_at(market), member_id)
-        member = self._indexes[market][1].get(member_id)
-        policy = self._policy
-        if member is None or policy is None or not cells:
+        stand = self._ledger.standing_at(market)
+        policy = self._policy_of(stand.policy_version)
+        member = self._index(market, stand.roster_version)[1].get(member_id)
+        furthest = _furthest(policy, market)
+        if member is None or not member.active or furthest is None:
             return []
         alone = Index(Roster(market, 0, [member]))
         found: list[int] = []
-        skip = 0
+        limit, last = count, None
         while len(found) < count:
-            page = self._ledger.waiting_near(cells, member_id, limit=PAGE, skip=skip)
+            page = self._ledger.waiting_near(member.places, furthest, member_id, limit=limit, after=last)
             found += _in_reach(page, alone, policy, market)
-            skip += PAGE
-            if len(page) < PAGE:
+            if len(page) < limit:
                 break
+            limit, last = max(limit, PAGE), page[-1]
         return found[:count]
 
     def _cells_of(self, market: str, stand: Stand, member_id: int) -> list[int]:
@@ -328,10 +334,9 @@ class Dispatcher:
         policy = self._policy_of(stand.policy_version)
         _, members = self._index(market, stand.roster_version)
         member = members.get(member_id)
-        pools = [p for p in policy.pools if p.market == market]
-        if member is None or not member.active or not pools:
+        furthest = _furthest(policy, market)
+        if member is None or not member.active or furthest is None:
             return []
-        furthest = max(r for p in pools for rings in (p.rings, *p.rings_by_country.values()) for r in rings.metres)
         return sorted({c for place in member.places for c in cells_around(place, furthest)})
 
     # --- what is held between batches
@@ -406,6 +411,13 @@ class _Away(Exception):  # noqa: N818 - never leaves this module
         super().__init__(market, generation)
         self.market = market
         self.generation = generation
+
+
+def _furthest(policy: Policy, market: str) -> float | None:
+    """The widest ring of the market's pools; None when it has no pool."""
+    pools = [p for p in policy.pools if p.market == market]
+    rings = [rings for p in pools for rings in (p.rings, *p.rings_by_country.values())]
+    return max((radius for one in rings for radius in one.metres), default=None)
 
 
 def _in_reach(page: Sequence[WaitingLead], alone: Index, policy: Policy, market: str) -> list[int]:

@@ -1,8 +1,8 @@
 """Leads in the ledger: taken in from events, placed, woken, withdrawn, expired. Routing itself is in routing_batch."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -11,7 +11,7 @@ from routing.change import Change
 from routing.intake import Read, Taken
 from routing.journey import Left
 from routing.lane import Lane
-from routing.lead import Located, Point, Reason, ToLocate
+from routing.lead import Located, Reason, ToLocate
 from storage.postgres import tables as t
 from storage.postgres.ending import end_offers, tell_salesforce
 from storage.postgres.engine import transaction
@@ -28,16 +28,6 @@ LONGEST_PAUSE_S = 300
 DELAYS = 300
 #: A row announced this recently is left alone by the relay.
 LEASE_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A waiting lead in the neighbourhood of a member."""
-
-    id: int
-    place: Point
-    country: str
-    reason: Reason
 
 
 class Leads:
@@ -156,15 +146,6 @@ class Leads:
 
     # --- waiting
 
-    def waiting_near(self, cells: Sequence[int], member_id: int, *, limit: int, skip: int = 0) -> list[Waiting]:
-        """Waiting leads of these cells that were never offered to the member: best priority, then oldest, first."""
-        rows = {"cells": list(cells), "member": member_id, "limit": limit, "skip": skip}
-        with transaction(self._engine) as conn:
-            return [
-                Waiting(r["id"], Point(r["lat"], r["lon"]), r["country"], Reason(r["reason"]))
-                for r in conn.execute(_WAITING_NEAR, rows).mappings()
-            ]
-
     def wake(self, ids: Sequence[int] | None = None) -> int:
         """Let waiting leads be planned again (all of them when no ids are given); returns how many."""
         which = sa.true() if ids is None else t.leads.c.id == sa.any_(bigints(ids))
@@ -244,15 +225,6 @@ _NEXT_ATTEMPT = sa.text("""
            updated_at = clock_timestamp(), nudged_at = NULL, deaths = 0, delays = 0, next_try_at = NULL,
            lane = least(lane, 1) -- an offer that nobody answered is no import any more
     WHERE id = ANY(CAST(:ids AS bigint[])) RETURNING id, lane
-""")
-_WAITING_NEAR = sa.text("""
-    SELECT w.* FROM unnest(CAST(:cells AS int[])) AS c(cell) CROSS JOIN LATERAL (
-        SELECT id, lat, lon, country, reason, priority, received_at FROM leads
-        WHERE state = 'waiting' AND leads.cell = c.cell AND NOT dirty
-          AND NOT EXISTS (SELECT 1 FROM offers o
-                          WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')
-        ORDER BY priority DESC, received_at, id LIMIT :limit + :skip
-    ) w ORDER BY w.priority DESC, w.received_at, w.id OFFSET :skip LIMIT :limit
 """)
 _PUT_OFF = sa.text("""
     UPDATE leads SET delays = delays + 1, nudged_at = NULL,

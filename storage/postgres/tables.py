@@ -260,6 +260,13 @@ for name, per_degree, columns in (("quarter", 4, 2048), ("sixteenth", 16, 8192))
         postgresql_where=sa.text("state = 'waiting'"),
     )
 sa.Index(
+    "ix_leads_waiting_first",
+    leads.c.priority.desc(),
+    leads.c.received_at,
+    leads.c.id,
+    postgresql_where=sa.text("state = 'waiting'"),
+)
+sa.Index(
     "ix_leads_woken",
     leads.c.priority.desc(),
     leads.c.received_at,

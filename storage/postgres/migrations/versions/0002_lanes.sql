@@ -32,3 +32,4 @@ CREATE INDEX ix_leads_waiting_quarter
     ON leads ((floor(lat * 4)::int * 2048 + floor(lon * 4)::int), priority DESC, received_at, id) WHERE state = 'waiting';
 CREATE INDEX ix_leads_waiting_sixteenth
     ON leads ((floor(lat * 16)::int * 8192 + floor(lon * 16)::int), priority DESC, received_at, id) WHERE state = 'waiting';
+CREATE INDEX ix_leads_waiting_first ON leads (priority DESC, received_at, id) WHERE state = 'waiting';
