@@ -10,10 +10,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from routing.decision import Decision, Gate, Weighed
 from routing.policy import Mode, Tier
+from storage.postgres.decided import write_decisions
 from storage.postgres.members import MemberRow, Members
 from storage.postgres.policies import Policies
-from storage.postgres.routing_batch import _decision_row
-from storage.postgres.tables import decisions, leads, markets, members, offers, outbox
+from storage.postgres.tables import leads, markets, members, offers, outbox
 from storage.postgres.timeline import Happening, add_many
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -74,8 +74,7 @@ def weighed(member: int, **over: Any) -> Weighed:
 
 def add_decisions(connection: sa.Connection, made: Sequence[Decision]) -> None:
     connection.execute(insert(markets).values(name="us").on_conflict_do_nothing())
-    if made:
-        connection.execute(sa.insert(decisions), [_decision_row(one) for one in made])
+    write_decisions(connection, made)
 
 
 def add_offer(connection: sa.Connection, made: Decision, **over: Any) -> UUID:
