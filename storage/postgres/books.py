@@ -1,6 +1,6 @@
 """The fairness accounts by the ledger, carried on by reading only the decisions since."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,20 @@ from routing.ports import Standing
 #: Decisions fetched at once.
 PAGE = 2_000
 Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One decision as the books see it; nobody is chosen when nobody had room."""
+
+    generation: int
+    seq: int
+    id: UUID
+    at_us: int
+    rotation: str
+    mode: str
+    chosen: int | None
+    shares: Mapping[int, int]  # what everyone eligible earned
 
 
 @dataclass(slots=True)
@@ -53,6 +67,12 @@ class Books:
         book.served[chosen], book.cursor = book.tick, chosen
         self.touched.add((rotation, chosen))
         self.since_mark += 1
+
+    def take(self, turn: Turn) -> None:
+        """Go on to this decision."""
+        if turn.chosen is not None:
+            self.add(turn.rotation, turn.mode, turn.chosen, turn.shares)
+        self.generation, self.seq, self.last, self.at_us = turn.generation, turn.seq, turn.id, turn.at_us
 
     def accounts(self) -> dict[str, dict[int, Standing]]:
         """Every account, by rotation and member."""
@@ -113,10 +133,8 @@ def load(connection: sa.Connection, market: str) -> Books:
     return books
 
 
-def read_on(
-    connection: sa.Connection, books: Books, upto: tuple[int, int] | None = None, without: Collection[UUID] = ()
-) -> bool:
-    """Add the decisions since, up to a number when one is given, leaving some out.
+def read_on(connection: sa.Connection, books: Books, upto: tuple[int, int] | None = None) -> bool:
+    """Add the decisions since, up to a number when one is given.
 
     False when the ledger has not the last one added: it never came to be, and the books are worthless.
     """
@@ -125,14 +143,21 @@ def read_on(
     if first is not None and (first.generation, first.seq) == (books.generation, books.seq):
         if books.last not in {None, first.id}:
             return False
-        _stand_at(books, first)
+        books.last, books.at_us = first.id, first.at_us
     elif books.last is not None:
         return False
     elif first is not None:
-        _add(books, first, without)
+        books.take(_turn(first))
     for row in rows:
-        _add(books, row, without)
+        books.take(_turn(row))
     return True
+
+
+def turns(connection: sa.Connection, books: Books, upto: tuple[int, int]) -> list[Turn]:
+    """The decisions since, up to a number; the books stay as they are."""
+    rows = _decisions(connection, books, upto)
+    at = books.generation, books.seq
+    return [_turn(row) for row in rows if (row.generation, row.seq) > at]
 
 
 def keep(connection: sa.Connection, books: Books) -> bool:
@@ -187,14 +212,9 @@ def _decisions(connection: sa.Connection, books: Books, upto: tuple[int, int] | 
         at, first = (page[-1].generation, page[-1].seq), False
 
 
-def _add(books: Books, row: Any, without: Collection[UUID]) -> None:
-    if row.chosen is not None and row.id not in without:
-        books.add(row.rotation, row.mode, row.chosen, _shares(row) if row.mode == Mode.FAIR else {})
-    _stand_at(books, row)
-
-
-def _stand_at(books: Books, row: Any) -> None:
-    books.generation, books.seq, books.last, books.at_us = row.generation, row.seq, row.id, row.at_us
+def _turn(row: Any) -> Turn:
+    shares = _shares(row) if row.chosen is not None and row.mode == Mode.FAIR else {}
+    return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, row.chosen, shares)
 
 
 def _shares(row: Any) -> dict[int, int]:

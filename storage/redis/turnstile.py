@@ -203,7 +203,7 @@ class RedisTurnstile:
         if not warm:
             raise ColdTurnstile(market=keys.market)
         members = np.frombuffer(order or b"", dtype="<i4")
-        return [members, *(_spread(pages, kind, len(members)) for pages, (_, kind) in zip(found, hashes, strict=True))]
+        return [members, *(spread(pages, kind, len(members)) for pages, (_, kind) in zip(found, hashes, strict=True))]
 
     # --- staging
 
@@ -253,7 +253,7 @@ def _pages(values: Mapping[int, int], slots: Slots, kind: str) -> dict[str, int 
     return {str(page): rows[page].tobytes() for page in np.unique(slot // PAGE).tolist()}
 
 
-def _spread(pages: Mapping[bytes, bytes], kind: str, count: int) -> np.ndarray[Any, Any]:
+def spread(pages: Mapping[bytes, bytes], kind: str, count: int) -> np.ndarray[Any, Any]:
     """Pages laid one behind the other, up to the last slot given."""
     rows = np.zeros((-(-count // PAGE), PAGE), dtype=kind)
     if pages:

@@ -74,7 +74,7 @@ def test_X4_while_redis_is_away_the_ledger_decides_and_afterwards_the_turnstile_
     house: House, valkey: OwnValkey, away: Callable[[OwnValkey], Callable[[], object]]
 ) -> None:
     members = [house.member(f"m{n}", 40.01, capacity=4) for n in range(3)]
-    leads = unread(house, 15)
+    leads = unread(house, 9)
     house.dispatcher.route(leads[:4])
     back = away(valkey)
     for at in range(4, 9):
@@ -85,7 +85,7 @@ def test_X4_while_redis_is_away_the_ledger_decides_and_afterwards_the_turnstile_
     back()
     house.tick()
     assert not is_alone(house)
-    house.dispatcher.route(leads[9:])
+    house.dispatcher.route(unread(house, 6, first=9))
     assert by_ledger(house) == 5
     assert sorted(house.rows("SELECT id, open FROM members")) == [(m, 4) for m in members]
     assert house.turnstile.open_counts(MARKET) == dict.fromkeys(members, 4)
