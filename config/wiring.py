@@ -28,7 +28,7 @@ from routing.dispatcher import Dispatcher
 from routing.errors import BadInput
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
-from routing.journey import GATHER_S, Announce, Journey
+from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Policy
@@ -196,7 +196,13 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         nudge=nudge,
         report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
         gather_s=GATHER_S,
+        at_once=_at_once(),
     )
+
+
+def _at_once() -> frozenset[Verb]:
+    """Every verb but that of asking other people's geocoders: who waits for those holds nobody else up."""
+    return frozenset({"route", "locate"} if geocoder().is_local else {"route"})
 
 
 @cache

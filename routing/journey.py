@@ -5,7 +5,7 @@ Every verb takes ids, does what is still to do for them, and tells the next verb
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
 
@@ -21,6 +21,8 @@ from routing.ports import Geocoder
 LEFT_BEHIND_S = 5.0
 #: Offers ended in one transaction, and transactions in one call.
 EXPIRY, EXPIRY_ROUNDS = 200, 50
+#: Leads that go on together in one run.
+AT_ONCE = 100
 #: Records read again from Salesforce in one call, and how long the first of them waits for others.
 REFRESH, GATHER_S = 200, 2.0
 #: A row whose handling ended its process this often is parked.
@@ -96,6 +98,20 @@ class LeadBook(Protocol):
     def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]: ...
 
 
+@dataclass(slots=True)
+class _Onward:
+    """Leads that a verb has made ready for another."""
+
+    locate: list[int] = field(default_factory=list)
+    route: list[int] = field(default_factory=list)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+
+    def add(self, taken: Taken) -> None:
+        self.locate += taken.to_locate
+        self.route += taken.to_route
+        self.lanes |= taken.lanes
+
+
 @dataclass(frozen=True, slots=True)
 class Journey:
     """The verbs of a lead's way, over ports only.
@@ -116,18 +132,23 @@ class Journey:
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
     gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
+    at_once: Collection[Verb] = ()  # what is done in the same run as the verb before it, and not announced
 
     def intake(self, event_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Read events into their leads and send each lead on its way; an event that cannot be read is parked."""
+        onward = _Onward()
 
         def work(ids: Sequence[int]) -> dict[str, int]:
-            return self._send_on(self.leads.intake(ids, self.read, task_id=task_id))
+            taken = self.leads.intake(ids, self.read, task_id=task_id)
+            onward.add(taken)
+            return self._send_on(taken)
 
         def park(event: int, why: str) -> None:
             self.leads.park_event(event, why, task_id=task_id)
 
         with self._begun("intake", event_ids) as ids:
-            return self._apart(ids, work, park)
+            counts = self._apart(ids, work, park)
+        return _sum(counts, self._go_on(onward, task_id))
 
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
@@ -139,17 +160,21 @@ class Journey:
 
     def snapshots(self, changes: Sequence[Change], *, as_of: datetime, task_id: str = "") -> dict[str, int]:
         """Read records that were asked for at `as_of` into their leads, and send them on their way."""
+        onward = _Onward()
 
         def work(some: Sequence[Change]) -> dict[str, int]:
-            return self._send_on(self.leads.snapshots(some, self.read, as_of=as_of, task_id=task_id))
+            taken = self.leads.snapshots(some, self.read, as_of=as_of, task_id=task_id)
+            onward.add(taken)
+            return self._send_on(taken)
 
         def park(record: Change, why: str) -> None:
             self.leads.park_record(record.record_id, why, task_id=task_id)
 
-        return self._apart(changes, work, park)
+        return _sum(self._apart(changes, work, park), self._go_on(onward, task_id))
 
     def locate(self, lead_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
         """Find the leads' places; who has none goes to review."""
+        onward = _Onward()
 
         def work(ids: Sequence[int]) -> dict[str, int]:
             waiting = self.leads.unplaced(ids)
@@ -160,7 +185,8 @@ class Journey:
             for lead, error in asked:
                 if isinstance(error, GiveUp):
                     self.leads.park_lead(lead.id, str(error), task_id=task_id)
-            self._tell("leads.route", ready, {lead.id: lead.lane for lead in waiting})
+            onward.route += ready
+            onward.lanes |= {lead.id: lead.lane for lead in waiting}
             if len(ready) < len(waiting):
                 self.nudge("outbox.deliver")
             later = {lead.id: error for lead, error in asked if isinstance(error, TryLater)}
@@ -175,7 +201,8 @@ class Journey:
             self.leads.park_lead(lead, why, task_id=task_id)
 
         with self._begun("locate", lead_ids) as ids:
-            return self._apart(ids, work, park, put_off)
+            counts = self._apart(ids, work, park, put_off)
+        return _sum(counts, self._go_on(onward, task_id))
 
     def route(self, lead_ids: Sequence[int], *, woken: bool = False, task_id: str = "") -> dict[str, int]:
         """Offer the leads, or say why not."""
@@ -258,9 +285,23 @@ class Journey:
             raise
         self.runs.end(run)
 
+    def _go_on(self, onward: "_Onward", task_id: str) -> dict[str, int]:
+        """Do the next verb at once where that is wanted, else tell the workers.
+
+        Should it not come to pass, the rows say what is still to do, as with a message that got lost.
+        """
+        counts: dict[str, int] = {}
+        ways: tuple[tuple[Verb, list[int]], ...] = (("route", onward.route), ("locate", onward.locate))
+        for verb, ids in ways:
+            if verb not in self.at_once:
+                self._tell(TASKS[verb], ids, onward.lanes)
+                continue
+            work = self.route if verb == "route" else self.locate
+            for start in range(0, len(ids), AT_ONCE):
+                counts = _sum(counts, work(ids[start : start + AT_ONCE], task_id=task_id))
+        return counts
+
     def _send_on(self, taken: Taken) -> dict[str, int]:
-        self._tell("leads.geocode", taken.to_locate, taken.lanes)
-        self._tell("leads.route", taken.to_route, taken.lanes)
         if taken.dirty:
             self.nudge("leads.refresh")
         if taken.withdrawn:

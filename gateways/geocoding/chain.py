@@ -91,6 +91,11 @@ class Chain:
         self._clock, self._sleep, self._told = clock, sleep, told
         self._resting: dict[str, float] = {}
 
+    @property
+    def is_local(self) -> bool:
+        """Whether places are found without asking anybody."""
+        return not self._remote
+
     def warm(self) -> None:
         """Load local data now rather than at the first question."""
         for provider in self._providers:

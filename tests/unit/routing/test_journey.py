@@ -122,6 +122,7 @@ class World:
     nudged: list[str] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     fetch: Callable[[Sequence[str]], list[Change]] = lambda _ids: []
+    at_once: tuple[Verb, ...] = ()
 
     @property
     def journey(self) -> Journey:
@@ -136,6 +137,7 @@ class World:
             announce=lambda task, ids, lane=Lane.LIVE: self.told.append((task, [*ids])),
             nudge=self.nudged.append,
             report=self.errors.append,
+            at_once=self.at_once,
         )
 
 
@@ -147,7 +149,7 @@ def world() -> World:
 def test_one_bad_event_is_parked_and_the_others_go_on(world: World) -> None:
     world.book.bad = {2}
     assert world.journey.intake([1, 2, 3]) == {"new": 2, "parked": 1}
-    assert world.told == [("leads.route", [1]), ("leads.route", [3])]
+    assert world.told == [("leads.route", [1, 3])]
     assert world.book.parked == [(2, "ValueError: see the log of the task")]
     assert [str(e) for e in world.errors] == ["a name and an address"]
 
@@ -157,6 +159,33 @@ def test_an_unwell_neighbour_parks_nothing(world: World) -> None:
     with pytest.raises(TryLater):
         world.journey.intake([1, 2])
     assert world.book.parked == []
+
+
+def test_a_lead_goes_on_in_the_same_run_without_a_message(world: World) -> None:
+    world.at_once = ("route", "locate")
+    assert world.journey.intake([1, 2]) == {"new": 2, "offered": 0, "not_offered": 0, "refused": 0}
+    world.journey.locate([3])
+    assert world.routes.asked == [[1, 2], [3]]
+    assert (world.told, world.book.begun) == ([], [])
+
+
+def test_one_bad_event_keeps_no_other_lead_from_going_on(world: World) -> None:
+    world.at_once, world.book.bad = ("route",), {2}
+    world.journey.intake([1, 2, 3])
+    assert world.routes.asked == [[1, 3]]
+    assert world.book.parked == [(2, "ValueError: see the log of the task")]
+
+
+def test_a_lead_that_cannot_go_on_at_once_is_parked_and_its_event_stays_read(world: World) -> None:
+    world.at_once, world.routes.bad = ("route",), {2}
+    assert world.journey.intake([1, 2])["parked"] == 1
+    assert world.book.parked == [(2, "KeyError: see the log of the task")]
+
+
+def test_leads_are_routed_by_the_hundred_however_many_were_read(world: World) -> None:
+    world.at_once = ("route",)
+    world.journey.intake(list(range(250)))
+    assert [len(batch) for batch in world.routes.asked] == [100, 100, 50]
 
 
 def test_nothing_to_do_asks_nobody(world: World) -> None:
