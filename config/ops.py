@@ -9,6 +9,7 @@ from typing import Protocol
 from config.metrics import Sample
 from routing.errors import ColdTurnstile, FairturnError
 from routing.ports import Turnstile
+from storage.postgres.gates import GateState
 from storage.postgres.vitals import Measure
 
 PENDING_AT_MOST_S = 10.0
@@ -48,11 +49,17 @@ class Ops:
     turnstile: Turnstile
     broker: Depths
     queues: tuple[str, ...]
+    gate: Callable[[], GateState] | None = None  # None where no Salesforce is set
 
     def samples(self) -> list[Sample]:
         """Every gauge of the catalogue that can be read now."""
         found: list[Sample] = []
-        for part, read in (("ledger", self._of_ledger), ("turnstile", self._of_turnstile), ("broker", self._of_broker)):
+        parts = {
+            "ledger": lambda: [*self._of_ledger(), *self._of_gate()],
+            "turnstile": self._of_turnstile,
+            "broker": self._of_broker,
+        }
+        for part, read in parts.items():
             try:
                 found += read()
             except FairturnError:
@@ -81,6 +88,22 @@ class Ops:
 
     def _of_ledger(self) -> list[Sample]:
         return [Sample(f"fairturn_{m.name}", m.value, m.labels) for m in self.ledger.measures()]
+
+    def _of_gate(self) -> list[Sample]:
+        if self.gate is None:
+            return []
+        state = self.gate()
+        found = [
+            Sample("fairturn_salesforce_paused", float(bool(state.because))),
+            *(Sample("fairturn_salesforce_api_calls", n, {"whose": purpose}) for purpose, n in state.own.items()),
+        ]
+        ceilings = {"org": (state.used, state.ceiling), "own": (sum(state.own.values()), state.own_ceiling)}
+        for whose, (used, ceiling) in ceilings.items():
+            if ceiling is not None and used is not None:
+                found.append(Sample("fairturn_salesforce_api_ceiling", ceiling, {"whose": whose}))
+        if state.used is not None:
+            found.append(Sample("fairturn_salesforce_api_calls", state.used, {"whose": "org"}))
+        return found
 
     def _of_turnstile(self) -> list[Sample]:
         found = []

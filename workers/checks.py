@@ -9,6 +9,7 @@ from config.desk import ops
 from gateways.salesforce import doctor
 from routing.errors import FairturnError
 from storage.postgres import schema
+from storage.postgres.gates import GateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,20 @@ def _org() -> Iterator[Finding]:
         ],
         fix,
     )
+    yield from _asked("api calls", lambda: [_calls(wiring.gate().state())], "Run `fairturn migrate`.")
+
+
+def _calls(state: GateState) -> Finding:
+    """Whether Salesforce may be called, and how much of its allowance is used."""
+    used = "not known yet" if state.used is None else f"{state.used} of {state.allowed}"
+    ours = ", ".join(f"{n} to {purpose}" for purpose, n in sorted(state.own.items())) or "none"
+    message = f"API calls of the org in 24 hours: {used}; ours: {ours}; we stop at {state.ceiling or 'its share'}"
+    if not state.because:
+        return Finding("api calls", True, message)
+    fix = (
+        "Nothing is lost: it goes on by itself. SALESFORCE_API_SHARE and SALESFORCE_API_CALLS say how much we may use."
+    )
+    return Finding("api calls", False, f"Salesforce is left alone until {state.until}: {state.because}. {message}", fix)
 
 
 def _asked(name: str, ask: Callable[[], list[Finding]], fix: str) -> list[Finding]:

@@ -64,7 +64,8 @@ _MOMENT = sa.text("""
       (SELECT jsonb_object_agg(ring, n) FROM (
           SELECT ring_m::text AS ring, count(*) AS n FROM offers GROUP BY 1) g) AS rings,
       (SELECT count(*) FROM events WHERE state = 'pending') AS events_pending,
-      (SELECT count(*) FROM outbox WHERE state = 'pending') AS outbox_pending,
+      (SELECT count(*) FROM outbox WHERE kind = 'salesforce' AND state = 'pending')
+      + (SELECT count(*) FROM outbox WHERE kind = 'turnstile' AND state = 'pending') AS outbox_pending,
       (SELECT count(*) FROM leads WHERE dirty) AS dirty,
       (SELECT count(*) FROM parked WHERE resolved_at IS NULL) AS parked,
       (SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY ms) FROM (

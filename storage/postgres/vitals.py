@@ -22,6 +22,12 @@ WITH recent AS MATERIALIZED (
 ), waits AS (
     SELECT EXTRACT(EPOCH FROM r.at - l.received_at)::float8 AS s
     FROM recent r JOIN leads l ON l.id = r.lead_id WHERE r.reason = 'chosen' AND r.attempt = 1
+), waiting (kind, n, oldest) AS (
+    SELECT 'salesforce', COUNT(*)::float8, EXTRACT(EPOCH FROM clock_timestamp() - MIN(created_at))::float8
+    FROM outbox WHERE kind = 'salesforce' AND state = 'pending'
+    UNION ALL
+    SELECT 'turnstile', COUNT(*)::float8, EXTRACT(EPOCH FROM clock_timestamp() - MIN(created_at))::float8
+    FROM outbox WHERE kind = 'turnstile' AND state = 'pending'
 )
 SELECT 'leads' AS name, jsonb_build_object('state', state, 'reason', COALESCE(reason, '')) AS labels,
        COUNT(*)::float8 AS value FROM leads GROUP BY state, reason
@@ -35,12 +41,9 @@ SELECT 'events_oldest_pending_seconds', '{}',
        COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(received_at)), 0)::float8
 FROM events WHERE state = 'pending'
 UNION ALL
-SELECT 'outbox_pending', jsonb_build_object('kind', kind), COUNT(*)::float8
-FROM outbox WHERE state = 'pending' GROUP BY kind
+SELECT 'outbox_pending', jsonb_build_object('kind', kind), n FROM waiting WHERE n > 0
 UNION ALL
-SELECT 'outbox_oldest_seconds', jsonb_build_object('kind', kind),
-       EXTRACT(EPOCH FROM clock_timestamp() - MIN(created_at))::float8
-FROM outbox WHERE state = 'pending' GROUP BY kind
+SELECT 'outbox_oldest_seconds', jsonb_build_object('kind', kind), oldest FROM waiting WHERE n > 0
 UNION ALL
 SELECT 'parked', jsonb_build_object('kind', kind), COUNT(*)::float8
 FROM parked WHERE resolved_at IS NULL GROUP BY kind
