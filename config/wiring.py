@@ -22,9 +22,11 @@ from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenPr
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
 from gateways.salesforce.stream import Endpoint, Stream
+from routing.auditor import Auditor
 from routing.change import Change
 from routing.compare import Comparer
 from routing.dispatcher import Dispatcher
+from routing.drift import Drift
 from routing.errors import BadInput
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
@@ -40,6 +42,7 @@ from storage.postgres.export import Export
 from storage.postgres.gates import OrgGate
 from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
+from storage.postgres.invariants import EXAMPLES, TURNSTILE, Invariants
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.live import Live
@@ -53,7 +56,9 @@ from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
+from storage.postgres.truth import Truth
 from storage.postgres.verify import Verify
+from storage.redis.audit import TurnstileAudit
 from storage.redis.broker import Broker
 from storage.redis.limiter import RateLimiter
 from storage.redis.turnstile import RedisTurnstile
@@ -257,6 +262,34 @@ def comparer(announce: Announce, nudge: Nudge) -> Comparer:
 @cache
 def scans() -> Scans:
     return Scans(engine(), settings.load().salesforce_topic)
+
+
+@cache
+def invariants() -> Invariants:
+    return Invariants(engine())
+
+
+@cache
+def auditor() -> Auditor:
+    """Compares turnstile and ledger; what it finds is counted and told, and then mended."""
+    return Auditor(truth=Truth(engine()), turnstile=TurnstileAudit(settings.load().turnstile()), tell=_tell_of_drift)
+
+
+def _tell_of_drift(market: str, found: Drift) -> None:
+    kinds = {kind: n for kind, n in found.counts().items() if n}
+    log.error("turnstile.differs", market=market, **kinds)
+    for kind, n in kinds.items():
+        metrics.count("fairturn_drift_total", n, kind=kind)
+
+
+def audit() -> int:
+    """Compare turnstile and ledger in every market; how many differences were found and mended."""
+    found: list[Drift] = [one for market in members().versions() if (one := auditor().audit(market)) is not None]
+    offers = [str(offer) for one in found for offer in (*one.leaked, *one.missing)]
+    differences = sum(sum(one.counts().values()) for one in found)
+    if found:
+        invariants().note(TURNSTILE, differences, offers[:EXAMPLES])
+    return differences
 
 
 @cache

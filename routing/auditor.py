@@ -15,6 +15,10 @@ class Truth(Protocol):
 
     def clock(self) -> datetime: ...
 
+    def turn(self, market: str) -> AbstractContextManager[bool]:
+        """Whether nobody else audits this market, and nobody will until the context is left."""
+        ...
+
     def known(self, market: str, held: Held, since: datetime) -> Known | None:
         """What the ledger knows as of `held`, which was read after `since`; None when they cannot be compared."""
         ...
@@ -48,6 +52,10 @@ class Auditor:
 
     def audit(self, market: str) -> Drift | None:
         """What differed and was mended; None when the two could not be compared at this moment."""
+        with self.truth.turn(market) as mine:
+            return self._audit(market) if mine else None
+
+    def _audit(self, market: str) -> Drift | None:
         first = self._compare(market)
         if first is None or not first[1]:
             return first[1] if first else None

@@ -27,6 +27,8 @@ from routing.lane import Lane
 AWAY_S = 2.0
 LOOK_EVERY_S = 0.5
 BEAT_EVERY_S = 10.0
+#: Turnstile and ledger are compared, and what must never be is looked at.
+AUDIT_EVERY_S = 30.0
 #: So many ids are worked on together, and so many pieces of work wait at most: what is dropped is found again.
 AT_ONCE, ROOM = 100, 500
 
@@ -195,7 +197,7 @@ def build() -> Standby:
         work=lambda task, ids: _does(desk)[task](ids),
         relay=lambda: wiring.sweeper(desk.announce, desk.nudge).relay(without_broker=True),
         hand_back=lambda: [wiring.dispatcher().come_back(market) for market in wiring.members().versions()],
-        chores=(_every(BEAT_EVERY_S, _beat),),
+        chores=(_every(BEAT_EVERY_S, _beat), _every(AUDIT_EVERY_S, wiring.audit), _every(AUDIT_EVERY_S, _check)),
     )
 
 
@@ -225,6 +227,10 @@ def _every(seconds: float, do: Callable[[], object]) -> Callable[[], object]:
             do()
 
     return when_due
+
+
+def _check() -> None:
+    wiring.invariants().check()
 
 
 def _beat() -> None:

@@ -32,6 +32,12 @@ class Truth:
             now: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
             return now
 
+    @contextmanager
+    def turn(self, market: str) -> Iterator[bool]:
+        """Whether nobody else audits this market: what is added to an account must be added once."""
+        with transaction(self._engine) as connection:
+            yield bool(connection.scalar(_TURN, {"market": market}))
+
     def known(self, market: str, held: Held, since: datetime) -> Known | None:
         """What the ledger knows as of `held`; None while it decides alone, or under another generation.
 
@@ -109,6 +115,7 @@ def _leaving(connection: sa.Connection, suspects: Sequence[UUID], since: datetim
     return set(connection.execute(_LEAVING, {"ids": list(suspects), "since": since}).scalars())
 
 
+_TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('audit:' || :market))")
 _DECIDES = sa.text("SELECT generation FROM markets WHERE name = :market AND alone_since IS NULL")
 _OPEN_THEN = sa.text("""
     SELECT o.id, o.member_id FROM offers o
