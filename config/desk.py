@@ -8,6 +8,7 @@ from config.accounts import Account, Fairness, PoolAccounts
 from config.ops import Ops
 from storage.postgres.explain import Explain
 from storage.postgres.gates import GateState
+from storage.postgres.invariants import Invariant
 from storage.postgres.stats import Stats
 from storage.postgres.vitals import Vitals
 
@@ -43,6 +44,11 @@ def gate() -> GateState:
 @cache
 def explain() -> Explain:
     return Explain(wiring.engine())
+
+
+def invariants() -> list[Invariant]:
+    """What must never be, and how often it was seen."""
+    return wiring.invariants().all()
 
 
 @cache

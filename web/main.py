@@ -7,8 +7,8 @@ from fastapi import Depends, FastAPI
 
 from config import desk, logs, metrics, settings
 from config.version import VERSION
-from web import docs, errors, health
-from web.api import leads, pools, stats
+from web import docs, errors, health, panel
+from web.api import invariants, leads, pools, stats
 from web.door import Door, operators_only
 
 API = "/api/v1"
@@ -38,6 +38,8 @@ def app() -> FastAPI:
     errors.install(web)
     web.include_router(health.routes(desk.ops, token=token, counts=counts))
     web.include_router(docs.routes(web), prefix=API)
+    web.include_router(panel.routes(desk.invariants, style=f"{API}/docs.css"))
+    web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
     operators = [Depends(operators_only(token))]
     for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats, desk.gate)):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
