@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test chaos lint fidelity format lock clean
+.PHONY: help ready demo up test chaos proofs lint fidelity format lock clean
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
@@ -24,6 +24,10 @@ LEADS ?= 10000
 PROFILE ?= all
 chaos: ready ## the house under fire (make chaos SEED=1 MINUTES=5 PROFILE=kills LEADS=10000; docs/chaos.md)
 	@$(PY) -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE) --leads $(LEADS) $(ARGS)
+
+PROOFS ?= writes
+proofs: ready ## what takes minutes to prove, a file each in tests/proofs (make proofs PROOFS=writes MINUTES=30 SPEED=1)
+	@for proof in $(PROOFS); do $(PY) -m tests.proofs.$$proof || exit 1; done
 
 lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m ruff format --check .
