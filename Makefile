@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test chaos proofs lint fidelity format lock clean
+.PHONY: help ready demo up test chaos proofs bench profile lint fidelity format lock clean
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
@@ -24,6 +24,14 @@ LEADS ?= 10000
 PROFILE ?= all
 chaos: ready ## the house under fire (make chaos SEED=1 MINUTES=5 PROFILE=kills LEADS=10000; docs/chaos.md)
 	@$(PY) -m tests.chaos --seed $(SEED) --minutes $(MINUTES) --profile $(PROFILE) --leads $(LEADS) $(ARGS)
+
+# A whole run leaves its figures and writes the page from them; a short one, or a part alone, only tells them.
+KEPT := $(if $(QUICK)$(ARGS),,--json bench/results/latest.json --docs docs/performance.md)
+bench: ready ## speed beside the servers' own limits, 15 minutes (make bench QUICK=1, make bench ARGS="--only core")
+	@$(PY) -m bench --size $(if $(QUICK),quick,full) $(KEPT) $(ARGS)
+
+profile: ready ## flame graphs of routing and intake, into docs/
+	@$(PY) -m bench.flames $(ARGS)
 
 PROOFS ?= writes
 proofs: ready ## what takes minutes to prove, a file each in tests/proofs (make proofs PROOFS=writes MINUTES=30 SPEED=1)
