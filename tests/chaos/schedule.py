@@ -208,10 +208,10 @@ def short(dice: random.Random, length_s: float) -> list[Strike]:
 
 
 _DEADLY = "after_store=0.02,after_intake=0.02,after_reserve=0.02,before_commit=0.002,after_commit=0.002,after_settle=0.02,after_http=0.03,before_announce=0.003,in_rebuild=0.1"  # noqa: E501 - one list
-_NO_FLOWER = frozenset({"flower"})
+_WHOLE = frozenset[str]()  # with Flower, which only watches, and takes a while to start
 
 PROFILES: Mapping[str, Profile] = {
-    "kills": Profile(kills),
+    "kills": Profile(kills, Wanted(without=_WHOLE)),
     "flush": Profile(flush),
     "rollback": Profile(rollback),
     "away": Profile(away, at_once=True),
@@ -225,7 +225,10 @@ PROFILES: Mapping[str, Profile] = {
     "disk": Profile(disk, Wanted(own_disks=True)),
     "hosts": Profile(own_hosts, Wanted(workers=3, own_hosts=2)),
     "all": Profile(
-        everything, Wanted(workers=3, own_hosts=2, own_disks=True, points=_DEADLY, killers=True), poison=50, killers=2
+        everything,
+        Wanted(workers=3, without=_WHOLE, own_hosts=2, own_disks=True, points=_DEADLY, killers=True),
+        poison=50,
+        killers=2,
     ),
-    "short": Profile(short, Wanted(without=_NO_FLOWER, answer_within="8s"), poison=5),
+    "short": Profile(short, Wanted(answer_within="8s"), poison=5),
 }
