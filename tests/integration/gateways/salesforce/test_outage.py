@@ -273,6 +273,31 @@ def test_I10_at_the_ceiling_work_pauses_with_the_reason_and_goes_on_when_the_win
     assert versions(org, ids) == [float(row.version) for row in run(engine, "SELECT version FROM leads ORDER BY id")]
 
 
+def test_I10_a_day_of_leads_in_dribbles_fits_into_half_of_the_calls_they_would_take(
+    org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
+) -> None:
+    """400 leads, five at a time over a day, with 50 calls allowed of which we may use 40."""
+    worker = desk(budget=Budget(share=0.8))
+    ids = told(org, engine, 400)
+    run(engine, "UPDATE outbox SET due_at = clock_timestamp() + interval '10 days'")
+    org.admin("POST", "options", {"daily_api_requests": 50})
+    for start in range(0, 400, 5):
+        run(
+            engine,
+            "UPDATE outbox SET due_at = clock_timestamp() FROM leads WHERE leads.id = lead_id"
+            " AND salesforce_id = ANY(CAST(:ids AS text[]))",
+            ids=ids[start : start + 5],
+        )
+        worker.outbound.deliver()
+        run(engine, "UPDATE outbox SET due_at = due_at - interval '1080 s' WHERE due_at < clock_timestamp()")
+    waited(engine, 86_400)
+    worker.outbound.deliver()
+    assert versions(org, ids) == [2.0] * 400
+    state = worker.gate.state()
+    assert state.own["write"] < 40
+    assert state.because == ""
+
+
 def test_I10_reading_is_refused_before_writing_is(
     org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
 ) -> None:
