@@ -214,7 +214,7 @@ PROFILES: Mapping[str, Profile] = {
     "kills": Profile(kills, Wanted(without=_WHOLE)),
     "flush": Profile(flush),
     "rollback": Profile(rollback),
-    "away": Profile(away, at_once=True),
+    "away": Profile(away, Wanted(answer_within="5s"), at_once=True),
     "frozen": Profile(frozen),
     "wires": Profile(wires),
     "salesforce": Profile(salesforce),

@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.timeout(480)
 def test_N3_X4_processes_are_killed_and_nothing_is_lost_doubled_or_over_capacity() -> None:
-    with tempfile.TemporaryDirectory(prefix="fairturn-chaos-") as directory:
-        options = ["--profile", "short", "--minutes", "0.45", "--leads", "300", "--members", "60", "--dir", directory]
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.chaos", *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    options = ["--profile", "short", "--minutes", "0.45", "--leads", "300", "--members", "60"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-5_000:]
     assert " lost 0 " in ran.stdout
 
