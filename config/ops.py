@@ -96,6 +96,7 @@ class Ops:
         found = [
             Sample("fairturn_salesforce_paused", float(bool(state.because))),
             *(Sample("fairturn_salesforce_api_calls", n, {"whose": purpose}) for purpose, n in state.own.items()),
+            Sample("fairturn_salesforce_api_calls", sum(state.own.values()), {"whose": "own"}),
         ]
         ceilings = {"org": (state.used, state.ceiling), "own": (sum(state.own.values()), state.own_ceiling)}
         for whose, (used, ceiling) in ceilings.items():

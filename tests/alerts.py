@@ -77,7 +77,16 @@ def _number(node: Any) -> float:
 
 
 def _select(node: Any, samples: list[Sample]) -> list[Sample]:
+    if isinstance(node, promql.BinaryExpr):
+        return _divide(_select(node.lhs, samples), _select(node.rhs, samples), node)
     return [s for s in samples if s.name == node.name and all(_matches(m, s) for m in node.matchers.matchers)]
+
+
+def _divide(above: list[Sample], below: list[Sample], node: Any) -> list[Sample]:
+    assert str(node.op) == "/", f"{node} is not judged here"
+    by_labels = {tuple(sorted(s.labels.items())): s.value for s in below}
+    pairs = [(s, by_labels.get(tuple(sorted(s.labels.items())))) for s in above]
+    return [Sample(s.name, s.value / value, s.labels) for s, value in pairs if value]
 
 
 def _matches(matcher: Any, sample: Sample) -> bool:

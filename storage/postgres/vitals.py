@@ -70,6 +70,12 @@ SELECT 'comparison_repaired', jsonb_build_object('kind', kind), repaired::float8
 UNION ALL
 SELECT 'leads_dirty', '{}', COUNT(*)::float8 FROM leads WHERE dirty
 UNION ALL
+SELECT 'stream_delay_1m_seconds', jsonb_build_object('topic', p.topic),
+       COALESCE(MAX(EXTRACT(EPOCH FROM e.received_at - e.committed_at)), 0)::float8
+FROM positions p LEFT JOIN (SELECT * FROM events ORDER BY id DESC LIMIT 500) e
+  ON e.topic = p.topic AND e.received_at > clock_timestamp() - interval '1 minute'
+GROUP BY p.topic
+UNION ALL
 SELECT 'heartbeat_age_seconds', jsonb_build_object('name', name),
        EXTRACT(EPOCH FROM clock_timestamp() - at)::float8 FROM heartbeats
 UNION ALL

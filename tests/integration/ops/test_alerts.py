@@ -1,6 +1,7 @@
 """K8: what goes wrong in the house is told by an alert; a house in which all is well raises none."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from config.celery import QUEUES
 from config.ops import Ops
 from routing.ports import Snapshot, Standing
 from storage.postgres.engine import connect
+from storage.postgres.gates import GateState
 from storage.postgres.vitals import Vitals
 from storage.redis.broker import Broker
 from storage.redis.turnstile import RedisTurnstile
@@ -31,6 +33,10 @@ ILLS = {
         VALUES ('00Q', 'new', clock_timestamp(), clock_timestamp() - interval '2 minutes')""",
     "GeocoderIsDown": "INSERT INTO heartbeats VALUES ('geocoder-unwell:nominatim', 'w', clock_timestamp())",
     "StreamIsQuiet": "UPDATE positions SET updated_at = clock_timestamp() - interval '6 minutes'",
+    "StreamIsBehind": """
+        INSERT INTO events (topic, event_id, record_id, replay_id, change_type, committed_at, state)
+        VALUES ('/data/LeadChangeEvent', 'e', '00Q', '1', 'CREATE',
+                clock_timestamp() - interval '2 minutes', 'done')""",
     "SubscriberIsGone": "UPDATE heartbeats SET at = at - interval '2 minutes' WHERE name = 'subscriber'",
     "SweepMissed": "UPDATE heartbeats SET at = at - interval '62 minutes' WHERE name = 'sweep.hourly'",
     "QueueIsDead": "UPDATE heartbeats SET at = at - interval '2 minutes' WHERE name = 'queue:leads'",
@@ -79,9 +85,19 @@ def test_K8_a_member_farther_from_its_turn_than_promised_raises_an_alert(
     ops: Ops, database_url: str, turnstile: RedisTurnstile
 ) -> None:
     accounts = {"installers": {1: Standing(2_100_000, 1), 2: Standing(-2_100_000, 2)}}
-    turnstile.rebuild("main", Snapshot(1, 1, {}, accounts, {"installers": 2}, {"installers": 2}))
-    run(database_url, A_DECISION)
+    turnstile.rebuild("main", Snapshot(2, 1, {}, accounts, {"installers": 2}, {"installers": 2}))
+    run(database_url, "UPDATE markets SET generation = 2", A_DECISION)
     assert firing(ops.samples()) == {"FairnessBoundPassed"}
+
+
+def allowance(used: int, because: str = "") -> GateState:
+    return GateState(because, None, None, used, 5_000, None, 5_000, {"write": 10, "read": 1}, None)
+
+
+def test_K8_an_org_whose_api_calls_are_nearly_used_up_raises_an_alert(ops: Ops) -> None:
+    assert firing(replace(ops, gate=lambda: allowance(4_400)).samples()) == set()
+    assert firing(replace(ops, gate=lambda: allowance(4_600)).samples()) == {"ApiCeilingIsNear"}
+    assert firing(replace(ops, gate=lambda: allowance(9, "503")).samples()) == {"SalesforceIsLeftAlone"}
 
 
 def test_K8_a_turnstile_that_is_away_raises_an_alert(ops: Ops, redis_url: str) -> None:
@@ -96,6 +112,6 @@ A_DECISION = """
                            roster_version, generation, seq, reason, member, distance_m, member_ring, weight, capacity,
                            tier_rank, gate, open, standing, served)
     SELECT gen_random_uuid(), l.id, 1, clock_timestamp(), 'main', 'installers', 'installers', 'fair', '{1}', 1,
-           1, 1, 1, 'no_room', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'
+           1, 2, 1, 'no_room', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'
     FROM l
 """
