@@ -66,6 +66,7 @@ class Sheet:
     email: str = ""
     phone: str = ""
     place: Point | None = None
+    told: Point | None = None  # the coordinates Salesforce told last: heard again, they are no news
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -127,12 +128,21 @@ def fold(
     if known is not None and known.dirty and kind == "UPDATE":
         return _dirty(known, change)
     if geocoded and known is not None and known.place is not None:
-        return Folded(Meaning.NOTHING, _stamp(known, change))
-    fields = _with_code(fields, alpha2)
-    sheet = _with_fields(known or Sheet(change.record_id, change.committed_at, lane=change.lane), change, fields)
+        return Folded(Meaning.NOTHING, _with(known, _stamps(known, change) | {"told": _told(fields)}))
+    return _read(known, change, _with_code(fields, alpha2), alpha2)
+
+
+def _read(
+    known: Sheet | None, change: Change, fields: Mapping[str, object], alpha2: Callable[[str], str | None]
+) -> Folded:
+    """What a change says, kept with what is known, and what it means."""
+    base = known or Sheet(change.record_id, change.committed_at, lane=change.lane)
+    news = _news(base, change, fields)
     if fields.get("is_converted"):
-        return _withdraw(sheet, change, Reason.CONVERTED)
-    return _what_now(known, sheet, change, fields, alpha2)
+        return _withdraw(_with(base, news), change, Reason.CONVERTED)
+    if known is None or _is_stub(known) or _is_back(known, change):
+        return Folded(Meaning.NEW, _with(base, news | _placed(base, news, fields, alpha2)))
+    return _what_now(known, news, fields, alpha2)
 
 
 def fold_late(known: Sheet, change: Change) -> Folded | None:
@@ -214,7 +224,8 @@ def _tombstone(change: Change) -> Sheet:
     return _stamp(sheet, change)
 
 
-def _with_fields(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> Sheet:
+def _news(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> dict[str, object]:
+    """What the change says of the lead, under the sheet's names."""
     more = _stamps(sheet, change)
     more |= {name: _text(fields[key]) for key, name in _TEXTS if key in fields}
     if change.lane is Lane.HOT:
@@ -225,25 +236,23 @@ def _with_fields(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> 
         more["owner_id"] = _text(fields["owner_id"]) or None
     if "priority" in fields:
         more["priority"] = _whole(fields["priority"])
+    if all(name in fields for name in PLACE):
+        more["told"] = _told(fields)
     extra = fields.get("attributes")
     if isinstance(extra, Mapping):
         more["attributes"] = {**sheet.attributes, **extra}
-    return _with(sheet, more)
+    return more
 
 
 def _what_now(
-    known: Sheet | None,
-    sheet: Sheet,
-    change: Change,
-    fields: Mapping[str, object],
-    alpha2: Callable[[str], str | None],
+    known: Sheet, news: dict[str, object], fields: Mapping[str, object], alpha2: Callable[[str], str | None]
 ) -> Folded:
-    fresh = known is None or _is_stub(known) or _is_back(known, change)
-    if not fresh and known is not None and not _is_elsewhere(known, sheet, fields):
+    sheet = _with(known, news)
+    if not _is_elsewhere(known, sheet, fields):
         return Folded(Meaning.UPDATED if _says_more(sheet, known) else Meaning.NOTHING, sheet)
-    if not fresh and sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
+    if sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
         return Folded(Meaning.UPDATED, sheet)
-    return Folded(Meaning.NEW if fresh else Meaning.MOVED, _with(sheet, _placed(sheet, fields, alpha2)))
+    return Folded(Meaning.MOVED, _with(sheet, _placed(sheet, {}, fields, alpha2)))
 
 
 def _is_stub(known: Sheet) -> bool:
@@ -266,13 +275,20 @@ def _is_elsewhere(known: Sheet, sheet: Sheet, fields: Mapping[str, object]) -> b
     if known.state is LeadState.REVIEW and known.reason not in ABOUT_THE_PLACE:
         return False
     try:
-        return _point(fields) != known.place
+        return _point(fields) not in {known.told, known.place}
     except BadInput:
         return known.reason is not Reason.BAD_COORDINATES
 
 
 def _says_more(sheet: Sheet, known: Sheet) -> bool:
-    stamps = {"commit_number": 0, "sequence_number": 0, "snapshot_at": None, "changed_at": None, "dirty": False}
+    stamps = {
+        "commit_number": 0,
+        "sequence_number": 0,
+        "snapshot_at": None,
+        "changed_at": None,
+        "dirty": False,
+        "told": None,
+    }
     return replace(sheet, **stamps) != replace(known, **stamps)  # type: ignore[arg-type]  # a dict of fields
 
 
@@ -280,16 +296,19 @@ def _address(sheet: Sheet) -> dict[str, str]:
     return {k: getattr(sheet, "state_name" if k == "state" else k) for k in ADDRESS}
 
 
-def _placed(sheet: Sheet, fields: Mapping[str, object], alpha2: Callable[[str], str | None]) -> dict[str, object]:
+def _placed(
+    sheet: Sheet, news: Mapping[str, object], fields: Mapping[str, object], alpha2: Callable[[str], str | None]
+) -> dict[str, object]:
     """A lead that starts anew: with a known country and, where it brings coordinates, a place; else why not."""
-    code = alpha2(sheet.country) if sheet.country else ""
+    country = str(news.get("country", sheet.country))
+    code = alpha2(country) if country else ""
     if code is None:
         return _in_review(Reason.UNKNOWN_COUNTRY)
     try:
         point = _point(fields)
     except BadInput:
         return _in_review(Reason.BAD_COORDINATES) | {"country": code}
-    if point is None and not (sheet.street or sheet.city or sheet.postal_code):
+    if point is None and not any(news.get(name, getattr(sheet, name)) for name in ("street", "city", "postal_code")):
         return _in_review(Reason.NO_ADDRESS) | {"country": code}
     return {"state": LeadState.NEW, "reason": None, "place": point, "country": code}
 
@@ -303,6 +322,13 @@ def _point(fields: Mapping[str, object]) -> Point | None:
     if lat is None or lon is None:
         return None
     return Point(_number(lat, "latitude"), _number(lon, "longitude"))
+
+
+def _told(fields: Mapping[str, object]) -> Point | None:
+    try:
+        return _point(fields)
+    except BadInput:
+        return None
 
 
 def _number(value: object, name: str) -> float:
@@ -324,6 +350,14 @@ def _whole(value: object) -> int:
     return int(number) if math.isfinite(number) else 0
 
 
+_SAYS_NOTHING: Mapping[str, object] = {
+    "commit_number": 0,
+    "sequence_number": 0,
+    "snapshot_at": None,
+    "changed_at": None,
+    "dirty": False,
+    "told": None,
+}
 #: Texts of a lead, by the name of the field and of the sheet's.
 _TEXTS = tuple((k, "state_name" if k == "state" else k) for k in dict.fromkeys((*CONTACT, *ADDRESS, "source")))
 _FIELDS = tuple(each.name for each in dataclass_fields(Sheet))

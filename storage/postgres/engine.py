@@ -10,6 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from routing.errors import GiveUp, LedgerOutdated, LedgerUnreachable, Refused, TryLater
+from storage.postgres.values import read_json
 
 Engine = sa.Engine
 
@@ -33,6 +34,7 @@ def connect(url: str, *, pool_size: int = 5, statement_timeout_ms: int = 5000) -
         max_overflow=pool_size,
         pool_timeout=5,
         hide_parameters=True,
+        json_deserializer=read_json,
         connect_args={
             "application_name": "fairturn",
             "connect_timeout": 5,

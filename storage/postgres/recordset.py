@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -46,12 +46,17 @@ def to_json(rows: Sequence[Mapping[str, Any] | str]) -> str:
     return (orjson.dumps(clean(rows)) if b"\\u0000" in text else text).decode()
 
 
-def _is_plain(values: Iterable[Any]) -> bool:
+def _is_plain(values: Collection[Any]) -> bool:
     """Whether every value means the same in JSON."""
-    for value in [value for value in values if value.__class__ not in _PLAIN]:
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                return False
-        elif not (isinstance(value, list | dict) and _is_plain(value.values() if isinstance(value, dict) else value)):
-            return False
-    return True
+    odd = set(map(type, values)) - _PLAIN
+    if not odd:
+        return True
+    if not odd <= {float, list, dict}:
+        return False
+    return all(
+        math.isfinite(value)
+        if isinstance(value, float)
+        else _is_plain(value if isinstance(value, list) else value.values())
+        for value in values
+        if type(value) in odd
+    )
