@@ -127,9 +127,9 @@ def nudge(name: str) -> bool:
     return _publish(name, [])
 
 
-def tell(name: str, args: list[Any]) -> bool:
-    """Send one message with these few words; never raises."""
-    return _publish(name, args)
+def tell(name: str, args: list[Any], *, queue: str | None = None) -> bool:
+    """Send one message with these few words, to the task's own queue or another; never raises."""
+    return _publish(name, args, **({"queue": queue} if queue else {}))
 
 
 #: A try to publish costs nearly a second while the broker is away: after one that failed, none is made for so long.

@@ -12,7 +12,7 @@ from pathlib import Path
 from config import flower_door, settings, wiring
 from routing.errors import BadInput
 from storage.postgres import schema
-from workers import embedded
+from workers import embedded, watch
 from workers.supervisor import Job, Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,7 +90,8 @@ def start(supervisor: Supervisor) -> None:
     faces = {"web": (cfg.web_host, cfg.web_port), "flower": (cfg.flower_host, cfg.flower_port)}
     for name, argv in processes().items():
         ready = answers(*faces[name]) if name in faces else None
-        supervisor.start(Job(name, [sys.executable, *argv], ready=ready, ready_within_s=START_S))
+        well = watch.over(name, argv[argv.index("--queues") + 1].split(",")) if "--queues" in argv else None
+        supervisor.start(Job(name, [sys.executable, *argv], ready=ready, ready_within_s=START_S, well=well))
 
 
 def pretend_salesforce(directory: Path, *, keep: bool) -> Pretend:

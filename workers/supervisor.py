@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: A process that ends more often than this within a minute is not started again.
 RESTARTS_A_MINUTE = 5
 FIRST_PAUSE_S = 0.5
+#: How often it is asked whether a running job is well.
+LOOK_EVERY_S = 5.0
 LONGEST_PAUSE_S = 15.0
 
 
@@ -37,6 +39,7 @@ class Job:
     ready_within_s: float = 60.0
     grace_s: float = 20.0
     env: Mapping[str, str] = field(default_factory=dict)
+    well: Callable[[], bool] | None = None  # asked now and then; False: it runs and does nothing, start it anew
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class _Running:
     process: subprocess.Popen[bytes]
     restarts: list[float] = field(default_factory=list)
     again_at: float | None = None
+    looked_at: float = field(default_factory=time.monotonic)
     echoed_to: int = 0
 
 
@@ -99,7 +103,17 @@ class Supervisor:
         for running in self._running:
             if running.process.poll() is not None:
                 self._revive(running)
+            elif not self._is_well(running):
+                self._say(running.job.name, "runs and does nothing, ending it")
+                _kill_group(running.process.pid)
             self._pass_on(running)
+
+    def _is_well(self, running: _Running) -> bool:
+        now = time.monotonic()
+        if running.job.well is None or now - running.looked_at < LOOK_EVERY_S:
+            return True
+        running.looked_at = now
+        return running.job.well()
 
     def run(self) -> None:
         """Tend the jobs until a signal ends this process."""

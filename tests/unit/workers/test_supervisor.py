@@ -98,6 +98,21 @@ def foreground(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]
         process.communicate()
 
 
+def test_G19_a_job_that_runs_and_does_nothing_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.supervisor.LOOK_EVERY_S", 0.05)
+    answers = iter([True, True, False])
+    job = Job("idle", [sys.executable, "-c", "import time; time.sleep(600)"], well=lambda: next(answers, True))
+    with Supervisor(tmp_path, {}) as supervisor:
+        supervisor.start(job)
+        first = supervisor.running()["idle"]
+
+        def another() -> bool:
+            supervisor.tend()
+            return supervisor.running().get("idle", first) != first
+
+        _eventually(another)
+
+
 def test_jobs_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
     farewells = tmp_path / "farewells"
     with Supervisor(tmp_path / "logs", {}) as supervisor:
