@@ -18,10 +18,12 @@ from bench.meter import Meter
 ROOT = Path(__file__).resolve().parents[1]
 #: Samples a second; an odd number does not beat in time with anything.
 RATE = 499
-#: What each picture is of: the step it watches, and the function that is its ground.
+#: The steps that are watched; a batch whose places are known is routed as soon as it is taken in.
+WATCHED = ("take in", "route")
+#: What each picture is of: its title, and the function that is its ground.
 PICTURES = {
-    "take in": ("profile-intake.svg", "Intake: change events into leads", "Journey.intake (routing/journey.py)"),
-    "route": ("profile-routing.svg", "Routing: leads to members", "Journey.route (routing/journey.py)"),
+    "profile-intake.svg": ("Intake: change events into leads, and on", "Journey.intake (routing/journey.py)"),
+    "profile-routing.svg": ("Routing: leads to members", "Dispatcher.route (routing/dispatcher.py)"),
 }
 WIDTH, ROW, HEAD, LETTER = 1200, 17, 40, 6.6
 #: Narrower bars are left out.
@@ -60,9 +62,10 @@ def main() -> int:
             run = parts.Run(started, meter, parts.SIZES[chosen.size], directory, _say)
             with parts.house_of(run, "steps"), steps.stepping(meter, directory) as going:
                 going.run(200)
-                going.run(chosen.leads, around=lambda step: _sampled(directory / f"{step}.folded", step in PICTURES))
-        for step, (file, title, ground) in PICTURES.items():
-            root = folded((directory / f"{step}.folded").read_text(), ground)
+                going.run(chosen.leads, around=lambda step: _sampled(directory / f"{step}.folded", step in WATCHED))
+        stacks = "".join((directory / f"{step}.folded").read_text() for step in WATCHED)
+        for file, (title, ground) in PICTURES.items():
+            root = folded(stacks, ground)
             (chosen.into / file).write_text(drawn(root, title))
             _say(f"{chosen.into / file}: {root.samples} samples")
     return 0
