@@ -1,6 +1,7 @@
 """Salesforce ids: 15 case-sensitive characters, plus 3 that carry the capitals for those who ignore case."""
 
 import string
+from functools import lru_cache
 
 _SUFFIX = string.ascii_uppercase + "012345"
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -13,6 +14,7 @@ def suffix(short: str) -> str:
     return "".join(_SUFFIX[sum(1 << bit for bit, char in enumerate(chunk) if char.isupper())] for chunk in chunks)
 
 
+@lru_cache(maxsize=100_000)
 def full(text: str) -> str | None:
     """The 18-character form of a 15- or 18-character id; None when it is no id at all."""
     if not (text.isascii() and text.isalnum()):

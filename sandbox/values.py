@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any
 
 from sandbox import clock, ids
@@ -85,7 +86,12 @@ def _fitting(field: Field, number: float) -> Value:
         raise RecordError("NUMBER_OUTSIDE_VALID_RANGE", message, (field.name,))
     if field.type == "int":
         return int(number)
-    return float(Decimal(repr(number)).quantize(Decimal(1).scaleb(-field.scale), ROUND_HALF_UP))
+    return number if number.is_integer() else _rounded(number, field.scale)
+
+
+@lru_cache(maxsize=100_000)
+def _rounded(number: float, scale: int) -> float:
+    return float(Decimal(repr(number)).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP))
 
 
 def _moment(_field: Field, raw: object) -> Value:
