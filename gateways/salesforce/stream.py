@@ -34,7 +34,7 @@ from routing.errors import BadInput, GiveUp, TryLater
 
 MOST = 100  # events that may be outstanding; Salesforce allows no more
 _ANSWER_S = 20.0
-_LONGEST_BACKOFF_S = 60.0
+_LONGEST_BACKOFF_S, _LONG_S = 60.0, 4.0
 _IN_A_ROW = 3  # refused tokens, or refused presets, before we stop: more could lock the user out
 _LONGEST_MESSAGE = 16 * 1024 * 1024
 _UNKNOWN_SCHEMA = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT})
@@ -139,6 +139,7 @@ class Stream:
         self._committed_at: datetime | None = None
         self._resync: Resync | None = None
         self._failures = self._refusals = 0
+        self._rested, self._opened = 0.0, 0.0
 
     def topic(self) -> TopicInfo:
         """What Salesforce says about the topic. Raises GiveUp with the fix, or TryLater."""
@@ -184,7 +185,8 @@ class Stream:
                     return
                 if isinstance(exc, ValueError):  # grpc's word for a channel that stop() has closed, else a mistake
                     raise
-                yield from self._rest(self._mend(exc))
+                self._rested = self._mend(exc)
+                yield from self._rest(self._rested)
 
     # --- one connection
 
@@ -230,6 +232,7 @@ class Stream:
     # --- one subscription
 
     def _follow(self) -> Iterator[Item]:
+        self._opened = time.monotonic()
         with _Subscription(self._stub, self._first_request(), self._metadata()) as subscription:
             owed = self._at_once
             heard = time.monotonic()
@@ -278,6 +281,9 @@ class Stream:
 
     def _mend(self, error: Exception) -> float:
         """Do what this error asks for; how long to rest before the next try. Raises GiveUp when trying cannot help."""
+        if self._opened and time.monotonic() - self._opened > max(self._rested, _LONG_S):
+            self._failures = 0  # it lived longer than we had waited for it
+        self._opened = 0.0
         self._failures += 1
         if isinstance(error, TryLater):
             self._broke("try_later")

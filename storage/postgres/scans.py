@@ -17,9 +17,10 @@ LEASE_S = 60.0
 class Scans:
     """The ledger's comparisons; each public method is one transaction and safe to repeat."""
 
-    def __init__(self, engine: sa.Engine, topic: str) -> None:
+    def __init__(self, engine: sa.Engine, topic: str, *, lease_s: float = LEASE_S) -> None:
         self._engine = engine
         self._topic = topic
+        self._lease_s = lease_s
 
     def ask(self, kind: Kind, why: str, *, since: datetime | None = None, again: bool = True) -> None:
         """Have a comparison made. One that runs already is led back to `since` (or, unless `again`, left to run)."""
@@ -29,7 +30,7 @@ class Scans:
     def claim(self) -> Scan | None:
         """A comparison that nobody holds, now held by the caller; None when there is none."""
         with transaction(self._engine) as conn:
-            row = conn.execute(_CLAIM, {"token": uuid4(), "lease": LEASE_S}).mappings().first()
+            row = conn.execute(_CLAIM, {"token": uuid4(), "lease": self._lease_s}).mappings().first()
             return _scan(row) if row else None
 
     def advance(self, scan: Scan, *, read: int, repaired: int, done: bool) -> Scan | None:
@@ -37,7 +38,7 @@ class Scans:
 
         When it was asked for again meanwhile, it stays where that led it: the caller goes on from what is returned.
         """
-        news = {"read": read, "repaired": repaired, "done": done, "lease": LEASE_S, "topic": self._topic}
+        news = {"read": read, "repaired": repaired, "done": done, "lease": self._lease_s, "topic": self._topic}
         place = {"token": scan.token, "asks": scan.asks, "at": scan.at, "record": scan.record}
         with transaction(self._engine) as conn:
             row = conn.execute(_ADVANCE, news | place).mappings().first()

@@ -44,12 +44,13 @@ def save_sheets(
 
 
 def _sheet(row: dict[str, Any]) -> Sheet:
-    lat, lon = row.pop("lat"), row.pop("lon")
+    lat, lon, told_lat, told_lon = (row.pop(name) for name in ("lat", "lon", "told_lat", "told_lon"))
     row |= {
         "state": LeadState(row["state"]),
         "reason": Reason(row["reason"]) if row["reason"] else None,
         "lane": Lane(row["lane"]),
         "place": None if lat is None else Point(lat, lon),
+        "told": None if told_lat is None else Point(told_lat, told_lon),
     }
     return Sheet(**row)
 
@@ -77,6 +78,8 @@ def _lead_values(s: Sheet) -> dict[str, Any]:
         "attributes": s.attributes,
         "lat": s.place.lat if s.place else None,
         "lon": s.place.lon if s.place else None,
+        "told_lat": s.told.lat if s.told else None,
+        "told_lon": s.told.lon if s.told else None,
         "cell": cell(s.place.lat, s.place.lon) if s.place else None,
     }
 

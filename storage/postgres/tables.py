@@ -218,6 +218,8 @@ leads = sa.Table(
     sa.Column("sequence_number", Int, nullable=False, server_default="0"),
     sa.Column("dirty", Bool, nullable=False, server_default="false"),  # must be read again from Salesforce
     sa.Column("snapshot_at", Time),  # as of when it was last read by REST: older events are stale
+    sa.Column("told_lat", Float),  # the coordinates Salesforce told last; its place may be another
+    sa.Column("told_lon", Float),
     sa.Column("asked_at", Time),  # when Salesforce was last asked for it, while it is dirty
     sa.Column("changed_at", Time),  # the latest change in Salesforce that we have read
     sa.Column("owner_id", Text),

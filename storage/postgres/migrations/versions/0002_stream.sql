@@ -1,5 +1,8 @@
 -- When a lead last changed in Salesforce, as far as we have read: what the nightly comparison compares.
 ALTER TABLE leads ADD COLUMN changed_at TIMESTAMP WITH TIME ZONE;
+-- The coordinates Salesforce told last: heard again, they are no news.
+ALTER TABLE leads ADD COLUMN told_lat DOUBLE PRECISION;
+ALTER TABLE leads ADD COLUMN told_lon DOUBLE PRECISION;
 -- When Salesforce was last asked for a lead that must be read again: others leave it alone meanwhile.
 ALTER TABLE leads ADD COLUMN asked_at TIMESTAMP WITH TIME ZONE;
 -- Since when this house knows a stream: leads of the time before are no business of the nightly comparison.
