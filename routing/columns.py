@@ -33,7 +33,7 @@ class Kind(Generic[T]):
 _GATES = tuple(Gate)
 
 
-def _weighed(
+def _weighed(  # noqa: PLR0917 - a row, field by field
     member: int, distance_m: float, ring: int, weight: int, capacity: int, tier_rank: int, gate: int, *seen: int
 ) -> Weighed:
     return Weighed(member, distance_m, ring, weight, capacity, tier_rank, _GATES[gate], *seen)

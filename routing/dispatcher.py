@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -216,7 +217,9 @@ class Dispatcher:
             stand, before = self._ledger.standing_at(market), batch.markets[market]
             changed = stand[:2] != (batch.policy_version, before.roster_version)
             plans = [v.plan for v in verdicts]
-            self._ledger.wake([p.lead.id for p in (plans if changed else with_room(plans, self._held(market, stand)))])
+            self._ledger.wake(
+                [p.lead.id for p in (plans if changed else with_room(plans, partial(self._held, market, stand)))]
+            )
 
     def _held(self, market: str, stand: Stand) -> Mapping[int, int]:
         """How many offers each member holds; nothing when the turnstile cannot say: then it is about to change."""

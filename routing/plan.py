@@ -1,6 +1,6 @@
 """Plan leads: who is in reach, in which order they are asked, and what the answer means. Whole batches at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
 from routing.lead import Lead, Point, Precision, Reason
-from routing.near import NOBODY, Index, Reach, Terms
+from routing.near import Index, Reach, Terms
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,25 +121,33 @@ class _Run(NamedTuple):
 def _search(
     asked: Sequence[tuple[Lead, Pool]], radii: Sequence[Sequence[float]], index: Index, terms: Terms, *, all_rings: bool
 ) -> tuple[Reach, list[int]]:
-    """Everyone in the first ring that has anybody free, lead by lead; and up to which ring it was searched."""
+    """Everyone in the first ring that has anybody free, lead by lead; and up to which ring it was searched.
+
+    Most leads have somebody in the smallest ring; for the others everyone in reach is looked up, and cut.
+    """
     last = [len(r) - 1 for r in radii]
-    upto = list(last) if all_rings else [min(0, n) for n in last]
-    parts: list[Reach] = []
-    todo = list(range(len(asked)))
-    while todo:
-        near = index.reach([_place(asked[i][0]) for i in todo], [radii[i] for i in todo], [upto[i] for i in todo])
-        free = ~_was_tried([asked[i][0] for i in todo], near, terms)
-        found = np.bincount(near.lead[free], minlength=len(todo)) > 0
-        done = found | np.array([upto[i] >= last[i] for i in todo])
-        keep = done[near.lead]
-        parts.append(Reach(np.array(todo, dtype=np.intp)[near.lead[keep]], *(c[keep] for c in near[1:])))
-        todo = [i for i, is_done in zip(todo, done.tolist(), strict=True) if not is_done]
-        for i in todo:
-            upto[i] += 1
-    if len(parts) == 1:
-        return parts[0], upto
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Reach(*columns) if columns else NOBODY, upto
+    upto = last if all_rings else [min(0, n) for n in last]
+    leads = [lead for lead, _ in asked]
+    near = index.reach([_place(lead) for lead in leads], radii, upto)
+    if all_rings:
+        return near, upto
+    free = ~_was_tried(leads, near, terms)
+    found = np.bincount(near.lead[free], minlength=len(asked)) > 0
+    todo = [i for i in np.flatnonzero(~found).tolist() if last[i] > 0]
+    if not todo:
+        return near, upto
+    wide = index.reach([_place(leads[i]) for i in todo], [radii[i] for i in todo], [last[i] for i in todo])
+    first = np.array([last[i] for i in todo], dtype=np.intp)
+    free = ~_was_tried([leads[i] for i in todo], wide, terms)
+    np.minimum.at(first, wide.lead[free], wide.ring[free])
+    for i, ring in zip(todo, first.tolist(), strict=True):
+        upto[i] = ring
+    keep, inside = found[near.lead] | (np.array(last) <= 0)[near.lead], wide.ring <= first[wide.lead]
+    numbers = np.array(todo, dtype=np.intp)[wide.lead[inside]]
+    return Reach(
+        np.concatenate([near.lead[keep], numbers]),
+        *(np.concatenate([one[keep], other[inside]]) for one, other in zip(near[1:], wide[1:], strict=True)),
+    ), upto
 
 
 def _was_tried(leads: Sequence[Lead], near: Reach, terms: Terms) -> NDArray[np.bool_]:
@@ -286,11 +294,14 @@ def _weighed(plans: Sequence[Plan], grants: Sequence[Grant]) -> Columns:
     return tuple(np.concatenate(pair)[order] for pair in zip(columns, tried, strict=True))
 
 
-def with_room(plans: Sequence[Plan], held: Mapping[int, int]) -> list[Plan]:
-    """Those of the plans that have a candidate who holds fewer offers than it may."""
+def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> list[Plan]:
+    """Those of the plans with a candidate who holds fewer offers than it may; `held` is asked when there are any."""
+    if not any(plan.groups for plan in plans):
+        return []
     (member, *_, capacity), sizes = gather(CANDIDATE, [group.candidates for plan in plans for group in plan.groups])
     known, at = np.unique(member, return_inverse=True)
-    counts = np.array([held.get(one, 0) for one in known.tolist()], dtype=np.int64)
+    holds = held()
+    counts = np.array([holds.get(one, 0) for one in known.tolist()], dtype=np.int64)
     whose = np.repeat(np.repeat(np.arange(len(plans)), [len(plan.groups) for plan in plans]), sizes)
     return [plans[i] for i in np.unique(whose[counts[at] < capacity]).tolist()]
 

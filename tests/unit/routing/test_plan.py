@@ -79,9 +79,9 @@ def test_the_first_ring_that_has_anybody_is_planned_and_the_others_only_when_it_
 
 def test_a_plan_has_room_while_anybody_in_it_may_hold_one_more() -> None:
     plans = [planned([Near(member(1), 1.0, 0), Near(member(2), 2.0, 0)]), planned([Near(member(2), 2.0, 0)])]
-    assert with_room(plans, {1: 4, 2: 5}) == plans[:1]
-    assert with_room(plans, {1: 5, 2: 4}) == plans
-    assert with_room([], {}) == []
+    assert with_room(plans, lambda: {1: 4, 2: 5}) == plans[:1]
+    assert with_room(plans, lambda: {1: 5, 2: 4}) == plans
+    assert with_room([], dict) == []
 
 
 def test_ranked_tiers_are_asked_best_first_inside_each_ring() -> None:
