@@ -252,6 +252,8 @@ def _what_now(
         return Folded(Meaning.UPDATED if _says_more(sheet, known) else Meaning.NOTHING, sheet)
     if sheet.state not in {LeadState.NEW, LeadState.WAITING, LeadState.REVIEW}:
         return Folded(Meaning.UPDATED, sheet)
+    if sheet.told == known.told:  # coordinates heard again belong to the address of before
+        fields = {name: value for name, value in fields.items() if name not in PLACE}
     return Folded(Meaning.MOVED, _with(sheet, _placed(sheet, {}, fields, alpha2)))
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.change import Change
-from routing.intake import Folded, Meaning, Sheet, fold
+from routing.change import MISSING, Change
+from routing.intake import TOO_NEAR, Folded, Meaning, Sheet, fold, fold_late
 from routing.lead import LeadState, Point, Reason
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ def alpha2(text: str) -> str | None:
 
 def change(kind: str = "CREATE", number: int = 1, *, minutes: float | None = None, record: str = LEAD) -> Change:
     at = NOON + timedelta(minutes=number if minutes is None else minutes)
-    replay_id = b"" if kind == "SNAPSHOT" else b"r"
+    replay_id = b"" if kind in {"SNAPSHOT", MISSING} else b"r"
     return Change("e", record, kind, replay_id, at, commit_number=0 if kind == "SNAPSHOT" else number)
 
 
@@ -192,3 +192,51 @@ def test_salesforces_own_geocoding_moves_no_lead_that_has_a_place_and_places_one
     assert ignored.sheet.place == Point(40, -75)
     lost = replace(known, place=None, state=LeadState.REVIEW, reason=Reason.UNKNOWN_PLACE)
     assert sheet(lost, change("UPDATE", 6), spoken, geocoded=True).place == Point(41, -75)
+
+
+def test_coordinates_heard_again_move_no_lead_and_place_no_new_address(known: Sheet) -> None:
+    told_once = replace(known, place=Point(10.0, 20.0), told=Point(40.0, -75.0))
+    whole = {"lat": 40.0, "lon": -75.0, "city": known.city}
+    assert told(told_once, change("SNAPSHOT", 7), whole).meaning in {Meaning.NOTHING, Meaning.UPDATED}
+    moved = told(told_once, change("SNAPSHOT", 7), whole | {"city": "Elsewhere"})
+    assert moved.meaning is Meaning.MOVED
+    assert moved.sheet is not None
+    assert (moved.sheet.place, moved.sheet.told) == (None, Point(40.0, -75.0))
+    news = told(told_once, change("UPDATE", 9), {"lat": 41.0, "lon": -75.0})
+    assert news.meaning is Meaning.MOVED
+    assert news.sheet is not None
+    assert (news.sheet.place, news.sheet.told) == (Point(41.0, -75.0), Point(41.0, -75.0))
+
+
+def test_what_salesforce_s_own_geocoding_told_is_no_news_in_a_later_reading(known: Sheet) -> None:
+    placed = replace(known, place=Point(10.0, 20.0), told=None)
+    heard = told(placed, change("UPDATE", 6), {"lat": 40.0, "lon": -75.0}, geocoded=True)
+    assert heard.meaning is Meaning.NOTHING
+    assert heard.sheet is not None
+    later = told(heard.sheet, change("SNAPSHOT", 7), {"lat": 40.0, "lon": -75.0, "city": known.city})
+    assert later.sheet is not None
+    assert later.sheet.place == Point(10.0, 20.0)
+
+
+def test_a_record_asked_for_before_its_lead_changed_is_left_to_what_is_newer(known: Sheet) -> None:
+    at = change("UPDATE", 6).committed_at
+    seen = replace(known, changed_at=at)
+    record = change("SNAPSHOT", 7)
+    newer = fold_late(seen, replace(record, committed_at=at + timedelta(seconds=1)))
+    assert newer is None
+    near = fold_late(seen, replace(record, committed_at=at - TOO_NEAR / 2))
+    assert near is not None
+    assert near.meaning is Meaning.DIRTY
+    older = fold_late(seen, replace(record, committed_at=at - TOO_NEAR * 2))
+    assert older == Folded(Meaning.STALE, None)
+    missing = fold_late(seen, replace(record, change_type=MISSING, committed_at=at + timedelta(days=1)))
+    assert missing is not None
+    assert missing.meaning is Meaning.DIRTY
+
+
+def test_a_record_that_is_not_there_is_withdrawn_whatever_the_clocks_say(known: Sheet) -> None:
+    ahead = replace(known, snapshot_at=change("UPDATE", 6).committed_at + timedelta(hours=80))
+    gone = told(ahead, change(MISSING, 0))
+    assert (gone.meaning, gone.withdrawn) == (Meaning.WITHDRAW, Reason.DELETED)
+    assert gone.sheet is not None
+    assert gone.sheet.snapshot_at == ahead.snapshot_at
