@@ -22,8 +22,6 @@ from tests.chaos.schedule import PROFILES, Strike
 from tests.chaos.town import Town
 from tests.chaos.world import World, opened
 
-#: After the last blow everything must be at rest within this.
-SETTLED_WITHIN_S = 180.0
 #: The last of the leads come so long before the end.
 TAIL = 0.1
 out = Console(highlight=False, soft_wrap=True)
@@ -42,6 +40,7 @@ class Run:
     directory: Path
     keep: bool
     rate: float | None
+    settle_s: float
 
 
 def main() -> int:
@@ -64,7 +63,7 @@ def main() -> int:
         seen = Evidence(history, LedgerView(world.servers.postgres.url()), world.org, _turnstile_url(world))
         found = checkers.findings(seen)
         if unsettled:
-            text = f"after {SETTLED_WITHIN_S:g} s there are still {unsettled}"
+            text = f"after {run.settle_s:g} s there are still {unsettled}"
             found["settled"] = [Finding("unsettled", text), *(Finding("unsettled", row) for row in seen.ledger.left())]
         figures = {"totals": checkers.totals(seen), **timing.measured(seen)}
         _tell(figures, found)
@@ -104,7 +103,7 @@ def _under_fire(world: World, run: Run, strikes: list[Strike]) -> dict[str, int]
     ledger = LedgerView(world.servers.postgres.url())
     world.publish(answer_within="4h")
     began = time.monotonic()
-    settled = world.live(SETTLED_WITHIN_S, _at_rest(ledger))
+    settled = world.live(run.settle_s, _at_rest(ledger))
     left = {} if settled else ledger.unsettled()
     world.history.note(
         "runner", "settled" if settled else "unsettled", after_s=round(time.monotonic() - began, 1), **left
@@ -171,6 +170,7 @@ def _asked() -> Run:
     options.add_argument("--capacity", type=int, default=8, help="about so many offers a member at once")
     options.add_argument("--profile", choices=sorted(PROFILES), default="all")
     options.add_argument("--rate", type=float, help="leads a second; 0: at once (default: spread over the run)")
+    options.add_argument("--settle", type=float, default=180.0, help="seconds until all is at rest after the last blow")
     options.add_argument("--dir", type=Path, help="an empty directory to run in, kept afterwards")
     chosen = options.parse_args()
     if chosen.dir is not None:
@@ -188,6 +188,7 @@ def _asked() -> Run:
         directory=directory,
         keep=chosen.dir is not None,
         rate=chosen.rate,
+        settle_s=chosen.settle,
     )
 
 
