@@ -15,6 +15,8 @@ from storage.postgres.members import MemberRow
 from workers import house
 
 Say = Callable[[str], None]
+#: Larger populations are copies of one that is imported.
+MOST_IMPORTED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,9 @@ def _interleaved(run: Run, lanes: list[Lane]) -> dict[str, list[Cost]]:
 def _american(run: Run, count: int) -> Iterator[core.Core]:
     market = f"us{count}"
     run.say(f"making {count:,} members where people live")
-    with run.servers.base(market, people.american_members(count, market, random.Random(1))) as base:
+    times = count // MOST_IMPORTED if count > MOST_IMPORTED else 1
+    rows = people.american_members(count // times, market, random.Random(1))
+    with run.servers.base(market, rows, times=times) as base:
         made = core.american(base, run.servers.redis_url)
         yield made
         made.close()

@@ -43,8 +43,8 @@ class Servers:
         self.cfg = cfg
 
     @contextmanager
-    def base(self, market: str, rows: Iterator[MemberRow], *, mode: str = "fair") -> Iterator[Base]:
-        """A migrated database with these members in one market and one pool for every country."""
+    def base(self, market: str, rows: Iterator[MemberRow], *, times: int = 1) -> Iterator[Base]:
+        """A migrated database with these members, so many `times` each, in one market and one pool for all."""
         name = f"bench_{market}"
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         self._administer(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -52,10 +52,12 @@ class Servers:
         schema.upgrade(url)
         engine = connect(url)
         try:
-            publish(engine, market, mode)
+            publish(engine, market)
             members = Members(engine)
             while chunk := list(islice(rows, CHUNK)):
                 members.upsert(chunk, actor="bench")
+            if times > 1:
+                _multiply(url, times)
             with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE")
             yield Base(market, url, engine, RoutingLedger(engine, policy_file.parse))
@@ -76,10 +78,29 @@ def running(directory: Path) -> Iterator[Servers]:
         yield Servers(cfg)
 
 
-def publish(engine: sa.Engine, market: str, mode: str) -> None:
+def _multiply(url: str, times: int) -> None:
+    """Copies of every member and its places, a few miles away: what would take minutes by imports."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("SELECT setseed(0.5)")
+        connection.execute(
+            "INSERT INTO members (key, name, market, country, tier, capacity, weight) "
+            "SELECT key || '/' || n, name, market, country, tier, capacity, weight "
+            "FROM members, generate_series(2, %s) AS n",
+            (times,),
+        )
+        connection.execute(
+            "INSERT INTO places (member_id, lat, lon) "
+            "SELECT m.id, p.lat + 0.1 * (random() - 0.5), p.lon + 0.1 * (random() - 0.5) "
+            "FROM members m JOIN members o ON o.key = split_part(m.key, '/', 1) "
+            "JOIN places p ON p.member_id = o.id WHERE m.key <> o.key"
+        )
+        connection.execute("UPDATE markets SET roster_version = roster_version + 1")
+
+
+def publish(engine: sa.Engine, market: str) -> None:
     """The default policy with this market's name."""
     made: dict[str, Any] = dict(policy_file.default_document())
-    made["pools"] = [pool | {"market": market, "mode": mode} for pool in made["pools"]]
+    made["pools"] = [pool | {"market": market} for pool in made["pools"]]
     policy = policy_file.parse(made, 0)
     pools: Sequence[tuple[str, str, str]] = [(p.name, p.market, str(p.mode)) for p in policy.pools]
     Policies(engine).publish(made, list(policy.tiers.values()), policy.default_tier, pools, actor="bench")

@@ -15,6 +15,7 @@ from config import logs, settings
 from config.flower_login import login
 from config.settings import Settings
 from routing.errors import BadInput, FairturnError
+from storage.redis.address import Address
 
 CONF_FILE = Path(__file__).with_name("flower.py")
 
@@ -29,6 +30,7 @@ def prepared() -> dict[str, Any]:
     except FairturnError as exc:
         raise SystemExit(str(exc)) from exc
     guard(user, password)
+    show_queues(broker_url(cfg))
     return options(cfg, user, password)
 
 
@@ -55,6 +57,16 @@ def options(cfg: Settings, user: str, password: str) -> dict[str, Any]:
         "purge_offline_workers": 600,
         "read_only": True,  # for looking; what changes things goes through `fairturn`
     }
+
+
+def broker_url(cfg: Settings) -> str:
+    """The broker in words that Flower knows; of several sentinels the first."""
+    return Address.of(cfg.broker()).for_celery()[0].partition(";")[0]
+
+
+def show_queues(url: str, flower: Any = Flower) -> None:
+    """Let Flower look at the queues there: from Celery it would hear of our own transport, which it does not know."""
+    flower.broker_uri_with_password = property(lambda _self: url)
 
 
 class Stranger(RequestHandler):

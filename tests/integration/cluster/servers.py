@@ -136,7 +136,7 @@ def shares() -> list[tuple[int, int]]:
     return [(i * SLOTS // 3, (i + 1) * SLOTS // 3 - 1) for i in range(3)]
 
 
-def until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+def until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     """Wait for a condition; servers that do not answer count as no."""
     deadline = time.monotonic() + within_s
     while True:

@@ -15,6 +15,7 @@ from flower.utils.broker import Broker as FlowersBroker
 from kombu.exceptions import OperationalError
 
 from config import celery as celery_config
+from config import flower_door
 from config.settings import Settings
 from storage.postgres.engine import connect
 from storage.postgres.heartbeats import Heartbeats
@@ -64,6 +65,7 @@ def worker(watched: Watched, database_url: str, redis_url: str, tmp_path: Path) 
                 process.wait()
 
 
+@pytest.mark.timeout(300)
 def test_tasks_go_on_when_the_brokers_primary_is_killed_and_what_waited_is_still_there(
     watched: Watched, app: celery.Celery, worker: subprocess.Popen[bytes], database_url: str
 ) -> None:
@@ -99,14 +101,15 @@ def test_tasks_go_on_when_the_brokers_primary_is_killed_and_what_waited_is_still
     until(lambda: {f"queue:after {n}" for n in range(20)} <= done(), "what is sent afterwards is done")
     assert worker.poll() is None, "the same worker process, never restarted"
     assert broker.depths(("outbox", "leads")) == {"outbox": 30, "leads": 0}
-    assert asyncio.run(_flower_sees(app, "outbox")) == [{"name": "outbox", "messages": 30}]
+    assert asyncio.run(_flower_sees(app, Settings(broker_url=watched.url), "outbox")) == [
+        {"name": "outbox", "messages": 30}
+    ]
     engine.dispose()
 
 
-async def _flower_sees(app: celery.Celery, queue: str) -> list[dict[str, object]]:
+async def _flower_sees(app: celery.Celery, settings: Settings, queue: str) -> list[dict[str, object]]:
     """What Flower finds in the queue, by its own reading of our broker's URL and options."""
-    with app.connection() as connection:
-        url = connection.as_uri(include_password=True)
+    url = flower_door.broker_url(settings)
     broker = FlowersBroker(url, broker_options=app.conf.broker_transport_options, broker_use_ssl=None)
     try:
         found: list[dict[str, object]] = await broker.queues([queue])
