@@ -92,6 +92,19 @@ class Taken:
     resync_since: datetime | None = None
     lanes: dict[int, Lane] = field(default_factory=dict)  # of the leads that do not go by the live lane
 
+    def add(self, other: "Taken") -> None:
+        """Put what another reading left to do beside this."""
+        self.to_locate += other.to_locate
+        self.to_route += other.to_route
+        self.dirty += other.dirty
+        self.withdrawn += other.withdrawn
+        self.review += other.review
+        for meaning, number in other.meanings.items():
+            self.meanings[meaning] = self.meanings.get(meaning, 0) + number
+        self.lanes |= other.lanes
+        asked = [since for since in (self.resync_since, other.resync_since) if since is not None]
+        self.resync_since = min(asked, default=None)
+
 
 Read = Callable[[Change, Sheet | None], Folded]
 

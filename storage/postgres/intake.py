@@ -35,13 +35,18 @@ def take(
     """Read changes into their leads.
 
     `as_of` (the ledger's clock) is when records were asked for by REST: what we learned of a lead since then may be
-    newer, and then its record is left to another reading.
+    newer, and then its record is left to another reading. What follows upon the end of a lead is read when it has
+    ended, as if it had come later.
     """
     before, touched = lock_sheets(conn, sorted({c.record_id for c in changes}))
     sheets = dict(before)
     taken, notes, outcomes = Taken(), [], []
     gone: dict[str, Reason] = {}
+    later: list[Change] = []
     for change in changes:
+        if change.record_id in gone:
+            later.append(change)
+            continue
         late = as_of is not None and change.record_id in touched and touched[change.record_id] > as_of
         folded = (fold_late(sheets[change.record_id], change) if late else None) or read(
             change, sheets.get(change.record_id)
@@ -52,8 +57,6 @@ def take(
             notes.append((change, folded))
         if folded.withdrawn is not None:
             gone[change.record_id] = folded.withdrawn
-        elif folded.meaning is Meaning.NEW:
-            gone.pop(change.record_id, None)
         if folded.meaning is Meaning.RESYNC:
             taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
     again = {c.record_id for c, meaning in outcomes if meaning in {Meaning.NEW, Meaning.MOVED}}
@@ -71,6 +74,8 @@ def take(
     _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in gone}, before, task_id)
     for _, meaning in outcomes:
         taken.meanings[meaning] = taken.meanings.get(meaning, 0) + 1
+    if later:
+        taken.add(take(conn, later, read, task_id, as_of=as_of))
     return taken
 
 
