@@ -4,7 +4,7 @@
 
 FAIRTURN_CHAOS_POINTS names steps with the probability to die there, as by kill -9:
 `after_reserve=0.01,after_commit=0.002`.
-Every death is a line in the file FAIRTURN_CHAOS_DEATHS.
+Every death is a line in the file FAIRTURN_CHAOS_DEATHS. Nobody dies while there is a file FAIRTURN_CHAOS_CALM.
 """
 
 import json
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 #: Where a process dies: module, the function's name there, and whether before or after it has done its work.
@@ -50,7 +51,7 @@ def armed(verb: Callable[..., Any], point: str, probability: float, when: str) -
     @wraps(verb)
     def risky(*args: Any, **values: Any) -> Any:
         mine = dice.setdefault(os.getpid(), random.Random())  # forked children must not share their luck
-        doomed = mine.random() < probability
+        doomed = mine.random() < probability and not Path(os.environ["FAIRTURN_CHAOS_CALM"]).exists()
         if doomed and when == "before":
             die(point)
         answer = verb(*args, **values)

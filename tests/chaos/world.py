@@ -191,6 +191,7 @@ class World:
     def heal(self) -> None:
         """Nothing fails any more, and everybody who should run does."""
         self._todo.clear()
+        (self.directory / "calm").touch()
         self.let_go()
         for wire in self.wires.values():
             wire.order("pass")
@@ -211,7 +212,11 @@ def opened(directory: Path, history: History, town: Town, wanted: Wanted) -> Ite
     supervisor.RESTARTS_A_MINUTE, supervisor.LONGEST_PAUSE_S = RESTARTS_A_MINUTE, LONGEST_PAUSE_S
     (directory / "logs").mkdir(exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(house.pointed_at({"FAIRTURN_CHAOS_DEATHS": str(history.file)}))
+        stack.enter_context(
+            house.pointed_at(
+                {"FAIRTURN_CHAOS_DEATHS": str(history.file), "FAIRTURN_CHAOS_CALM": str(directory / "calm")}
+            )
+        )
         world = World(directory, history, town, wanted, Servers(directory))
         _mount(world, stack)
         stack.callback(world.servers.stop)
