@@ -93,22 +93,21 @@ CLAIM_WRITES = sa.text("""
     ORDER BY leased.id
 """)
 
+# told: by outbox id, what was told. As an object and not as rows: a join would be planned for one row and walk all of
+# them for each.
 DONE = sa.text("""
-    WITH told AS (
-        SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:states AS text[]),
-                             CAST(:policies AS int[])) AS told (id, version, state, policy)
-    ), done AS (
-        UPDATE outbox o SET state = 'done', done_at = clock_timestamp(), lease_until = NULL, error = NULL
-        FROM told WHERE o.id = told.id AND o.id = ANY(CAST(:ids AS bigint[])) AND o.token = CAST(:token AS uuid)
-          AND o.state = 'pending'
-        RETURNING o.id, o.lead_id, o.attempts, told.version, told.state, told.policy
+    WITH done AS (
+        UPDATE outbox SET state = 'done', done_at = clock_timestamp(), lease_until = NULL, error = NULL
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND token = CAST(:token AS uuid) AND state = 'pending'
+        RETURNING id, lead_id, attempts
     )
     INSERT INTO timeline (lead_id, at, what, actor, task_id, policy_version, detail)
-    SELECT done.lead_id, clock_timestamp(), 'written', 'fairturn', :task, done.policy,
-           jsonb_build_object('outbox', done.id, 'version', done.version, 'state', done.state,
-               'attempts', done.attempts, 'since_received_ms',
-               (extract(epoch FROM clock_timestamp() - leads.received_at) * 1000)::bigint)
-    FROM done JOIN leads ON leads.id = done.lead_id
+    SELECT done.lead_id, clock_timestamp(), 'written', 'fairturn', :task, (told.one ->> 'policy')::int,
+           (told.one - 'policy') || jsonb_build_object('outbox', done.id, 'attempts', done.attempts,
+               'since_received_ms', (extract(epoch FROM clock_timestamp() - leads.received_at) * 1000)::bigint)
+    FROM done
+    JOIN leads ON leads.id = done.lead_id
+    CROSS JOIN LATERAL (SELECT CAST(:told AS jsonb) -> done.id::text AS one) told
     ORDER BY done.id
 """)
 RELEASE = sa.text("""
