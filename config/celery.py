@@ -110,9 +110,9 @@ def _worker(concurrency: int) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 30,
         "worker_enable_soft_shutdown_on_idle": True,
         "worker_max_tasks_per_child": 2000,
-        # KiB. A child begins with some 280,000, most of it the geocoder's data, shared with its parent: a limit near
-        # that would end every child after a few tasks.
-        "worker_max_memory_per_child": 700_000,
+        # KiB. A child begins with some 180,000, shared with its parent, and keeps some 240,000 with 100,000 members: a
+        # limit near that would end every child after a few tasks.
+        "worker_max_memory_per_child": 400_000,
         # Cancelling is a signal, and a signal during COMMIT leaves its outcome unknown.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_send_task_events": True,  # Flower reads them
