@@ -215,6 +215,7 @@ def state(org: Org, _body: dict[str, Any]) -> Any:
         "changes": len(org.history),
         "sessions": len(org.sessions),
         "api_calls": sum(org.api_calls.values()),
+        "delivered": sum(org.delivered.values()),
         "late": len(org.late),
         "options": {name: getattr(org.options, name) for name in org.options.__slots__},
         "selected": sorted(org.selected & org.types.keys()),
