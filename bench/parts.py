@@ -15,8 +15,6 @@ from storage.postgres.members import MemberRow
 from workers import house
 
 Say = Callable[[str], None]
-#: Larger populations are copies of one that is imported.
-MOST_IMPORTED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,30 @@ FULL = Size(
     watch_s=20.0,
     frees=30,
 )
+HALF = Size(
+    name="half",
+    rounds=3,
+    seconds=0.3,
+    american=(1_000, 10_000, 100_000),
+    asked=10_000,
+    together=(8, 27, 54, 200, 2_000),
+    even_members=4_000,
+    equal=(1_000, 100_000),
+    equal_together=27,
+    workers=(1, 2, 4),
+    way_members=10_000,
+    way_leads=1_000,
+    way_rounds=2,
+    nothings=800,
+    step_leads=1_000,
+    memory_members=100_000,
+    memory_leads=1_000,
+    memory_rounds=3,
+    waiting=100_000,
+    full_members=50,
+    watch_s=10.0,
+    frees=20,
+)
 QUICK = Size(
     name="quick",
     rounds=3,
@@ -119,7 +141,7 @@ SMOKE = Size(
     watch_s=0.2,
     frees=2,
 )
-SIZES = {size.name: size for size in (FULL, QUICK, SMOKE)}
+SIZES = {size.name: size for size in (FULL, HALF, QUICK, SMOKE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +285,7 @@ def _interleaved(run: Run, lanes: list[Lane]) -> dict[str, list[Cost]]:
 def _american(run: Run, count: int) -> Iterator[core.Core]:
     market = f"us{count}"
     run.say(f"making {count:,} members where people live")
-    times = count // MOST_IMPORTED if count > MOST_IMPORTED else 1
-    rows = people.american_members(count // times, market, random.Random(1))
-    with run.servers.base(market, rows, times=times) as base:
+    with run.servers.base(market, people.american_members(count, market, random.Random(1))) as base:
         made = core.american(base, run.servers.redis_url)
         yield made
         made.close()

@@ -20,8 +20,8 @@ from storage.postgres.members import MemberRow, Members
 from storage.postgres.policies import Policies
 from workers import house
 
-#: Members written in one statement.
-CHUNK = 20_000
+#: So many members are imported as anybody would; the others are copied beside them.
+IMPORTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Servers:
         self.cfg = cfg
 
     @contextmanager
-    def base(self, market: str, rows: Iterator[MemberRow], *, times: int = 1) -> Iterator[Base]:
-        """A migrated database with these members, so many `times` each, in one market and one pool for all."""
+    def base(self, market: str, rows: Iterator[MemberRow]) -> Iterator[Base]:
+        """A migrated database with these members in one market and one pool for every country."""
         name = f"bench_{market}"
         self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         self._administer(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -53,11 +53,8 @@ class Servers:
         engine = connect(url)
         try:
             publish(engine, market)
-            members = Members(engine)
-            while chunk := list(islice(rows, CHUNK)):
-                members.upsert(chunk, actor="bench")
-            if times > 1:
-                _multiply(url, times)
+            Members(engine).upsert(list(islice(rows, IMPORTED)), actor="bench")
+            _copy(url, rows)
             with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE")
             yield Base(market, url, engine, RoutingLedger(engine, policy_file.parse))
@@ -78,23 +75,27 @@ def running(directory: Path) -> Iterator[Servers]:
         yield Servers(cfg)
 
 
-def _multiply(url: str, times: int) -> None:
-    """Copies of every member and its places, a few miles away: what would take minutes by imports."""
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        connection.execute("SELECT setseed(0.5)")
-        connection.execute(
-            "INSERT INTO members (key, name, market, country, tier, capacity, weight) "
-            "SELECT key || '/' || n, name, market, country, tier, capacity, weight "
-            "FROM members, generate_series(2, %s) AS n",
-            (times,),
+def _copy(url: str, rows: Iterator[MemberRow]) -> None:
+    """Put more members beside those that were imported: by COPY, as a million imports would take minutes."""
+    with psycopg.connect(url.replace("+psycopg", "")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE more (key text, name text, market text, capacity int, weight int, "
+            "lat double precision, lon double precision)"
         )
-        connection.execute(
+        with cursor.copy("COPY more FROM STDIN") as copy:
+            for row in rows:
+                (place,) = row.places
+                copy.write_row((row.key, row.name, row.market, row.capacity, row.weight, place.lat, place.lon))
+        cursor.execute(
+            "INSERT INTO members (key, name, market, capacity, weight) "
+            "SELECT key, name, market, capacity, weight FROM more"
+        )
+        cursor.execute("ANALYZE members")
+        cursor.execute(
             "INSERT INTO places (member_id, lat, lon) "
-            "SELECT m.id, p.lat + 0.1 * (random() - 0.5), p.lon + 0.1 * (random() - 0.5) "
-            "FROM members m JOIN members o ON o.key = split_part(m.key, '/', 1) "
-            "JOIN places p ON p.member_id = o.id WHERE m.key <> o.key"
+            "SELECT m.id, n.lat, n.lon FROM more n JOIN members m ON m.key = n.key"
         )
-        connection.execute("UPDATE markets SET roster_version = roster_version + 1")
+        cursor.execute("UPDATE markets SET roster_version = roster_version + 1")
 
 
 def publish(engine: sa.Engine, market: str) -> None:
