@@ -79,10 +79,16 @@ class Turnstile(Protocol):
         ...
 
     def settle(
-        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+        self,
+        market: str,
+        *,
+        keep: Sequence[tuple[int, int]] = (),
+        cancel: Sequence[tuple[int, int]] = (),
+        offers: Sequence[UUID] = (),
     ) -> None:
         """Forget reservations by (lead, attempt): kept ones are in the ledger now, cancelled ones are undone whole.
 
+        With `offers`, of those to keep and then of those to cancel, only where they were made for that offer.
         Cancelling gives back the place and the turn, shares included. Safe to repeat.
         """
         ...

@@ -88,7 +88,9 @@ class Sweeper:
         if not pending:
             return 0
         with self.reservations.judged(pending) as (keep, cancel):
-            self.turnstile.settle(market, keep=keep, cancel=cancel)
+            offers = {(p.lead, p.attempt): p.offer for p in pending}
+            meant = [offers[one] for one in (*keep, *cancel)]
+            self.turnstile.settle(market, keep=keep, cancel=cancel, offers=meant)
         undone = {p.member for p in pending if (p.lead, p.attempt) in set(cancel)}
         if undone:
             self.dispatcher.fill(market, sorted(undone))

@@ -22,22 +22,17 @@ class Reservations:
         """(keep, cancel) as (lead, attempt), with the leads locked until the context is left.
 
         A batch that is still at work holds its leads' locks, so its reservations are in neither list; once it is
-        over, committed or dead, what the ledger says is final.
+        over, committed or dead, what the ledger says is final. A reservation is known by its offer: who was frozen may
+        have reserved a place for a lead that somebody else has offered meanwhile.
         """
         with transaction(self._engine) as conn:
             free = set(conn.execute(_FREE, {"ids": sorted({p.lead for p in pending})}).scalars())
             judged = [p for p in pending if p.lead in free]
-            attempts = {"leads": [p.lead for p in judged], "attempts": [p.attempt for p in judged]}
-            known = {(row.lead_id, row.attempt) for row in conn.execute(_KNOWN, attempts)} if judged else set()
-            keep = [(p.lead, p.attempt) for p in judged if (p.lead, p.attempt) in known]
-            cancel = [(p.lead, p.attempt) for p in judged if (p.lead, p.attempt) not in known]
+            known = set(conn.execute(_KNOWN, {"ids": [p.offer for p in judged]}).scalars()) if judged else set()
+            keep = [(p.lead, p.attempt) for p in judged if p.offer in known]
+            cancel = [(p.lead, p.attempt) for p in judged if p.offer not in known]
             yield keep, cancel
 
 
 _FREE = sa.text("SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE SKIP LOCKED")
-_KNOWN = sa.text("""
-    SELECT o.lead_id, o.attempt FROM offers o
-    JOIN unnest(CAST(:leads AS bigint[]), CAST(:attempts AS int[])) AS asked (lead_id, attempt)
-      ON asked.lead_id = o.lead_id AND asked.attempt = o.attempt
-    WHERE o.state <> 'void'
-""")
+_KNOWN = sa.text("SELECT id FROM offers WHERE id = ANY(CAST(:ids AS uuid[])) AND state <> 'void'")

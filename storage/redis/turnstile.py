@@ -58,13 +58,20 @@ class RedisTurnstile:
         raise TurnstileUnreachable(said="others keep changing the slots")
 
     def settle(
-        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+        self,
+        market: str,
+        *,
+        keep: Sequence[tuple[int, int]] = (),
+        cancel: Sequence[tuple[int, int]] = (),
+        offers: Sequence[UUID] = (),
     ) -> None:
         """Forget reservations by (lead, attempt): kept ones are in the ledger now, cancelled ones are undone whole.
 
-        Unknown ones are left alone, so a cold turnstile, which knows none, is no error here.
+        Unknown ones are left alone, so a cold turnstile, which knows none, is no error here; and, when `offers` names
+        the offer of each (of those to keep, then of those to cancel), those that were made for another one.
         """
-        self._run("settle", MarketKeys(market).all, [reservation_ids(keep), reservation_ids(cancel)])
+        meant = "".join(offer.hex for offer in offers)
+        self._run("settle", MarketKeys(market).all, [reservation_ids(keep), reservation_ids(cancel), meant])
 
     def release(self, market: str, offers: Sequence[UUID]) -> None:
         """Free the places these offers hold; those that hold none are left alone."""

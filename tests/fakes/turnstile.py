@@ -52,14 +52,23 @@ class FakeTurnstile:
         return [self._answer(held, ask, now) for ask in asks]
 
     def settle(
-        self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
+        self,
+        market: str,
+        *,
+        keep: Sequence[tuple[int, int]] = (),
+        cancel: Sequence[tuple[int, int]] = (),
+        offers: Sequence[UUID] = (),
     ) -> None:
         if market not in self._markets:
             return
         held = self._markets[market]
-        for one in keep:
+        meant = dict(zip((*keep, *cancel), offers, strict=False))
+        others = {
+            one for one, offer in meant.items() if (r := held.reservations.get(one)) and r.grant.offer != offer
+        }
+        for one in set(keep) - others:
             held.reservations.pop(one, None)
-        for one in cancel:
+        for one in (one for one in cancel if one not in others):
             if reservation := held.reservations.pop(one, None):
                 held.offers.pop(reservation.grant.offer, None)
                 fairness.undo(reservation.verdict, held.books[reservation.rotation])

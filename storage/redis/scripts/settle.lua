@@ -2,6 +2,7 @@
 
   KEYS[1..9] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served
   ARGV[1] to keep: lead (i8) and attempt (i4) of each   ARGV[2] to cancel, likewise
+  ARGV[3] nothing, or the offer (32 hex digits) of each of both: one that was reserved for another offer is left alone
   Returns how many were cancelled.
 
   Shares, payment and place are undone exactly; the tick of the member's last turn, the rotation's tick and its cursor
@@ -66,11 +67,25 @@ local function undo(record)
   end
 end
 
-forget(fields_of(ARGV[1]))
-local cancelled, cancel = 0, fields_of(ARGV[2])
-for _, field in ipairs(cancel) do
+-- Whether the record is of the offer that is meant: who was frozen may have reserved anew since.
+local function is_meant(record, number)
+  if #ARGV[3] == 0 then return true end
+  local offer = select(13, struct.unpack(RECORD, record))
+  return offer == string.sub(ARGV[3], number * 32 - 31, number * 32)
+end
+
+local keep, cancelled, cancel = fields_of(ARGV[1]), 0, fields_of(ARGV[2])
+if #ARGV[3] == 0 then
+  forget(keep)
+else
+  for number, field in ipairs(keep) do
+    local record = redis.call('HGET', KEYS[4], field)
+    if record and is_meant(record, number) then forget({ field }) end
+  end
+end
+for number, field in ipairs(cancel) do
   local record = redis.call('HGET', KEYS[4], field)
-  if record then
+  if record and is_meant(record, #keep + number) then
     undo(record)
     cancelled = cancelled + 1
     redis.call('HDEL', KEYS[4], field)

@@ -1,6 +1,7 @@
 """A worker process of its own: `python -m tests.integration.routing.process VERB ...`, killed where a test says.
 
 crash DATABASE REDIS POINT IDS   route (or take in) these ids and die at the point, as by kill -9
+freeze DATABASE REDIS POINT IDS  route these ids and stop at the point, as by SIGSTOP, until continued
 route DATABASE REDIS THREADS     route new leads with that many threads until standard input ends
 """
 
@@ -47,6 +48,35 @@ def crash(database_url: str, redis_url: str, point: str, ids: str) -> None:
     raise AssertionError(f"{point} was not reached")
 
 
+def freeze(database_url: str, redis_url: str, point: str, ids: str) -> None:
+    house = House(database_url, redis_url)
+    house.dispatcher.fill(MARKET)  # nothing is left to load
+    reserve, rebuild = house.turnstile.reserve, house.turnstile.rebuild
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def before(*args: Any, **values: Any) -> Any:
+        stop()
+        return reserve(*args, **values)
+
+    def behind(*args: Any, **values: Any) -> Any:
+        answer = reserve(*args, **values)
+        stop()
+        return answer
+
+    def late(*args: Any, **values: Any) -> Any:
+        stop()
+        return rebuild(*args, **values)
+
+    if point == "rebuilding":
+        house.turnstile.rebuild = late  # type: ignore[method-assign]
+        house.dispatcher.rebuild(MARKET)
+    else:
+        house.turnstile.reserve = before if point == "nothing reserved" else behind  # type: ignore[method-assign]
+        house.dispatcher.route([int(one) for one in ids.split(",")])
+
+
 def route(database_url: str, redis_url: str, threads: str) -> None:
     house = House(database_url, redis_url)
     house.dispatcher.fill(MARKET)  # the roster is loaded once, not by fifty threads that each hold a connection
@@ -74,5 +104,5 @@ def route(database_url: str, redis_url: str, threads: str) -> None:
 
 
 if __name__ == "__main__":
-    verbs: dict[str, Callable[..., None]] = {"crash": crash, "route": route}
+    verbs: dict[str, Callable[..., None]] = {"crash": crash, "freeze": freeze, "route": route}
     verbs[sys.argv[1]](*sys.argv[2:])

@@ -70,7 +70,15 @@ class World:
             raise ColdTurnstile(market=market)
         return self.lost
 
-    def settle(self, market: str, *, keep: Sequence[tuple[int, int]], cancel: Sequence[tuple[int, int]]) -> None:
+    def settle(
+        self,
+        market: str,
+        *,
+        keep: Sequence[tuple[int, int]],
+        cancel: Sequence[tuple[int, int]],
+        offers: Sequence[UUID],
+    ) -> None:
+        assert len(offers) == len(keep) + len(cancel)
         self.asked.append(f"settle keep {keep} cancel {cancel}")
 
     @contextmanager
