@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Plan:
     markets: int
 
 
-def needed(run: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def needed(run: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """Cores and bytes, by process; every figure of the run that it rests on is told with it."""
     steps = run["steps"]["steps"]
     peak = plan.leads / DAY_S * PEAK
@@ -64,7 +65,7 @@ def needed(run: dict[str, Any], plan: Plan) -> dict[str, Any]:
     }
 
 
-def _candidates(run: dict[str, Any], members: int) -> float:
+def _candidates(run: Mapping[str, Any], members: int) -> float:
     """Candidates in the ring that decides, of a market whose members are spread like people: they grow with them."""
     known = {
         int(n.split()[1].replace(",", "")): c for n, c in run["core"]["candidates"].items() if n.startswith("US, ")
@@ -73,7 +74,7 @@ def _candidates(run: dict[str, Any], members: int) -> float:
     return max(1.0, float(known[nearest] * members / nearest if members > nearest else known[nearest]))
 
 
-def _more_candidates(run: dict[str, Any], candidates: float) -> dict[str, float]:
+def _more_candidates(run: Mapping[str, Any], candidates: float) -> dict[str, float]:
     """What the core costs with so many candidates: Valkey in all, Python beyond what the steps' run had."""
     seen, lanes = run["core"]["candidates"], run["core"]["lanes"]
     points = sorted((seen[name], lanes[name]["python_us"], lanes[name]["valkey_us"]) for name in seen if "ring" in name)
@@ -87,7 +88,7 @@ def _more_candidates(run: dict[str, Any], candidates: float) -> dict[str, float]
     }
 
 
-def _memory(run: dict[str, Any], members: int) -> int | None:
+def _memory(run: Mapping[str, Any], members: int) -> int | None:
     """A worker's child with the roster of one market: what it holds bare, and what each member adds."""
     if "memory" not in run:
         return None

@@ -4,8 +4,18 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench import paper
+
 Figures = Mapping[str, Any]
 WIDTH = 120
+#: Members, leads a day, markets.
+PLANS = (
+    (10_000, 100_000, 1),
+    (100_000, 1_000_000, 1),
+    (1_000_000, 10_000_000, 1),
+    (1_000_000, 10_000_000, 10),
+    (1_000_000, 10_000_000, 100),
+)
 OURS = ("python_us", "postgres_us", "valkey_us")
 
 HEAD = """\
@@ -33,6 +43,8 @@ def page(found: Figures) -> str:
     for name, write in SECTIONS.items():
         if name in found:
             parts.append(write(found[name]))
+    if {"core", "steps"} <= set(found):
+        parts.append(_paper(found))
     return "\n\n".join(_filled(block) for part in parts for block in part.strip().split("\n\n")) + "\n"
 
 
@@ -217,6 +229,34 @@ Then {freed["freed"]} offers end one by one; each time the first waiting lead ge
 (medians, as the client waits for them); the server counts {freed["server_ms"]:g} ms for both together,
 {freed["postgres_cpu_ms"]:g}
 ms of CPU. {freed["filled"]} of {freed["freed"]} places were filled.
+"""
+
+
+def _paper(found: Figures) -> str:
+    plans = [paper.needed(found, paper.Plan(*wanted)) for wanted in PLANS]
+    rows = [
+        [
+            f"{plan['plan']['members']:,}",
+            f"{plan['plan']['markets']}",
+            f"{plan['plan']['leads_a_day']:,}",
+            f"{plan['leads_a_second']['peak']:,.0f}",
+            f"{plan['candidates_a_decision']:,}",
+            *(f"{plan['cores_to_plan'][name]}" for name in ("subscriber", "workers", "postgres", "valkey")),
+            f"{100 * plan['valkey_share_of_its_one_core']:.0f} %",
+            f"{plan['ledger_gb_a_day']:,.0f}",
+        ]
+        for plan in plans
+    ]
+    head = ["members", "markets", "leads a day", "a second at the peak", "candidates"]
+    head += ["subscriber", "workers", "postgres", "valkey", "a market's thread", "ledger GB a day"]
+    return f"""\
+## On paper
+
+What so many members and leads would take by the costs above, as `python -m bench.paper` computes it: cores to plan at
+{100 * paper.BUSY:.0f} % of their time in the busiest hour, which brings {paper.PEAK:g} times the average. Members
+are spread like people and evenly over the markets, so the candidates grow with them. [What it means](scale.md).
+
+{_table(head, rows)}
 """
 
 
