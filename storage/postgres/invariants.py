@@ -16,7 +16,7 @@ from storage.postgres.tables import NOW, invariants
 #: One round of checks lasts no longer than this, give or take one view.
 BUDGET_S = 3.0
 #: A view that takes longer over all of history is looked at from its last check on, and wholly once a night.
-QUICK_MS = 500.0
+QUICK_MS = 1000.0
 #: Rows of open transactions appear late: so much before the last check the next one begins.
 OVERLAP_S = 120
 WHOLE_EVERY_S = 20 * 3600
