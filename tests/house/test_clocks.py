@@ -1,0 +1,23 @@
+"""A worker's clock may be hours off: what is due, stale or first is told by Postgres, Salesforce and Redis alone."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CLOCK = re.compile(r"datetime\.now|datetime\.utcnow|time\.time\(|date\.today")
+#: Where it decides nothing about leads.
+ALLOWED = {
+    "gateways/salesforce/auth.py": "an assertion must say until when it is good, by the clock of who signs it",
+    "gateways/salesforce/rest.py": "when a record was found missing: told, compared with nothing of ours",
+    "workers/subscriber.py": "how late events come: a metric",
+}
+
+
+def test_no_room_asks_the_machine_what_time_it_is() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for room in ("routing", "storage", "config", "tasks", "workers", "gateways")
+        for path in (ROOT / room).rglob("*.py")
+        if CLOCK.search(path.read_text("utf-8"))
+    }
+    assert {name for name in found if not name.startswith("workers/demo")} <= ALLOWED.keys()
