@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from config.metrics import entry
 from config.ops import Ops
+from routing import gate as rules
 from routing.gate import Budget, OrgPaused, Purpose
 from storage.postgres.engine import connect
 from storage.postgres.gates import OrgGate
@@ -53,6 +54,7 @@ def test_I10_usage_and_ceiling_are_metrics(engine: sa.Engine, gate: OrgGate) -> 
         ("paused",): 1.0,
         ("api_calls", "read"): 1,
         ("api_calls", "write"): 1,
+        ("api_calls", "own"): 2,
         ("api_calls", "org"): 4000,
         ("api_ceiling", "org"): 4000,
         ("api_ceiling", "own"): 1000,
@@ -93,7 +95,10 @@ def test_I10_an_org_with_calls_left_is_well(engine: sa.Engine) -> None:
     assert "17 of 5000" in finding.message
 
 
-def test_X3_workers_that_fail_together_leave_the_org_alone_together(engine: sa.Engine) -> None:
+def test_X3_workers_that_fail_together_leave_the_org_alone_together(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "FIRST_PAUSE_S", 30.0)  # longer than a slow machine takes
     one, two, three = (OrgGate(engine, dice=lambda: 1.0) for _ in range(3))
     one.ask(Purpose.WRITE)
     two.ask(Purpose.WRITE)
@@ -102,7 +107,7 @@ def test_X3_workers_that_fail_together_leave_the_org_alone_together(engine: sa.E
     assert three.state().because == "503"
     with pytest.raises(OrgPaused) as paused:
         three.ask(Purpose.READ)
-    assert 0 < float(str(paused.value.facts["pause_s"])) <= 1.0
+    assert 0 < float(str(paused.value.facts["pause_s"])) <= 30.0
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE gates SET open_until = clock_timestamp()"))
     three.ask(Purpose.READ)

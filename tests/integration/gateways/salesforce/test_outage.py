@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from gateways.salesforce.auth import ClientCredentials, TokenProvider
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
+from routing import gate as rules
 from routing.dispatcher import Dispatcher
 from routing.errors import TryLater
 from routing.gate import Budget, OrgPaused
 from routing.outbound import Outbound
+from storage.postgres import outbox as outbox_module
 from storage.postgres.engine import transaction
 from storage.postgres.gates import OrgGate
 from storage.postgres.leads import Leads
@@ -25,7 +27,7 @@ from tests.sandbox_fixture import SandboxOrg
 
 SHORT = Plan(
     leads=300,
-    minutes=2.0,
+    minutes=1.4,
     speed=10.0,
     kills=2,
     phases=(
@@ -54,6 +56,14 @@ class Desk:
             withdraw=Leads(engine).withdraw,
             nudge=lambda _task: None,
         )
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are longer than a slow machine takes for a test; time passes by `later` and `waited` alone."""
+    for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(rules, name, 60.0)
+    monkeypatch.setattr(outbox_module, "COMPANY_S", 30.0)
 
 
 @pytest.fixture
@@ -145,10 +155,10 @@ def test_X3_what_one_worker_finds_broken_the_others_leave_alone(
     with pytest.raises(OrgPaused, match="SERVER_UNAVAILABLE"):
         two.salesforce.read(ids[:1])
     for _ in range(2):
-        later(engine, 2)
+        later(engine, 61)
         with pytest.raises(TryLater):
             two.outbound.deliver()
-    later(engine, 4)
+    later(engine, 61)
     probe = one.outbox.claim_writes()
     assert len(probe) == 10  # after three failures a small call goes first
     assert two.outbound.deliver() == {"paused": 1}
@@ -167,7 +177,7 @@ def test_X3_a_late_older_write_is_refused_by_the_orgs_rule(
     with pytest.raises(TryLater):
         desk().outbound.deliver()
     change(engine, ids)
-    later(engine, 2)
+    later(engine, 61)
     assert desk().outbound.deliver() == {"done": 3}
     wait_for_late(org)
     assert versions(org, ids) == [3.0] * 3
@@ -183,7 +193,7 @@ def test_X3_without_that_rule_an_older_write_is_found_and_told_anew(
     with pytest.raises(TryLater):
         desk().outbound.deliver()
     change(engine, ids)
-    later(engine, 2)
+    later(engine, 61)
     worker = desk()
     worker.outbound.deliver()
     wait_for_late(org)
@@ -206,7 +216,7 @@ def test_X3_a_write_that_timed_out_but_was_applied_lands_once(
     org.fault("http", "timeout_after", match={"path": "composite"}, args={"seconds": 3})
     with pytest.raises(TryLater):
         desk(timeout_s=1).outbound.deliver()
-    later(engine, 2)
+    later(engine, 61)
     assert desk().outbound.deliver() == {"done": 20}
     assert [written(org, one) for one in ids] == [[2.0]] * 20
 
@@ -222,7 +232,7 @@ def test_X3_a_worker_that_dies_between_the_call_and_the_ledger_costs_a_repetitio
     later(engine, 60)
     alive = desk()
     while alive.outbound.deliver().get("done"):
-        later(engine, 2)
+        later(engine, 61)
     assert [written(org, one) for one in ids] == [[2.0]] * 20
     leads = [row.id for row in run(engine, "SELECT id FROM leads")]
     assert [len(Timeline(engine).of(lead)) for lead in leads] == [1] * 20

@@ -3,14 +3,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 
 from routing.change import Delivery, Outcome, Written
+from storage.postgres import outbox as outbox_module
 from storage.postgres.engine import transaction
 from storage.postgres.outbox import Outbox
 from storage.postgres.tables import leads, outbox, parked
 from storage.postgres.timeline import Timeline
 from tests.integration.storage.postgres import rows
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for another call's end waits for longer than a slow machine takes for a test."""
+    monkeypatch.setattr(outbox_module, "COMPANY_S", 30.0)
 
 
 def queued_leads(engine: sa.Engine, count: int) -> list[int]:
