@@ -34,7 +34,7 @@ from routing.errors import BadInput, GiveUp, TryLater
 
 MOST = 100  # events that may be outstanding; Salesforce allows no more
 _ANSWER_S = 20.0
-_LONGEST_BACKOFF_S, _LONG_S = 60.0, 4.0
+_LONGEST_BACKOFF_S, _LONG_S = 60.0, 1.0
 _IN_A_ROW = 3  # refused tokens, or refused presets, before we stop: more could lock the user out
 _LONGEST_MESSAGE = 16 * 1024 * 1024
 _UNKNOWN_SCHEMA = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT})

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from gateways.salesforce.auth import ClientCredentials, TokenProvider
 from gateways.salesforce.errors import Action, OrgClosed, judge
@@ -497,3 +498,47 @@ def test_every_code_of_salesforce_has_its_action(pubsub: ScriptedPubSub) -> None
 def test_without_a_code_the_status_decides(pubsub: ScriptedPubSub, status: grpc.StatusCode, action: Action) -> None:
     assert judge(raised(pubsub, Failure(status))).action is action
     assert judge(raised(pubsub, Failure(status, "a.code.of.tomorrow"))).action is action
+
+
+def waits(told: list[Any]) -> list[float]:
+    return [entry["wait_s"] for entry in told if entry["event"] == "stream.broken"]
+
+
+def test_an_absent_salesforce_is_tried_less_and_less_often_and_found_again_without_a_hand(
+    stream: Callable[..., Stream], pubsub: ScriptedPubSub
+) -> None:
+    pubsub.topic_script.extend([UNAVAILABLE] * 6)
+    pubsub.put(event(1))
+    codes: list[str] = []
+    with capture_logs() as told:
+        follow(stream(dice=lambda: 0.1, broke=codes.append).items(), received(1))
+    assert waits(told) == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+    assert codes == ["service.unavailable"] * 6
+
+
+def test_no_wait_is_longer_than_a_minute(stream: Callable[..., Stream], pubsub: ScriptedPubSub) -> None:
+    pubsub.topic_script.extend([UNAVAILABLE] * 14)
+    with capture_logs() as told:
+        items = stream(dice=lambda: 0.002).items()
+        follow_until = time.monotonic() + 20
+        while len(waits(told)) < 14 and time.monotonic() < follow_until:
+            next(items)
+    assert max(waits(told)) == 0.1  # 0.002 of a minute
+    assert len(waits(told)) == 14
+
+
+def test_a_stream_that_lived_longer_than_we_had_waited_for_it_is_taken_up_again_at_once(
+    stream: Callable[..., Stream], pubsub: ScriptedPubSub
+) -> None:
+    pubsub.topic_script.extend([UNAVAILABLE] * 4)
+    with capture_logs() as told:
+        items = stream(dice=lambda: 0.1).items()
+        while not pubsub.live:
+            next(items)
+        opened = time.monotonic()
+        while time.monotonic() < opened + 1.3:
+            next(items)
+        pubsub.break_now(UNAVAILABLE)
+        while len(waits(told)) < 5:
+            next(items)
+    assert waits(told) == [0.1, 0.2, 0.4, 0.8, 0.1]
