@@ -9,7 +9,7 @@ from uuid import UUID
 
 from routing.batch import Batch, Market, Saved
 from routing.decision import Grant
-from routing.errors import ColdTurnstile, Refused, TryLater, TurnstileUnreachable
+from routing.errors import BadInput, ColdTurnstile, GiveUp, Refused, TryLater, TurnstileUnreachable
 from routing.lead import Lead, Point, Reason
 from routing.member import Roster
 from routing.near import Index, cells_around
@@ -194,7 +194,7 @@ class Dispatcher:
             if v.decision.chosen is not None:
                 keep.setdefault(v.plan.pool.market, []).append((v.plan.lead.id, v.plan.lead.attempt))
         for market, keys in keep.items():
-            with suppress(TurnstileUnreachable):
+            with suppress(TurnstileUnreachable, GiveUp):
                 self._decider(batch.markets[market]).settle(market, keep=keys)
 
     def _over(self, saved: Saved, batch: Batch) -> list[int]:
@@ -276,7 +276,10 @@ class Dispatcher:
             anew = {g.lead: g for g in decider.reserve(market.name, left, generation=market.generation)}
         except ColdTurnstile as exc:
             raise _Distrusted({market.name: market.generation}) from exc
-        except TurnstileUnreachable as exc:
+        except BadInput:
+            raise
+        except (TurnstileUnreachable, GiveUp) as exc:
+            # A turnstile that refuses us is away as well; the relay's own call says so, and is parked for a person.
             raise _Away(market.name, market.generation) from exc
         return [anew.get(g.lead, g) for g in grants]
 
@@ -362,7 +365,7 @@ class Dispatcher:
         stand = self._ledger.standing_at(market)
         try:
             if stand.alone:
-                self._turnstile.probe()
+                self._turnstile.probe(market)
             elif not self._is_behind(market, stand):
                 return True
             self.rebuild(market, stand.generation)
@@ -381,7 +384,7 @@ class Dispatcher:
             self.rebuild(market, seen)
         except ColdTurnstile:
             return  # it lost the snapshot half way: whoever asks next finds it cold
-        except TurnstileUnreachable:
+        except (TurnstileUnreachable, GiveUp):
             self._ledger.stand_alone(market, seen)
 
     def _policy_of(self, version: int) -> Policy:

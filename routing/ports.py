@@ -120,8 +120,8 @@ class Turnstile(Protocol):
         """How far it is; never ColdTurnstile."""
         ...
 
-    def probe(self) -> None:
-        """Raise TurnstileUnreachable unless Redis answers and takes a write."""
+    def probe(self, market: str) -> None:
+        """Raise TurnstileUnreachable unless the market's Redis answers and takes a write."""
         ...
 
 

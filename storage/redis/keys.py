@@ -6,9 +6,6 @@ An ACL user for the turnstile needs the patterns `turnstile:*` and `rate:*`, and
 
 from dataclasses import dataclass
 
-#: STRING: written to see whether the server takes writes.
-PROBE = "turnstile:probe"
-
 
 @dataclass(frozen=True, slots=True)
 class MarketKeys:
@@ -28,6 +25,11 @@ class MarketKeys:
         `slots` is a token that changes with the order of members.
         """
         return self._name("state")
+
+    @property
+    def probe(self) -> str:
+        """STRING: written to see whether the market's server takes writes; gone a second later."""
+        return self._name("probe")
 
     @property
     def offers(self) -> str:

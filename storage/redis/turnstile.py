@@ -14,7 +14,7 @@ from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.ports import Mark, Pending, Snapshot, Standing
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
-from storage.redis.keys import PROBE, MarketKeys
+from storage.redis.keys import MarketKeys
 from storage.redis.records import PAGE, RESERVATION, Argument, Batch, Laid, Record, Slots, pack, reservation_ids, unpack
 
 CHUNK = 5_000  # fields of one command while a snapshot is staged
@@ -143,10 +143,10 @@ class RedisTurnstile:
             held: list[Any] = self._redis.hmget(MarketKeys(market).state, ["generation", "seq"])
         return Mark(*(int(one or 0) for one in held))
 
-    def probe(self) -> None:
-        """Raise TurnstileUnreachable unless the server answers and takes a write."""
+    def probe(self, market: str) -> None:
+        """Raise TurnstileUnreachable unless the market's server answers and takes a write."""
         with in_our_words():
-            self._redis.set(PROBE, 1, px=1000)
+            self._redis.set(MarketKeys(market).probe, 1, px=1000)
 
     def close(self) -> None:
         """Give the connections back; the next call opens new ones."""

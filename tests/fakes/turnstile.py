@@ -63,9 +63,7 @@ class FakeTurnstile:
             return
         held = self._markets[market]
         meant = dict(zip((*keep, *cancel), offers, strict=False))
-        others = {
-            one for one, offer in meant.items() if (r := held.reservations.get(one)) and r.grant.offer != offer
-        }
+        others = {one for one, offer in meant.items() if (r := held.reservations.get(one)) and r.grant.offer != offer}
         for one in set(keep) - others:
             held.reservations.pop(one, None)
         for one in (one for one in cancel if one not in others):
@@ -119,7 +117,7 @@ class FakeTurnstile:
         held = self._markets.get(market)
         return Mark(held.generation, held.seq) if held else Mark()
 
-    def probe(self) -> None:
+    def probe(self, market: str) -> None:
         """It is always there."""
 
     def _warm(self, market: str) -> _Market:

@@ -69,7 +69,12 @@ def read_only(server: OwnValkey) -> Callable[[], object]:
     return lambda: server.client.replicaof("NO", "ONE")
 
 
-@pytest.mark.parametrize("away", [killed, frozen, full, read_only], ids=lambda f: f.__name__)
+def refusing(server: OwnValkey) -> Callable[[], object]:
+    server.client.acl_setuser("default", commands=["-hmget"])
+    return lambda: server.client.acl_setuser("default", commands=["+hmget"])
+
+
+@pytest.mark.parametrize("away", [killed, frozen, full, read_only, refusing], ids=lambda f: f.__name__)
 def test_X4_while_redis_is_away_the_ledger_decides_and_afterwards_the_turnstile_again(
     house: House, valkey: OwnValkey, away: Callable[[OwnValkey], Callable[[], object]]
 ) -> None:
@@ -142,7 +147,7 @@ def test_only_the_first_batch_waits_for_a_redis_that_says_nothing(
     assert asked == [MARKET]
     assert house.value("SELECT count(*) FROM offers") == 5
     with pytest.raises(TurnstileUnreachable):
-        house.turnstile.probe()
+        house.turnstile.probe(MARKET)
     assert not house.dispatcher.come_back(MARKET)
     valkey.thaw()
     assert house.dispatcher.come_back(MARKET)
