@@ -19,6 +19,7 @@ from routing.errors import BadInput
 METRES_PER_MILE = 1609.344
 LONGEST_TEXT = 1_000  # of one of our own texts; the rest is cut
 LONGEST_ID = 255  # what an external id can hold; a longer one is left out
+DEEPEST = 30  # JSON within JSON, of an attribute
 LONGEST_ATTRIBUTE = 32_768  # bytes; a longer one is left out
 _SURELY_FITS = 5_000  # characters: JSON writes six bytes for one at most
 LEFT_OUT = "_left_out"  # the attribute that says what was left out, and why
@@ -213,13 +214,23 @@ def _whole(value: object, notes: dict[str, str]) -> int | None:
 
 
 def _object(value: object) -> dict[str, object]:
-    """The JSON object in this text; other text is kept as {"text": ...}."""
+    """The JSON object in this text; other text, and what is nested absurdly deep, is kept as {"text": ...}."""
     text = clean_text(str(value))
     try:
+        if text.count("{") + text.count("[") > DEEPEST and _is_deep(json.loads(text)):
+            return {"text": text}
         parsed = clean(json.loads(text))
     except (ValueError, RecursionError):
         parsed = None
     return {str(k): v for k, v in parsed.items()} if isinstance(parsed, dict) else {"text": text}
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [item for items in inner for item in items]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def _fits(key: str, value: object, notes: dict[str, str]) -> bool:

@@ -25,7 +25,7 @@ STREAM_FAULTS: Sequence[Mapping[str, Any]] = (
     {"place": "event", "kind": "reorder", "probability": 0.05},
     {"place": "event", "kind": "gap", "probability": 0.02},
     {"place": "stream", "kind": "status", "after_events": 1, "args": {"name": "rst_stream"}, "count": 1},
-    {"place": "stream", "kind": "status", "after_events": 1, "args": {"name": "unavailable"}, "count": 1},
+    {"place": "stream", "kind": "status", "after_events": 1, "args": {"name": "service_unavailable"}, "count": 1},
 )
 
 

@@ -94,6 +94,13 @@ def test_a_huge_attribute_is_left_out_with_a_note_and_the_others_stay() -> None:
     }
 
 
+def test_attributes_nested_absurdly_deep_are_kept_as_text() -> None:
+    for deep in ('{"deep":' * 400 + "1" + "}" * 400, '{"a":' + "[" * 31 + "]" * 31 + "}"):
+        assert DEFAULT.fields_of({"Fairturn_Attributes__c": deep}) == {"attributes": {"text": deep}}
+    wide = json.dumps({str(n): [[n]] for n in range(100)})
+    assert DEFAULT.fields_of({"Fairturn_Attributes__c": wide}) == {"attributes": json.loads(wide)}
+
+
 def test_a_megabyte_in_a_field_is_cut() -> None:
     fields = DEFAULT.fields_of({"City": "x" * 1_000_000, "Fairturn_Source_Id__c": "y" * 1_000_000})
     assert fields["city"] == "x" * LONGEST_TEXT
