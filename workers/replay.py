@@ -13,6 +13,8 @@ def replay(number: int) -> str:
     if letter is None:
         raise BadInput(f"nothing is parked under {number}", field="number", fix="See `fairturn parked list`.")
     again = {"event": _event, "outbox": _outbox, "lead": _lead}.get(letter.kind)
+    if letter.kind in {"message", "task"}:
+        raise GiveUp("A message is only a hint: nothing was lost with it, and the relay finds every row it could name.")
     if again is None:
         raise GiveUp(f"A {letter.kind} is tried again by importing its file again, with the row mended.")
     said = again(letter)
