@@ -13,6 +13,7 @@ from tests.chaos.nemeses import NEMESES
 from tests.chaos.schedule import PROFILES
 from tests.chaos.timing import Spread
 from tests.chaos.town import Town
+from tests.sandbox_fixture import SandboxOrg
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,3 +71,8 @@ def test_a_spread_tells_the_hundredth_part_that_took_longest() -> None:
     spread = Spread.of([float(n) for n in range(1, 201)])
     assert spread is not None
     assert (spread.count, spread.median, spread.p99, spread.worst) == (200, 100.0, 198.0, 200.0)
+
+
+def test_the_pretend_salesforce_knows_every_fault_that_is_ordered(sandbox_org: SandboxOrg) -> None:
+    for order in (*schedule.FAULTS, *schedule.STREAM_FAULTS):
+        sandbox_org.fault(**order)
