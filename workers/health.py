@@ -15,7 +15,7 @@ from routing.errors import FairturnError
 from storage.postgres.engine import connect
 from storage.postgres.heartbeats import Heartbeats
 
-SUBSCRIBER_AT_MOST_S = 60.0
+SHOWN_AT_MOST_S = 60.0
 _ANSWER_S = 3.0
 
 
@@ -37,10 +37,12 @@ def flower(cfg: Settings) -> Check:
 
 def subscriber(cfg: Settings) -> Check:
     """The reader of the change stream showed itself lately."""
-    age = _ages(cfg).get("subscriber")
-    if age is None:
-        return Check("subscriber", ok=False, detail="it has not shown itself yet")
-    return Check("subscriber", ok=age <= SUBSCRIBER_AT_MOST_S, detail=f"it showed itself {age:.0f} s ago")
+    return _showed_itself(cfg, "subscriber")
+
+
+def standby(cfg: Settings) -> Check:
+    """Whoever does the work while the broker is away showed itself lately."""
+    return _showed_itself(cfg, "standby")
 
 
 def worker(cfg: Settings) -> Check:
@@ -57,7 +59,8 @@ def beat(cfg: Settings) -> Check:
 
 
 PARTS: Mapping[str, Callable[[Settings], Check]] = {
-    "web": web, "ready": ready, "flower": flower, "subscriber": subscriber, "worker": worker, "beat": beat,
+    "web": web, "ready": ready, "flower": flower, "subscriber": subscriber, "standby": standby, "worker": worker,
+    "beat": beat,
 }  # fmt: skip
 
 
@@ -72,6 +75,13 @@ def main(names: list[str]) -> int:
         check = Check(names[0], ok=False, detail=str(exc))
     sys.stdout.write(f"{names[0]}: {'ok' if check.ok else 'NOT WELL'}: {check.detail}\n")
     return 0 if check.ok else 1
+
+
+def _showed_itself(cfg: Settings, name: str) -> Check:
+    age = _ages(cfg).get(name)
+    if age is None:
+        return Check(name, ok=False, detail="it has not shown itself yet")
+    return Check(name, ok=age <= SHOWN_AT_MOST_S, detail=f"it showed itself {age:.0f} s ago")
 
 
 def _ages(cfg: Settings) -> dict[str, float]:

@@ -114,7 +114,7 @@ def test_C8_places_lost_and_counts_that_are_wrong_are_set_right(house: House, to
     assert as_the_ledger_says(house)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_G18_whatever_is_made_wrong_is_found_and_mended(
     house: House, told: Told, server: redis.Redis, seed: int
 ) -> None:

@@ -109,7 +109,7 @@ class World:
         return found
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mode=st.sampled_from(["fair", "fair", "fair", "cursor", "least_recent", "least_loaded", "nearest"]),
     crowd=people,
