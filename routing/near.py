@@ -109,7 +109,7 @@ class Index:
 
         The radii of a point ascend, edges inclusive; a point without radii has nobody in reach.
         """
-        edges = _edges(radii_m)
+        edges = _edges(radii_m)[:, : max(upto, default=0) + 1]
         ring_m = np.array([r[min(n, len(r) - 1)] if r else -1.0 for r, n in zip(radii_m, upto, strict=True)])
         limit = ring_m + EDGE_M
         if not len(self._rows) or not len(limit):

@@ -89,7 +89,7 @@ def plan_all(
     Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried; nearest first, equals
     by id. Distances are kept to a decimetre, as the ledger stores them.
     """
-    radii = [reach_m(lead, pool) for lead, pool in asked]
+    radii = _radii(asked)
     terms = index.terms(policy)
     found, upto = _search(asked, radii, index, terms, all_rings=all_rings)
     crowd, groups, tried = _sorted(asked, found, terms)
@@ -107,6 +107,18 @@ def plan_all(
         )
         for i, (lead, pool) in enumerate(asked)
     ]
+
+
+def _radii(asked: Sequence[tuple[Lead, Pool]]) -> list[tuple[float, ...]]:
+    """The radii of each lead; the same ones are the same object."""
+    known: dict[tuple[int, str, Precision | None], tuple[float, ...]] = {}
+    found = []
+    for lead, pool in asked:
+        key = id(pool), lead.country, lead.precision
+        if key not in known:
+            known[key] = reach_m(lead, pool)
+        found.append(known[key])
+    return found
 
 
 class _Run(NamedTuple):
@@ -152,9 +164,8 @@ def _search(
 
 def _was_tried(leads: Sequence[Lead], near: Reach, terms: Terms) -> NDArray[np.bool_]:
     tried = np.zeros(len(near.lead), dtype=np.bool_)
-    for number, lead in enumerate(leads):
-        if lead.tried:
-            tried |= (near.lead == number) & np.isin(terms.member[near.row], list(lead.tried))
+    for number, lead in [(number, lead) for number, lead in enumerate(leads) if lead.tried]:
+        tried |= (near.lead == number) & np.isin(terms.member[near.row], list(lead.tried))
     return tried
 
 

@@ -140,6 +140,7 @@ def pack(laid: Laid, slot: Int32s, slots: Slots, *, generation: int, release: Se
     ids = np.empty(len(asks), dtype=[("lead", "<i8"), ("attempt", "<i4")])
     ids["lead"], ids["attempt"] = [a.lead for a in asks], [a.attempt for a in asks]
     by_distance = any(a.mode is Mode.NEAREST for a in asks)
+    groups = _groups(batch)
     return [
         generation,
         slots.token,
@@ -148,20 +149,24 @@ def pack(laid: Laid, slot: Int32s, slots: Slots, *, generation: int, release: Se
         ids.tobytes(),
         "".join([a.offer.hex for a in asks]),
         heads.tobytes(),
-        _groups(batch).tobytes(),
+        groups.tobytes(),
         laid.pages.astype("<i4").tobytes(),
         slots.members(laid.pages).astype("<i4", copy=False).tobytes(),
         (batch.capacity if own else by_place).astype("<i4", copy=False).tobytes(),
         (laid.place + 1).astype("<i4").tobytes(),
         slot.astype("<i4", copy=False).tobytes(),
         batch.weight.astype("<i4", copy=False).tobytes(),
+        _shares(batch, groups).tobytes(),
         np.rint(batch.distance_m * 10).astype("<i4").tobytes() if by_distance else b"",
         *batch.rotations,
     ]
 
 
 def _groups(batch: Batch) -> NDArray[np.int32]:
-    """Per group: rotation, size, sum of the weights, and the share of each when all weigh the same (else -1)."""
+    """Per group: rotation, size, sum of the weights, and the share of each when all weigh the same, else -1.
+
+    -2 when the sum is too large to be told.
+    """
     ends = np.cumsum(batch.group_size)
     sums = np.concatenate([[0], np.cumsum(batch.weight, dtype=np.int64)])
     total = sums[ends] - sums[ends - batch.group_size]
@@ -173,8 +178,17 @@ def _groups(batch: Batch) -> NDArray[np.int32]:
     odd = batch.weight != np.repeat(first, batch.group_size) if len(batch.weight) else np.zeros(0, dtype=np.bool_)
     alike[whose[odd]] = False
     fits = total <= LARGEST
-    rows[:, 3] = np.where(alike & fits, np.asarray(first, dtype=np.int64) * TURN // np.maximum(total, 1), -1)
+    share = np.asarray(first, dtype=np.int64) * TURN // np.maximum(total, 1)
+    rows[:, 3] = np.where(fits, np.where(alike, share, -1), -2)
     return rows
+
+
+def _shares(batch: Batch, groups: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Each candidate's share while everyone in its group has room; nothing when all groups weigh alike."""
+    if (groups[:, 3] >= 0).all():
+        return np.zeros(0, dtype="<i4")
+    weights = np.repeat(groups[:, 2].astype(np.int64), batch.group_size)
+    return (batch.weight.astype(np.int64) * TURN // np.maximum(weights, 1)).astype("<i4")
 
 
 def unpack(laid: Laid, reply: Sequence[Any]) -> list[Grant]:

@@ -17,10 +17,12 @@
   ARGV[4] offers to release, 32 hex digits each   ARGV[5] per ask: lead (i8), attempt   ARGV[6] per ask: offer, 32 digits
   ARGV[7] per ask: mode (1 fair, 2 cursor, 3 least_recent, 4 least_loaded, 5 nearest), number of groups, last
           (0: when nobody is eligible, more will be asked; that answer has no number)
-  ARGV[8] per group: rotation (from 1), number of candidates, sum of weights, share of each when all weigh the same or -1
+  ARGV[8] per group: rotation (from 1), number of candidates, sum of weights, share of each when all weigh the same, else
+          -1 (-2: the sum is too large to be told)
   ARGV[9] page numbers   ARGV[10] per place: member   ARGV[11] capacity, per place or (own) per candidate
-  ARGV[12] per candidate: place   ARGV[13] slot   ARGV[14] weight   ARGV[15] distance in decimetres
-  ARGV[16..] names of the rotations
+  ARGV[12] per candidate: place   ARGV[13] slot   ARGV[14] weight   ARGV[16] distance in decimetres
+  ARGV[15] per candidate: its share while everyone in its group has room; empty when all groups weigh alike
+  ARGV[17..] names of the rotations
 
   Returns { seq before, at_us of the next answer, per ask (place chosen; 0: nobody; -1: reserved before; then its group
   from 0, and 1 if it took a place), open before by page, per rotation (tick before, standings before and served before
@@ -74,6 +76,11 @@ local function weights()
   weight_of = weight_of or numbers(ARGV[14], 'i4', 4)
   return weight_of
 end
+local share_of -- likewise, while everyone has room
+local function shares()
+  share_of = share_of or numbers(ARGV[15], 'i4', 4)
+  return share_of
+end
 local function member_at(place)
   return (struct.unpack('<i4', ARGV[10], place * 4 - 3))
 end
@@ -89,8 +96,8 @@ if not own then
 end
 
 local books = {}
-for number = 1, #ARGV - 15 do
-  local name = ARGV[15 + number]
+for number = 1, #ARGV - 16 do
+  local name = ARGV[16 + number]
   local standing, served = read(KEYS[8] .. name, NO_NUMBERS), read(KEYS[9] .. name, NO_NUMBERS)
   local tick = tonumber(redis.call('HGET', KEYS[6], name) or 0)
   books[number] = {
@@ -143,8 +150,8 @@ better[4] = function(one, best, book) -- least_loaded
 end
 
 better[5] = function(one, best, book) -- nearest
-  local mine = struct.unpack('<i4', ARGV[15], one * 4 - 3)
-  local theirs = struct.unpack('<i4', ARGV[15], best * 4 - 3)
+  local mine = struct.unpack('<i4', ARGV[16], one * 4 - 3)
+  local theirs = struct.unpack('<i4', ARGV[16], best * 4 - 3)
   if mine ~= theirs then return mine < theirs end
   return by_turn(places[one], places[best], book)
 end
@@ -161,6 +168,22 @@ local function fair_alike(from, to, share, book)
     end
   end
   standing[best] = highest - share * (to - from + 1)
+  return best
+end
+
+-- Mode fair when everybody has room: each standing rises by its own share.
+local function fair_all(from, to, book)
+  local standing, best, highest, payment = book.standing, 0, -math.huge, 0
+  local share_of = shares()
+  for i = from, to do
+    local place, share = places[i], share_of[i]
+    local after = standing[place] + share
+    standing[place], payment = after, payment + share
+    if after >= highest and (after > highest or by_turn(place, best, book)) then
+      best, highest = place, after
+    end
+  end
+  standing[best] = highest - payment
   return best
 end
 
@@ -243,8 +266,9 @@ local ALL = {}
 -- The place chosen in one group, the sum of the weights, and who had no room; nothing when nobody has.
 local function choose(mode, from, count, sum, share, book)
   local to = from + count - 1
-  if count > 0 and mode == 1 and share >= 0 and not (full and anyone_full(from, to)) then
-    return fair_alike(from, to, share, book), sum, ALL
+  if count > 0 and mode == 1 and share >= -1 and not (full and anyone_full(from, to)) then
+    if share >= 0 then return fair_alike(from, to, share, book), sum, ALL end
+    return fair_all(from, to, book), sum, ALL
   end
   local eligible, without, weight = look(from, to)
   if #eligible == 0 then return nil end
@@ -282,7 +306,9 @@ local function answer_to(ask, id)
       seq, last_at = seq + 1, math.max(now, last_at + 1)
       if mode == 1 then
         book.moved = true
-        for i = seen, seen + count - 1 do book.touched[position_of(places[i])] = true end
+        if #books > 1 then -- of one rotation nearly every page is
+          for i = seen, seen + count - 1 do book.touched[position_of(places[i])] = true end
+        end
       end
       local offer, served = string.sub(ARGV[6], ask * 32 - 31, ask * 32), served_of(place, book)
       local member, slot, took = give(offer, place, book)
@@ -322,7 +348,7 @@ local COUNTS, NUMBERS = chunk_format('i4', PAGE), chunk_format('d', PAGE)
 local function write_pages(key, changed, values, format)
   local fields, n = {}, 0
   for position = 1, number_of_pages do
-    if changed[position] then
+    if not changed or changed[position] then
       local to = position * PAGE
       fields[n + 1], fields[n + 2] = pages[position], struct.pack(format, unpack(values, to - PAGE + 1, to))
       n = n + 2
@@ -339,7 +365,9 @@ for _, book in ipairs(books) do
   if book.turned then
     redis.call('HSET', KEYS[6], book.name, book.tick)
     redis.call('HSET', KEYS[7], book.name, book.cursor)
-    if book.moved then write_pages(KEYS[8] .. book.name, book.touched, book.standing, NUMBERS) end
+    if book.moved then
+      write_pages(KEYS[8] .. book.name, #books > 1 and book.touched or nil, book.standing, NUMBERS)
+    end
     local fields = {}
     for position = 1, number_of_pages do
       local text = book.served_texts[position]
