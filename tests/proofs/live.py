@@ -142,7 +142,7 @@ class Live(House):
         """Every lead the org holds, by its door for tests."""
         after = ""
         while True:
-            page = self.org.admin("GET", "records", object="Lead", after=after)
+            page = self.org.admin("GET", "records", object="Lead", after=after, limit=1_000)
             yield from page["records"]
             if page["done"]:
                 return
