@@ -4,7 +4,7 @@
   KEYS[2] offers        HASH    offer -> member and slot
   KEYS[3] open          HASH    page -> offers held (see shared.lua)
   KEYS[4] reservations  HASH    lead and attempt (i8 i4) -> reservation
-  KEYS[5] order         STRING  the member of each slot; not read here
+  (the fifth key, the order of members, is not used here)
   KEYS[6] ticks         HASH    rotation -> turns given
   KEYS[7] cursors       HASH    rotation -> member served last
   KEYS[8] standing      stem of a HASH per rotation: page -> micro-turns
