@@ -53,6 +53,11 @@ class OwnValkey:
         except redis.RedisError:
             return False
 
+    def may(self, rule: str) -> None:
+        """Change what everybody may do, such as `-hmget`."""
+        with self.client as client:
+            client.execute_command("ACL", "SETUSER", "default", rule)
+
     def kill(self) -> None:
         """End it as by a power failure."""
         assert self.process is not None

@@ -109,12 +109,12 @@ def test_a_redis_that_refuses_us_holds_no_lead_up_and_the_relay_says_so(house: H
     house.member("near", 40.01)
     first, second = unread(house, 2)
     house.dispatcher.route([first])
-    valkey.client.acl_setuser("default", commands=["-hmget"])
+    valkey.may("-hmget")
     house.dispatcher.route([second])
     assert house.state(second) == ("offered", None)
     with pytest.raises(GiveUp, match="ACL"):
         house.dispatcher.come_back(MARKET)
-    valkey.client.acl_setuser("default", commands=["+hmget"])
+    valkey.may("+hmget")
     assert house.dispatcher.come_back(MARKET)
 
 

@@ -47,6 +47,9 @@ class World:
     def relay(self) -> None:
         self.done.append("relay")
 
+    def is_on_duty(self) -> bool:
+        return self.standby.on_duty
+
     def looks(self, times: int) -> None:
         for _ in range(times):
             self.standby.look()
@@ -74,11 +77,11 @@ def test_it_works_until_the_broker_answers_and_hands_the_turnstile_back() -> Non
     world.looks(1)
     world.broker.answers = False
     world.looks(4)
-    assert world.standby.on_duty
+    assert world.is_on_duty()
     assert "relay" in world.done
     world.broker.answers = True
     world.looks(1)
-    assert not world.standby.on_duty
+    assert not world.is_on_duty()
     assert world.done[-2:] == ["hand back", "chore"]
 
 
