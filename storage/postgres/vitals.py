@@ -80,7 +80,8 @@ SELECT 'heartbeat_age_seconds', jsonb_build_object('name', name),
        EXTRACT(EPOCH FROM clock_timestamp() - at)::float8 FROM heartbeats
 UNION ALL
 SELECT 'geocoder_down', jsonb_build_object('provider', substr(unwell.name, 17)),
-       (unwell.at > COALESCE(well.at, '-infinity') AND unwell.at > clock_timestamp() - interval '15 minutes')::int::float8
+       (unwell.at > COALESCE(well.at, '-infinity')
+        AND unwell.at > clock_timestamp() - interval '15 minutes')::int::float8
 FROM heartbeats unwell LEFT JOIN heartbeats well ON well.name = 'geocoder:' || substr(unwell.name, 17)
 WHERE unwell.name LIKE 'geocoder-unwell:%'
 UNION ALL
