@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+import redis
+
 from bench import people
 from bench.meter import Lane
 from bench.servers import Base
@@ -23,6 +25,8 @@ from routing.plan import Verdict
 from storage.redis.turnstile import RedisTurnstile
 
 BATCH = 100
+#: On a busy machine the servers are waited for, longer than the product would.
+PATIENCE_S = 60.0
 #: Candidates are counted in one batch of so many.
 LOOK = 5
 
@@ -97,7 +101,7 @@ class Core:
         ]
         self._ids = [lead.id for lead in made]
         self._at = 0
-        self.turnstile = LateSettling(RedisTurnstile(redis_url))
+        self.turnstile = LateSettling(RedisTurnstile(redis.Redis.from_url(redis_url, socket_timeout=PATIENCE_S)))
         ledger = PaperLedger(base, {lead.id: lead for lead in made})
         self._dispatcher = Dispatcher(ledger=ledger, turnstile=self.turnstile, new_id=wiring.new_id)
         self._dispatcher.rebuild(base.market)
