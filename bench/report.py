@@ -36,10 +36,18 @@ changes less: `python` is the process that works, `postgres` and `valkey` the se
 [Routing]({routing}) and [intake]({intake}) as flame graphs: the wider a bar, the more of the time.
 """
 
+BUSY = """\
+**The machine was busy with other things in this run.** What changes processes for every item, as the no-op task and the
+single `EVALSHA` do, then waits more than what works in batches: ratios to the no-op task flatter us, and absolute
+figures are several times those of a quiet machine.
+"""
+
 
 def page(found: Figures) -> str:
     """The whole page, of the parts that the run has."""
     parts = [HEAD.format(**_head(found["about"]))]
+    if found["about"]["load_at_start"][0] > found["about"]["cores"]:
+        parts.append(BUSY)
     for name, write in SECTIONS.items():
         if name in found:
             parts.append(write(found[name]))
