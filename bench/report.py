@@ -23,8 +23,8 @@ HEAD = """\
 
 Written by `make bench` from one run; do not edit. [`bench/`](../bench/README.md) says how it is measured. All
 figures of a
-table come from the same servers within the same minutes, round after round in turn, so their ratios mean
-more than the absolute rates depend on the machine and on what else it did: {machine}; load {load_start} at the start,
+table come from the same servers within the same minutes, round after round in turn, so their ratios can be compared;
+the absolute rates depend on the machine and on what else it did: {machine}; load {load_start} at the start,
 {load_end} at
 the end; Python {python}, Celery {celery}. Rates are by the clock. Microseconds are CPU time, which other
 people's load
