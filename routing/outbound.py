@@ -49,9 +49,15 @@ class Outbound:
         """Give back the places of ended offers, first of all to waiting leads."""
         freed = offered = 0
         while claimed := self.outbox.claim_frees():
+            members: dict[str, set[int]] = {}
             for row in claimed:
                 offered += self.dispatcher.free(row.offer_id, row.member_id, row.market, task_id=task_id).offered
                 self.outbox.freed([row])
+                members.setdefault(row.market, set()).add(row.member_id)
+            # Two who free places at once may have thought of the same lead, or it went to another member: then a
+            # place is left over, and nobody else would ever look who waits for it.
+            for market, some in members.items():
+                offered += self.dispatcher.fill(market, sorted(some), task_id=task_id)
             freed += len(claimed)
         if freed:
             self.nudge("outbox.deliver")

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from routing.lead import Reason
 from tests.integration.routing.house import MARKET, House, document
 
@@ -234,3 +236,21 @@ def test_a_member_added_while_a_lead_is_being_decided_is_not_missed(house: House
     house.journey.route([lead])
     house.tick()
     assert house.state(lead) == ("offered", None)
+
+
+def test_two_who_free_places_at_once_and_think_of_the_same_lead_leave_no_place_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        house.member(key, 40.01, capacity=1)
+    held = [house.lead(f"00Q00000000000000{n}") for n in (1, 2)]
+    house.work()
+    waiting = [house.lead(f"00Q00000000000000{n}") for n in (3, 4)]
+    house.work()
+    assert [house.state(lead) for lead in waiting] == [("waiting", "no_room")] * 2
+    rightly, thoughts = house.dispatcher._next_waiting, [waiting[:1], waiting[:1]]
+    monkeypatch.setattr(house.dispatcher, "_next_waiting", lambda *a: thoughts.pop() if thoughts else rightly(*a))
+    house.leads.withdraw(held, Reason.DELETED)
+    house.outbound.free()
+    assert thoughts == []
+    assert [house.state(lead) for lead in waiting] == [("offered", None)] * 2
