@@ -167,7 +167,7 @@ def _asked() -> Run:
     options.add_argument("--minutes", type=float, default=5.0, help="under fire, without start and end")
     options.add_argument("--leads", type=int, default=10_000)
     options.add_argument("--members", type=int, default=300)
-    options.add_argument("--capacity", type=int, default=8, help="about so many offers a member at once")
+    options.add_argument("--capacity", type=int, help="about so many offers a member at once")
     options.add_argument("--profile", choices=sorted(PROFILES), default="all")
     options.add_argument("--rate", type=float, help="leads a second; 0: at once (default: spread over the run)")
     options.add_argument("--settle", type=float, default=180.0, help="seconds until all is at rest after the last blow")
@@ -183,7 +183,7 @@ def _asked() -> Run:
         minutes=chosen.minutes,
         leads=chosen.leads,
         members=chosen.members,
-        capacity=chosen.capacity,
+        capacity=chosen.capacity or PROFILES[chosen.profile].capacity,
         profile=chosen.profile,
         directory=directory,
         keep=chosen.dir is not None,

@@ -49,6 +49,7 @@ class Profile:
     strikes: Callable[[random.Random, float], list[Strike]]
     wanted: Wanted = field(default_factory=Wanted)
     at_once: bool = False  # the leads come as fast as they can be made
+    capacity: int = 8  # about so many offers a member at once
     poison: int = 0
     killers: int = 0
 
@@ -214,7 +215,7 @@ PROFILES: Mapping[str, Profile] = {
     "kills": Profile(kills, Wanted(without=_WHOLE)),
     "flush": Profile(flush),
     "rollback": Profile(rollback),
-    "away": Profile(away, Wanted(answer_within="5s"), at_once=True),
+    "away": Profile(away, Wanted(answer_within="5s"), at_once=True, capacity=100),
     "frozen": Profile(frozen),
     "wires": Profile(wires),
     "salesforce": Profile(salesforce),

@@ -49,7 +49,8 @@ def measured(seen: Evidence) -> dict[str, Any]:
     for what in ("flushed", "rolled_back", "kill_valkey", "freeze_valkey", "crash_postgres"):
         losses = [float(line["t"]) for line in seen.history.lines("nemesis", what)]
         figures[f"resumed after {what}"] = Spread.of(_next(decided, losses))
-    figures["away"] = [_away(decided, span) for span in _spans(seen)]
+    offered = [offer["offered_at"].timestamp() for offer in seen.offers]
+    figures["away"] = [_away(offered, span) for span in _spans(seen)]
     return figures
 
 
@@ -103,10 +104,10 @@ def _spans(seen: Evidence) -> list[tuple[float, float]]:
     return [span for span in spans if span[1] - span[0] > 10]
 
 
-def _away(decided: Sequence[float], span: tuple[float, float]) -> dict[str, float]:
-    """Decisions a second before and while Valkey was away, and how soon they were as many again."""
+def _away(offered: Sequence[float], span: tuple[float, float]) -> dict[str, float]:
+    """Offers a second before and while Valkey was away."""
     began, ended = span
     length = ended - began
-    before = (bisect_left(decided, began) - bisect_left(decided, began - length)) / min(length, began - decided[0])
-    during = (bisect_left(decided, ended) - bisect_left(decided, began)) / length
+    before = (bisect_left(offered, began) - bisect_left(offered, began - length)) / min(length, began - offered[0])
+    during = (bisect_left(offered, ended) - bisect_left(offered, began)) / length
     return {"before": round(before, 1), "during": round(during, 1), "ratio": round(during / before, 3) if before else 0}
