@@ -37,10 +37,11 @@ TASKS: Mapping[str, str] = {"intake": "leads.intake", "locate": "leads.geocode",
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A batch that a process has begun: these rows are its own until it ends."""
+    """A batch that a process has begun: these rows are its own until it ends. `spent`: named, but to be parked."""
 
     id: int
     rows: tuple[int, ...]
+    spent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,21 +263,26 @@ class Journey:
     def bury(self, *, task_id: str = "") -> dict[str, int]:
         """Handle alone what a process was working on as it ended, and park what ended three."""
         dead = self.runs.bury()
-        why = f"handling this ended its process {DEATHS} times; see the logs of the workers"
         parked = 0
         for one in dead:
             if one.deaths < DEATHS:
                 self.announce(TASKS[one.verb], [one.row], Lane(one.lane))
                 continue
-            park = self.leads.park_event if one.verb == "intake" else self.leads.park_lead
-            park(one.row, why, task_id=task_id)
+            self._park_deadly(one.verb, one.row, task_id)
             parked += 1
         return {"died_with": len(dead), "parked": parked}
+
+    def _park_deadly(self, verb: str, row: int, task_id: str = "") -> None:
+        why = f"handling this ended its process {DEATHS} times; see the logs of the workers"
+        park = self.leads.park_event if verb == "intake" else self.leads.park_lead
+        park(row, why, task_id=task_id)
 
     @contextmanager
     def _begun(self, verb: Verb, ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """The rows to work on, ours until the end; if this process ends before, the relay finds them."""
         run = self.runs.begin(verb, ids)
+        for row in run.spent:  # the relay that counted its last death did not come to park it
+            self._park_deadly(verb, row)
         try:
             yield run.rows
         except Exception:

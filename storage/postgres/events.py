@@ -73,7 +73,8 @@ class Events:
         """Let a parked event be read again; False when it is not parked."""
         again = sa.update(events).where(events.c.id == event_id, events.c.state == "parked")
         with transaction(self._engine) as connection:
-            return connection.execute(again.values(state="pending", done_at=None, nudged_at=None)).rowcount == 1
+            fresh = again.values(state="pending", done_at=None, nudged_at=None, deaths=0)
+            return connection.execute(fresh).rowcount == 1
 
 
 def advance(connection: sa.Connection, topic: str, *, epoch: int, replay_id: bytes, committed_at: Any = None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from routing.journey import Dead, Run, Verb
+from routing.journey import DEATHS, Dead, Run, Verb
 from storage.postgres.engine import transaction
 
 #: So many rows are worked on together, also when fewer were named.
@@ -25,14 +25,20 @@ class Runs:
         """Those of the rows that wait for this verb and nobody works on; and, for company, the oldest of their lane.
 
         Whoever comes, clears the desk: of bulk only when bulk was named, else of hot and live. A row whose handling
-        ended a process or was put off is taken only when it is the only one named, and alone.
+        ended a process or was put off is taken only when it is the only one named, and alone; one that ended too many
+        is not taken any more. The dead are buried first, so nobody takes their rows as if nothing had happened.
         """
         values = {"ids": list(ids), "more": max(0, AT_ONCE - len(ids)), "alone": len(ids) == 1, "holds": HOLDS_S[verb]}
         with transaction(self._engine) as conn:
             # Losing this row in a crash of the server loses nothing: the processes it tells of have failed, too.
             conn.execute(_QUICKLY)
+            conn.execute(_TURN, {"turn": f"runs:{verb}"})
+            _bury(conn, [verb], told=False)
             row = conn.execute(_BEGIN[verb], values).first()
-            return Run(row.id, tuple(row.rows)) if row else Run(0, ())
+            if row is not None:
+                return Run(row.id, tuple(row.rows))
+            spent = conn.execute(_SPENT[verb], {"id": ids[0]}).scalars().all() if len(ids) == 1 else ()
+            return Run(0, (), tuple(spent))
 
     def end(self, run: Run) -> None:
         """The batch is over, however it went."""
@@ -48,36 +54,38 @@ class Runs:
         are planned again: what changed meanwhile was perhaps not looked at any more.
         """
         with transaction(self._engine) as conn:
-            dead = conn.execute(_BURY, {"forgotten": FORGOTTEN_S}).all()
-            found: list[Dead] = []
-            for run in dead:
-                values = {"rows": run.rows, "alone": len(run.rows) == 1}
-                statement = _MARK_EVENTS if run.verb == "intake" else _MARK_LEADS
-                if run.counts:
-                    rows = conn.execute(statement, values).all()
-                    found += [Dead(run.verb, row.id, row.deaths, row.lane) for row in rows]
-                if run.verb == "route":
-                    conn.execute(_LOOK_AGAIN, values)
-            return found
+            return _bury(conn, list(HOLDS_S), told=True)
+
+
+def _bury(conn: sa.Connection, verbs: Sequence[str], *, told: bool) -> list[Dead]:
+    """Count the deaths; what nobody is `told` of is announced by the relay as any row that lost its message."""
+    found: list[Dead] = []
+    for run in conn.execute(_BURY, {"forgotten": FORGOTTEN_S, "verbs": verbs}).all():
+        values = {"rows": run.rows, "alone": len(run.rows) == 1, "told": told}
+        if run.counts:
+            rows = conn.execute(_MARK_EVENTS if run.verb == "intake" else _MARK_LEADS, values).all()
+            found += [Dead(run.verb, row.id, row.deaths, row.lane) for row in rows]
+        if run.verb == "route":
+            conn.execute(_LOOK_AGAIN, values)
+    return found
 
 
 _QUICKLY = sa.text("SET LOCAL synchronous_commit = off")
-# Batches are begun one after the other, so that no two take the same rows.
+# Batches are begun one after the other, so that no two take the same rows. A statement of its own: the next one sees
+# what was committed while this one waited.
+_TURN = sa.text("SELECT pg_advisory_xact_lock(hashtext(:turn))")
 _BEGIN_SQL = """
-    WITH turn AS MATERIALIZED (
-        SELECT pg_advisory_xact_lock(hashtext('runs:{verb}'))
-    ), busy AS MATERIALIZED (
-        SELECT unnest(rows) AS id FROM runs, turn
+    WITH busy AS MATERIALIZED (
+        SELECT unnest(rows) AS id FROM runs
         WHERE verb = '{verb}' AND begun_at > clock_timestamp() - make_interval(secs => :holds)
     ), asked AS MATERIALIZED (
-        SELECT id, lane, frail, open FROM (
-            SELECT id, lane, {frail} AS frail, {open} AS open FROM {table} WHERE id = ANY(CAST(:ids AS bigint[]))
-        ) a
+        SELECT id, lane, {frail} AS frail, {open} AND deaths < {deaths} AS open, deaths >= {deaths} AS spent
+        FROM {table} WHERE id = ANY(CAST(:ids AS bigint[]))
     ), named AS MATERIALIZED (
         SELECT id FROM asked WHERE open AND (NOT frail OR :alone) AND id NOT IN (SELECT id FROM busy)
     ), lanes AS MATERIALIZED (
         SELECT CASE WHEN min(lane) = 2 THEN 2 ELSE 0 END AS first, CASE WHEN min(lane) = 2 THEN 2 ELSE 1 END AS last,
-               coalesce(bool_or(frail AND open) AND :alone, false) AS alone
+               coalesce(bool_or(frail AND (open OR spent)) AND :alone, false) AS alone
         FROM asked
     ), todo AS (
         SELECT id FROM named UNION {company}
@@ -95,7 +103,7 @@ _DUE = "(next_try_at IS NULL OR next_try_at <= clock_timestamp())"
 
 def _begin(verb: Verb, table: str, frail: str, open_: str, ready: str | None) -> sa.TextClause:
     company = _COMPANY.format(table=table, ready=ready) if ready else "SELECT id FROM named"
-    return sa.text(_BEGIN_SQL.format(verb=verb, table=table, frail=frail, open=open_, company=company))
+    return sa.text(_BEGIN_SQL.format(verb=verb, table=table, frail=frail, open=open_, company=company, deaths=DEATHS))
 
 
 _BEGIN: dict[str, sa.TextClause] = {
@@ -112,23 +120,39 @@ _BEGIN: dict[str, sa.TextClause] = {
     ),
 }
 _END = sa.text("DELETE FROM runs WHERE id = :id")
+_SPENT: dict[str, sa.TextClause] = {
+    verb: sa.text(f"SELECT id FROM {table} WHERE id = :id AND deaths >= {DEATHS} AND state IN ({states})")  # noqa: S608 - ours
+    for verb, table, states in (
+        ("intake", "events", "'pending'"),
+        ("locate", "leads", "'new', 'waiting'"),
+        ("route", "leads", "'new', 'waiting'"),
+    )
+}
 # A process ends its connections as it dies. After a restart of the server nobody's death can be told: no count.
 _BURY = sa.text("""
-    DELETE FROM runs r
-    WHERE begun_at < clock_timestamp() - make_interval(secs => :forgotten)
-       OR NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = r.backend
-                      AND (a.backend_start IS NULL OR a.backend_start <= r.begun_at))
-    RETURNING verb, rows, begun_at > pg_postmaster_start_time()
-              AND begun_at > clock_timestamp() - make_interval(secs => :forgotten) AS counts
+    WITH seen AS MATERIALIZED (
+        SELECT id, NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = r.backend
+                               AND (a.backend_start IS NULL OR a.backend_start <= r.begun_at)) AS is_dead
+        FROM runs r WHERE verb = ANY(CAST(:verbs AS text[]))
+    )
+    DELETE FROM runs r USING seen
+    WHERE r.id = seen.id
+      AND (is_dead OR begun_at < clock_timestamp() - make_interval(secs => :forgotten))
+    RETURNING verb, rows, is_dead AND begun_at > pg_postmaster_start_time() AS counts
 """)
 _DEATHS = "CASE WHEN :alone THEN deaths + 1 ELSE greatest(deaths, 1) END"
 _MARK_EVENTS = sa.text(f"""
-    UPDATE events SET deaths = {_DEATHS}, nudged_at = clock_timestamp()
-    WHERE id = ANY(CAST(:rows AS bigint[])) AND state = 'pending' RETURNING id, deaths, lane
+    UPDATE events SET deaths = {_DEATHS}, nudged_at = CASE WHEN :told THEN clock_timestamp() END
+    WHERE id IN (SELECT id FROM events WHERE id = ANY(CAST(:rows AS bigint[])) AND state = 'pending'
+                 ORDER BY id FOR UPDATE)
+    RETURNING id, deaths, lane
 """)  # noqa: S608 - our own words
 _MARK_LEADS = sa.text(f"""
-    UPDATE leads SET deaths = {_DEATHS}, nudged_at = clock_timestamp()
-    WHERE id = ANY(CAST(:rows AS bigint[])) AND state = 'new' RETURNING id, deaths, lane
+    UPDATE leads SET deaths = {_DEATHS}, nudged_at = CASE WHEN :told THEN clock_timestamp() END
+    WHERE id IN (SELECT id FROM leads WHERE id = ANY(CAST(:rows AS bigint[]))
+                   AND (state = 'new' OR (state = 'waiting' AND next_try_at <= clock_timestamp()))
+                 ORDER BY id FOR UPDATE)
+    RETURNING id, deaths, lane
 """)  # noqa: S608 - our own words
 _LOOK_AGAIN = sa.text("""
     UPDATE leads SET next_try_at = clock_timestamp()

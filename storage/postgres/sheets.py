@@ -138,6 +138,7 @@ _CHANGE = sa.text(f"""
         next_try_at = CASE WHEN g.state <> 'waiting' THEN NULL
                            WHEN g.ready THEN clock_timestamp() ELSE l.next_try_at END,
         nudged_at = NULL, asked_at = NULL,
+        deaths = CASE WHEN l.state = 'review' AND g.state = 'new' THEN 0 ELSE l.deaths END,
         geo_precision = CASE WHEN (g.lat, g.lon) IS NOT DISTINCT FROM (l.lat, l.lon) THEN l.geo_precision
                              WHEN g.lat IS NOT NULL THEN 'exact' END,
         geo_provider = CASE WHEN (g.lat, g.lon) IS NOT DISTINCT FROM (l.lat, l.lon) THEN l.geo_provider

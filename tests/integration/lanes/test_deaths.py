@@ -3,9 +3,11 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from routing.errors import TryLater
 from routing.journey import DEATHS
@@ -35,6 +37,15 @@ def bury(house: House) -> dict[str, int]:
     raise AssertionError("nobody died")
 
 
+def until_dead(house: House) -> None:
+    """The connections of a process end a moment after it."""
+    last = time.monotonic() + 20
+    alive = "SELECT count(*) FROM runs r JOIN pg_stat_activity a ON a.pid = r.backend"
+    while house.value(alive):
+        assert time.monotonic() < last
+        time.sleep(0.02)
+
+
 def test_a_lead_that_ends_its_process_is_tried_alone_and_parked_and_its_company_goes_on(house: House) -> None:
     house.member("near", 40.01, capacity=50)
     leads = [house.lead(f"00Q00000000000001{n}") for n in range(5)]
@@ -53,8 +64,9 @@ def test_a_lead_that_ends_its_process_is_tried_alone_and_parked_and_its_company_
             house.journey.route([lead])
     assert [house.state(lead)[0] for lead in leads] == ["offered", "offered", "new", "offered", "offered"]
     while house.state(deadly)[0] == "new":
-        if not bury(house)["parked"]:
-            runs += process(house, "route", [deadly], deadly) != 0
+        runs += process(house, "route", [deadly], deadly) != 0
+        until_dead(house)
+        house.journey.bury()
     assert house.state(deadly) == ("review", "error")
     assert runs == DEATHS
     letters = house.rows("SELECT kind, ref, reason FROM parked")
@@ -75,6 +87,59 @@ def test_an_event_that_ends_its_process_is_parked_and_its_company_goes_on(house:
         parked = bury(house)["parked"]
     states = [row.state for row in house.rows("SELECT state FROM events ORDER BY id")]
     assert states == ["parked", "done", "done", "done"]
+
+
+def test_a_deadly_lead_ends_three_processes_also_when_the_relay_never_comes(house: House) -> None:
+    house.member("near", 40.01, capacity=50)
+    leads = [house.lead(f"00Q00000000000001{n}") for n in range(5)]
+    deadly, ended = leads[2], 0
+    for named in (leads, [leads[0]], [deadly], leads, [deadly], [deadly], [deadly]):
+        ended += process(house, "route", named, deadly) != 0
+        until_dead(house)
+        house.run("UPDATE runs SET begun_at = greatest(begun_at - interval '700 seconds', pg_postmaster_start_time())")
+        house.run("UPDATE runs SET begun_at = begun_at + interval '1 microsecond'")
+    assert ended == DEATHS
+    assert house.state(deadly) == ("review", "error")
+    assert house.value("SELECT deaths FROM leads WHERE id = :i", i=deadly) == DEATHS
+    for lead in leads:
+        house.journey.route([lead])
+    assert {house.state(lead)[0] for lead in leads if lead != deadly} == {"offered"}
+
+
+def test_a_waiting_lead_that_ends_its_process_when_it_is_planned_again_is_parked_too(house: House) -> None:
+    lead = house.lead("00Q000000000000001")
+    house.journey.route([lead])
+    assert house.state(lead)[0] == "waiting"
+    house.leads.wake()
+    for _ in range(DEATHS):
+        assert process(house, "route", [lead], lead) == -signal.SIGKILL
+        bury(house)
+    assert house.state(lead) == ("review", "error")
+
+
+def test_what_was_parked_for_its_deaths_is_tried_anew_when_asked_for(house: House) -> None:
+    (event,) = house.store([house.change("00Q000000000000001", body=WHOLE)])
+    house.run("UPDATE events SET deaths = 3")
+    assert house.journey.intake([event]) == {}
+    assert house.value("SELECT state FROM events") == "parked"
+    assert house.events.reopen(event)
+    assert house.journey.intake([event]) == {"new": 1}
+
+
+def test_who_waited_for_its_turn_sees_what_was_begun_meanwhile(house: House) -> None:
+    lead = house.lead("00Q000000000000001")
+    runs, found = house.journey.runs, []
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with house.engine.begin() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('runs:route'))"))
+        second = threading.Thread(target=lambda: found.append(runs.begin("route", [lead])))
+        second.start()
+        last = time.monotonic() + 1.5
+        while not house.value(waits):
+            assert time.monotonic() < last
+        other.execute(sa.text("INSERT INTO runs (verb, rows) VALUES ('route', ARRAY[CAST(:i AS bigint)])"), {"i": lead})
+    second.join()
+    assert [run.rows for run in found] == [()]
 
 
 def test_no_company_joins_a_row_that_ended_a_process(house: House) -> None:
