@@ -1,5 +1,6 @@
 """The verbs of routing: route, free, fill, expire. Reads top to bottom; every neighbour is a port."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -79,11 +80,19 @@ class Ledger(Protocol):
         ...
 
     def waiting_near(
-        self, places: Sequence[Point], radius_m: float, member_id: int, *, limit: int, after: Any = None
+        self,
+        places: Sequence[Point],
+        radius_m: float,
+        member_id: int,
+        *,
+        limit: int,
+        after: Any = None,
+        besides: Sequence[int] = (),
     ) -> Sequence[WaitingLead]:
         """Waiting leads this near, never offered to the member: best priority, then oldest, first.
 
-        `after`: the last one of the page before. A few that are a little too far may be among them.
+        `after`: the last one of the page before. `besides`: leads that are left out. A few that are a little too far
+        may be among them.
         """
         ...
 
@@ -289,11 +298,14 @@ class Dispatcher:
 
     # --- places that become free
 
-    def free(self, offer: UUID, member: int, market: str, *, task_id: str = "") -> Routed:
-        """Free the place of an ended offer; a waiting lead gets it before any newer lead does."""
-        ids = self._next_waiting(market, member, 1)
+    def free(self, market: str, ended: Mapping[UUID, int], *, task_id: str = "") -> Routed:
+        """Free the places of ended offers (offer -> member) at once; waiting leads get them before newer leads do.
+
+        At most one lead is planned for each offer, so name no more offers than a batch may hold leads.
+        """
+        ids = self._first_waiting(market, Counter(ended.values()))
         self._ledger.wake(ids)
-        routed = self.route(ids, woken=True, release={market: [offer]}, task_id=task_id)
+        routed = self.route(ids, woken=True, release={market: list(ended)}, task_id=task_id)
         decided = {v.plan.lead.id for v in routed.verdicts} | routed.refused.keys()
         # Another batch had the lead, and saw the place taken still: it is planned again.
         self._ledger.wake([i for i in ids if i not in decided])
@@ -309,16 +321,34 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, members).items():
             left = room if waiting.intersection(self._cells_of(market, stand, member)) else 0
             while left > 0:
-                ids = self._next_waiting(market, member, min(left, 100))
+                ids = self._next_waiting(market, self._ledger.standing_at(market), member, min(left, 100))
                 self._ledger.wake(ids)
                 moved = self.route(ids, woken=True, task_id=task_id).offered if ids else 0
                 offered += moved
                 left = self._ledger.members_with_room(market, [member]).get(member, 0) if moved else 0
         return offered
 
-    def _next_waiting(self, market: str, member_id: int, count: int) -> list[int]:
-        """The first waiting leads this member may take, best priority, then oldest, first."""
+    def _first_waiting(self, market: str, places: Mapping[int, int]) -> list[int]:
+        """A waiting lead for each freed place (member -> places), no lead twice; none for a member who stays full.
+
+        A member stays full when its capacity was lowered, and when its places were given away before: by an earlier
+        try, or by the ledger while it decided alone.
+        """
+        found: dict[int, None] = {}
+        waiting = self._ledger.waiting_cells()
+        if not waiting:
+            return []
         stand = self._ledger.standing_at(market)
+        for member, room in self._ledger.members_with_room(market, sorted(places)).items():
+            if waiting.intersection(self._cells_of(market, stand, member)):
+                count = min(room, places[member])
+                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, list(found)))
+        return list(found)
+
+    def _next_waiting(
+        self, market: str, stand: Stand, member_id: int, count: int, besides: Sequence[int] = ()
+    ) -> list[int]:
+        """The first waiting leads this member may take besides these, best priority, then oldest, first."""
         policy = self._policy_of(stand.policy_version)
         member = self._index(market, stand.roster_version)[1].get(member_id)
         furthest = _furthest(policy, market)
@@ -328,7 +358,9 @@ class Dispatcher:
         found: list[int] = []
         limit, last = count, None
         while len(found) < count:
-            page = self._ledger.waiting_near(member.places, furthest, member_id, limit=limit, after=last)
+            page = self._ledger.waiting_near(
+                member.places, furthest, member_id, limit=limit, after=last, besides=besides
+            )
             found += _in_reach(page, alone, policy, market)
             if len(page) < limit:
                 break

@@ -1,6 +1,6 @@
 """What leaves the house after a commit: write-backs to Salesforce, and places given back to the turnstile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,9 @@ from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
 from routing.gate import OrgPaused
 from routing.lead import Reason
+
+#: Offers given back by one call; each may bring one lead, and a batch holds no more.
+TOGETHER = 100
 
 
 class OutboxBook(Protocol):
@@ -49,15 +52,13 @@ class Outbound:
         """Give back the places of ended offers, first of all to waiting leads."""
         freed = offered = 0
         while claimed := self.outbox.claim_frees():
-            members: dict[str, set[int]] = {}
-            for row in claimed:
-                offered += self.dispatcher.free(row.offer_id, row.member_id, row.market, task_id=task_id).offered
-                self.outbox.freed([row])
-                members.setdefault(row.market, set()).add(row.member_id)
-            # Two who free places at once may have thought of the same lead, or it went to another member: then a
-            # place is left over, and nobody else would ever look who waits for it.
-            for market, some in members.items():
-                offered += self.dispatcher.fill(market, sorted(some), task_id=task_id)
+            for market, rows in _together(claimed):
+                ended = {row.offer_id: row.member_id for row in rows}
+                offered += self.dispatcher.free(market, ended, task_id=task_id).offered
+                self.outbox.freed(rows)
+                # Two who free places at once may have thought of the same lead, or it went to another member: then a
+                # place is left over, and nobody else would ever look who waits for it.
+                offered += self.dispatcher.fill(market, sorted({*ended.values()}), task_id=task_id)
             freed += len(claimed)
         if freed:
             self.nudge("outbox.deliver")
@@ -82,3 +83,13 @@ class Outbound:
             self.outbox.release(claimed, str(exc))
             raise
         return [by_lead[w.lead_id] for w in writes]
+
+
+def _together(claimed: Sequence[Free]) -> Iterator[tuple[str, list[Free]]]:
+    """The rows by market, in parts that go by one call."""
+    markets: dict[str, list[Free]] = {}
+    for row in claimed:
+        markets.setdefault(row.market, []).append(row)
+    for market, rows in markets.items():
+        for start in range(0, len(rows), TOGETHER):
+            yield market, rows[start : start + TOGETHER]

@@ -73,10 +73,17 @@ class RoutingLedger:
         return Stand(row.policy_version, row.roster_version, row.generation, bool(row.alone), row.seq)
 
     def waiting_near(
-        self, places: Sequence[Point], radius_m: float, member_id: int, *, limit: int, after: Waiting | None = None
+        self,
+        places: Sequence[Point],
+        radius_m: float,
+        member_id: int,
+        *,
+        limit: int,
+        after: Waiting | None = None,
+        besides: Sequence[int] = (),
     ) -> Sequence[Waiting]:
         with transaction(self._engine) as conn:
-            return waiting_near(conn, places, radius_m, member_id, limit=limit, after=after)
+            return waiting_near(conn, places, radius_m, member_id, limit=limit, after=after, besides=besides)
 
     def wake(self, ids: Sequence[int]) -> int:
         return self._leads.wake(ids) if ids else 0

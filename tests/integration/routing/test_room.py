@@ -1,9 +1,12 @@
 """Places: taken by offers, freed by their end, given to whoever waits first."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from routing.dispatcher import Dispatcher, Routed
 from routing.lead import Reason
 from tests.integration.routing.house import MARKET, House, document
 
@@ -254,3 +257,46 @@ def test_two_who_free_places_at_once_and_think_of_the_same_lead_leave_no_place_o
     house.outbound.free()
     assert thoughts == []
     assert [house.state(lead) for lead in waiting] == [("offered", None)] * 2
+
+
+def test_fifty_places_freed_at_once_go_to_the_right_leads_by_one_call_and_a_repeat_changes_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    towns = [30.0 + 3 * n for n in range(5)]
+    for n in range(50):
+        house.member(f"m{n}", towns[n % 5] + 0.01, capacity=1)
+    held = [house.lead(f"00Q{n:015}", towns[n % 5]) for n in range(50)]
+    house.work()
+    assert {house.state(one) for one in held} == {("offered", None)}
+    waiting = {town: [_waiting(house, town, n) for n in range(12)] for town in towns}
+    house.work()
+    house.leads.withdraw(held, Reason.DELETED)
+    newer = [house.lead(f"00Q{town:015}", town) for town in towns]
+    house.journey.route(newer)
+    calls, route = [], house.dispatcher.route
+
+    def counted(self: object, ids: Sequence[int], **values: Any) -> Routed:
+        calls.append(len(ids))
+        return route(ids, **values)
+
+    monkeypatch.setattr(Dispatcher, "route", counted)
+    assert house.outbound.free() == {"freed": 50, "offered": 50}
+    assert calls == [50]
+    for leads in waiting.values():
+        first = [lead for _, _, lead in sorted(leads)]
+        assert [house.state(one)[0] for one in first] == ["offered"] * 10 + ["waiting"] * 2
+    assert {house.state(one) for one in newer} == {("waiting", "no_room")}
+
+    before = house.rows("SELECT id, version, state FROM leads ORDER BY id"), house.turnstile.open_counts(MARKET)
+    house.run("UPDATE outbox SET state = 'pending', lease_until = NULL WHERE kind = 'turnstile'")
+    assert house.outbound.free() == {"freed": 50, "offered": 0}
+    assert before == (
+        house.rows("SELECT id, version, state FROM leads ORDER BY id"),
+        house.turnstile.open_counts(MARKET),
+    )
+
+
+def _waiting(house: House, town: float, n: int) -> tuple[int, datetime, int]:
+    """What orders it (the negative priority, and when it came), and the lead."""
+    priority, at = n % 3, PAST + timedelta(minutes=n * 7 % 12)
+    return -priority, at, house.lead(f"00Q{town:012}{n:03}", town, priority=priority, at=at)

@@ -1,6 +1,6 @@
 """What leaves the house: every record has its own result, every place is given back once it is free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
@@ -19,8 +19,8 @@ def delivery(number: int) -> Delivery:
     return Delivery(number, UUID(int=number), 1, WriteBack(number, f"00Q{number}", 1, "offered", 1))
 
 
-def free(number: int) -> Free:
-    return Free(number, UUID(int=number), UUID(int=100 + number), number, "main", number)
+def free(number: int, market: str = "main") -> Free:
+    return Free(number, UUID(int=number), UUID(int=1000 + number), number, market, number)
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Book:
 
     released: list[int] = field(default_factory=list)
     paused: bool = False
+    claim: int = 2
 
     def claim_writes(self) -> list[Delivery]:
         if self.paused:
@@ -48,7 +49,7 @@ class Book:
         return [written.lead_id for _, written in results if written.outcome is Outcome.GONE]
 
     def claim_frees(self, limit: int = 200) -> list[Free]:
-        now, self.frees = self.frees[:2], self.frees[2:]
+        now, self.frees = self.frees[: self.claim], self.frees[self.claim :]
         return now
 
     def freed(self, frees: Sequence[Free]) -> None:
@@ -57,16 +58,18 @@ class Book:
 
 @dataclass
 class Places:
-    freed: list[tuple[UUID, int, str]] = field(default_factory=list)
-    unwell_from: int = 99
+    freed: list[tuple[str, dict[UUID, int]]] = field(default_factory=list)
+    filled: list[tuple[str, Sequence[int] | None]] = field(default_factory=list)
+    unwell: int | None = None
 
-    def free(self, offer: UUID, member: int, market: str, *, task_id: str = "") -> Routed:
-        if member >= self.unwell_from:
+    def free(self, market: str, ended: Mapping[UUID, int], *, task_id: str = "") -> Routed:
+        if self.unwell in ended.values():
             raise TryLater
-        self.freed.append((offer, member, market))
+        self.freed.append((market, dict(ended)))
         return Routed()
 
     def fill(self, market: str, members: Sequence[int] | None = None, *, task_id: str = "") -> int:
+        self.filled.append((market, members))
         return 0
 
 
@@ -141,14 +144,30 @@ def test_I10_while_the_org_is_left_alone_nothing_is_asked_and_nothing_fails(worl
 def test_every_freed_place_is_given_back_and_then_written_down(world: World) -> None:
     world.book.frees = [free(n) for n in (1, 2, 3)]
     assert world.outbound.free() == {"freed": 3, "offered": 0}
-    assert world.places.freed == [(UUID(int=100 + n), n, "main") for n in (1, 2, 3)]
+    assert world.places.freed == [("main", {UUID(int=1000 + n): n for n in together}) for together in ((1, 2), (3,))]
+    assert world.places.filled == [("main", [1, 2]), ("main", [3])]
     assert world.book.done == [1, 2, 3]
     assert world.nudged == ["outbox.deliver"]
 
 
 def test_places_given_back_before_a_failure_stay_given_back(world: World) -> None:
-    world.book.frees = [free(1), free(2)]
-    world.places.unwell_from = 2
+    world.book.frees = [free(1), free(2), free(3)]
+    world.places.unwell = 3
     with pytest.raises(TryLater):
         world.outbound.free()
-    assert world.book.done == [1]
+    assert world.book.done == [1, 2]
+
+
+def test_places_are_given_back_together_market_by_market_and_never_more_than_a_batch_holds(world: World) -> None:
+    world.book.claim = 200
+    world.book.frees = [free(n, "north" if n % 8 == 0 else "main") for n in range(1, 201)]
+    assert world.outbound.free() == {"freed": 200, "offered": 0}
+    assert [(market, len(ended)) for market, ended in world.places.freed] == [
+        ("main", 100),
+        ("main", 75),
+        ("north", 25),
+    ]
+    assert sorted(world.book.done) == list(range(1, 201))
+    assert {offer: (market, n) for market, ended in world.places.freed for offer, n in ended.items()} == {
+        UUID(int=1000 + n): ("north" if n % 8 == 0 else "main", n) for n in range(1, 201)
+    }
