@@ -85,6 +85,8 @@ SELECT 'geocoder_down', jsonb_build_object('provider', substr(unwell.name, 17)),
 FROM heartbeats unwell LEFT JOIN heartbeats well ON well.name = 'geocoder:' || substr(unwell.name, 17)
 WHERE unwell.name LIKE 'geocoder-unwell:%'
 UNION ALL
+SELECT 'breaches', jsonb_build_object('invariant', name), violations::float8 FROM invariants
+UNION ALL
 SELECT 'generation', jsonb_build_object('market', name), generation::float8 FROM markets
 """
 )

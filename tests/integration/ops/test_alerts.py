@@ -22,6 +22,7 @@ WELL = [
     "INSERT INTO heartbeats VALUES ('sweep.hourly', 'w', clock_timestamp())",
     "INSERT INTO positions (topic, replay_id, committed_at) VALUES ('/data/LeadChangeEvent', '1', clock_timestamp())",
     "INSERT INTO markets (name, generation) VALUES ('main', 1)",
+    "INSERT INTO invariants VALUES ('two_offers', 0, '[]', clock_timestamp(), clock_timestamp(), 1)",
 ]
 #: What goes wrong, and the alert that says so.
 ILLS = {
@@ -40,6 +41,7 @@ ILLS = {
     "SubscriberIsGone": "UPDATE heartbeats SET at = at - interval '2 minutes' WHERE name = 'subscriber'",
     "SweepMissed": "UPDATE heartbeats SET at = at - interval '62 minutes' WHERE name = 'sweep.hourly'",
     "QueueIsDead": "UPDATE heartbeats SET at = at - interval '2 minutes' WHERE name = 'queue:leads'",
+    "InvariantIsBroken": "UPDATE invariants SET violations = 2 WHERE name = 'two_offers'",
     "SomethingIsParked": "INSERT INTO parked (kind, ref, reason) VALUES ('lead', '1', 'for the test')",
     "WritesAreLate": """
         WITH one AS (INSERT INTO leads (salesforce_id, state, reason, received_at)
