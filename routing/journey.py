@@ -31,6 +31,12 @@ DEATHS = 3
 ALL_PUT_OFF = 3
 
 T = TypeVar("T")
+
+
+def _always() -> bool:
+    return True
+
+
 Verb = Literal["intake", "locate", "route"]
 TASKS: Mapping[str, str] = {"intake": "leads.intake", "locate": "leads.geocode", "route": "leads.route"}
 
@@ -133,6 +139,7 @@ class Journey:
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
     gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
+    may_go_on: Callable[[], bool] = _always  # asked between batches of what would go on until nothing is left
     at_once: Collection[Verb] = ()  # what is done in the same run as the verb before it, and not announced
 
     def intake(self, event_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:
@@ -154,7 +161,7 @@ class Journey:
     def refresh(self, *, task_id: str = "") -> dict[str, int]:
         """Read again from Salesforce what events did not say in full."""
         counts: dict[str, int] = {}
-        while ids := self.leads.dirty(limit=REFRESH, gather_s=self.gather_s):
+        while self.may_go_on() and (ids := self.leads.dirty(limit=REFRESH, gather_s=self.gather_s)):
             as_of = self.leads.clock()
             counts = _sum(counts, self.snapshots(self.fetch(ids), as_of=as_of, task_id=task_id))
         return counts
@@ -234,7 +241,7 @@ class Journey:
                 self.nudge("outbox.deliver")
             self._tell("leads.route", list(again), again)
             counts = _sum(counts, {"expired": len(again) + len(over), "exhausted": len(over)})
-            if len(again) + len(over) < EXPIRY:
+            if len(again) + len(over) < EXPIRY or not self.may_go_on():
                 break
         return counts
 
@@ -242,7 +249,7 @@ class Journey:
         """Plan waiting leads again that something changed for, best priority, then oldest, first."""
         counts: dict[str, int] = {}
         before: list[int] = []
-        while (ids := self.leads.woken()) and ids != before:
+        while self.may_go_on() and (ids := self.leads.woken()) and ids != before:
             counts = _sum(counts, self.route(ids, woken=True, task_id=task_id))
             before = ids
         return counts

@@ -1,7 +1,8 @@
 """`python -m workers.standby`: does the workers' work out of the ledger while the broker is away.
 
 Messages are hints, so without them the work is still to be found: in the rows. Any number of these may run, as rows
-are taken under lock; while the broker answers they only look.
+are taken under lock; while the broker answers they only look. Looking is done by a thread of its own, so that no
+chore and no batch keeps it on duty.
 """
 
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -56,6 +57,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[tuple[str, tuple[int, ...]]]] = {}
+        self._open = True
         self._news = threading.Condition()
 
     def announce(self, task: str, ids: Sequence[int], _lane: Lane = Lane.LIVE, /) -> bool:
@@ -76,10 +78,21 @@ class Desk:
                 self._news.wait(wait_s)
             return waiting.popleft() if waiting else None
 
+    def open(self) -> None:
+        """Work is done here again."""
+        self._open = True
+
     def clear(self) -> None:
-        """Leave the rest to the workers."""
+        """Leave the rest to the workers, also what would go on for long."""
         with self._news:
+            self._open = False
             self._waiting.clear()
+            self._news.notify_all()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may be done than the batch at hand."""
+        return self._open
 
     @property
     def is_clear(self) -> bool:
@@ -129,50 +142,77 @@ class Standby:
     chores: Sequence[Callable[[], object]] = ()  # on duty or not; each knows when it is due
     on_duty: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
-    _hands: list[threading.Thread] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)  # of the present turn of duty
+    _hands: dict[str, threading.Thread] = field(default_factory=dict)
 
     def run(self) -> None:
         """Look, and work when it is needed, until stopped."""
+        chores = threading.Thread(target=self._see_to_chores)
+        chores.start()
         while not self.stopped.is_set():
             self.look()
             self.stopped.wait(LOOK_EVERY_S)
         self._leave()
+        for thread in (chores, *self._hands.values()):
+            thread.join()
 
     def look(self) -> None:
-        """One look at the broker, and what follows from it."""
+        """One look at the broker, and what follows from it; nothing that takes long is done between two looks."""
         away = self.watch.is_away()
         if away and not self.on_duty:
             self._enter()
         elif self.on_duty and not away:
             self._leave()
             _calmly("standby.hand_back", self.hand_back)
-        if self.on_duty and self.desk.is_clear:
-            _calmly("standby.relay", self.relay)
+
+    def see_to_chores(self) -> None:
+        """Each of them that is due."""
         for chore in self.chores:
             _calmly("standby.chore", chore)
+
+    def _see_to_chores(self) -> None:
+        while not self.stopped.is_set():
+            self.see_to_chores()
+            self.stopped.wait(LOOK_EVERY_S)
 
     def _enter(self) -> None:
         log.warning("standby.on_duty", because="the broker does not answer")
         self.on_duty = True
-        self._hands = [threading.Thread(target=self._toil, args=(hand,)) for hand in ("leads", "places", "calls")]
-        for hand in self._hands:
-            hand.start()
+        self.desk.open()
+        self._over = threading.Event()
+        toil = {hand: partial(self._toil, hand) for hand in ("leads", "places", "calls")}
+        for hand, work in {**toil, "relay": self._relay}.items():
+            self._hands[hand] = threading.Thread(target=_after, args=(self._hands.get(hand), work, self._over))
+            self._hands[hand].start()
 
     def _leave(self) -> None:
+        """Off duty at once: who is in the middle of a batch ends it, beside the workers, and takes no other."""
         if not self.on_duty:
             return
         self.on_duty = False
+        self._over.set()
         self.desk.clear()
-        for hand in self._hands:
-            hand.join()
         log.warning("standby.off_duty", because="the broker answers" if not self.stopped.is_set() else "told to stop")
 
-    def _toil(self, hand: str) -> None:
-        while self.on_duty:
+    def _relay(self, over: threading.Event) -> None:
+        while not over.is_set():
+            if self.desk.is_clear:
+                _calmly("standby.relay", self.relay)
+            over.wait(LOOK_EVERY_S)
+
+    def _toil(self, hand: str, over: threading.Event) -> None:
+        while not over.is_set():
             piece = self.desk.take(hand, LOOK_EVERY_S)
             if piece is not None:
                 task, ids = piece
                 _calmly(task, partial(self.work, task, ids))
+
+
+def _after(before: threading.Thread | None, work: Callable[[threading.Event], object], over: threading.Event) -> None:
+    """Work when those hands are free that may still end a batch of the last turn of duty."""
+    if before is not None:
+        before.join()
+    work(over)
 
 
 def _calmly(what: str, do: Callable[[], object]) -> None:
@@ -202,7 +242,7 @@ def build() -> Standby:
 
 
 def _does(desk: Desk) -> Mapping[str, Work]:
-    journey = wiring.journey(desk.announce, desk.nudge)
+    journey = replace(wiring.journey(desk.announce, desk.nudge), may_go_on=lambda: desk.is_open)
     outbound = wiring.outbound(desk.nudge)
     return {
         "leads.intake": journey.intake,

@@ -1,5 +1,6 @@
 """When the standby works, and when it only looks."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ class World:
     done: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.relayed = threading.Event()
         self.desk = Desk()
         self.standby = Standby(
             watch=Watch(self.broker, self.broker.clock),
@@ -46,6 +48,7 @@ class World:
 
     def relay(self) -> None:
         self.done.append("relay")
+        self.relayed.set()
 
     def is_on_duty(self) -> bool:
         return self.standby.on_duty
@@ -58,7 +61,8 @@ class World:
 def test_while_the_broker_answers_it_only_sees_to_its_chores() -> None:
     world = World()
     world.looks(3)
-    assert world.done == ["chore"] * 3
+    world.standby.see_to_chores()
+    assert world.done == ["chore"]
     assert not world.standby.on_duty
 
 
@@ -78,11 +82,87 @@ def test_it_works_until_the_broker_answers_and_hands_the_turnstile_back() -> Non
     world.broker.answers = False
     world.looks(4)
     assert world.is_on_duty()
-    assert "relay" in world.done
+    assert world.relayed.wait(30)
     world.broker.answers = True
     world.looks(1)
     assert not world.is_on_duty()
-    assert world.done[-2:] == ["hand back", "chore"]
+    assert world.done[-1] == "hand back"
+
+
+def test_what_would_go_on_for_ever_does_not_keep_it_on_duty_and_ends_with_its_batch() -> None:
+    world = World()
+    begun, batch_over, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def endless(_task: str, _ids: Sequence[int]) -> None:
+        while world.desk.is_open:
+            begun.set()
+            assert batch_over.wait(30)
+        ended.set()
+
+    world.standby.work = endless
+    world.looks(1)
+    world.broker.answers = False
+    world.looks(4)
+    world.desk.nudge("outbox.free")
+    assert begun.wait(30)
+    world.broker.answers = True
+    world.looks(1)  # while a batch is under way
+    assert not world.is_on_duty()
+    assert world.done[-1] == "hand back"
+    assert not ended.is_set()
+    batch_over.set()
+    assert ended.wait(30)
+
+
+def test_a_chore_that_takes_long_keeps_nobody_from_looking() -> None:
+    world = World()
+    begun, may_end, back = threading.Event(), threading.Event(), threading.Event()
+
+    def long() -> None:
+        begun.set()
+        assert may_end.wait(30)
+
+    world.standby.chores = (long,)
+    world.standby.hand_back = back.set
+    watching = threading.Thread(target=world.standby.run)
+    watching.start()
+    assert begun.wait(30)
+    world.broker.answers = False
+    assert world.relayed.wait(30)
+    world.broker.answers = True
+    assert back.wait(30)
+    world.standby.stopped.set()
+    may_end.set()
+    watching.join()
+
+
+def test_whoever_comes_on_duty_again_waits_for_the_batch_of_the_last_time() -> None:
+    world = World()
+    begun, may_end = threading.Event(), threading.Event()
+    second = threading.Event()
+
+    def work(task: str, _ids: Sequence[int]) -> None:
+        if task == "leads.wake":
+            begun.set()
+            assert may_end.wait(30)
+            world.done.append("first")
+        else:
+            world.done.append("second")
+            second.set()
+
+    world.standby.work = work
+    world.looks(1)
+    for answers, task in ((False, "leads.wake"), (True, ""), (False, "outbox.free")):
+        world.broker.answers = answers
+        world.looks(4)
+        if task:
+            world.desk.nudge(task)
+            assert begun.wait(30)
+    may_end.set()
+    assert second.wait(30)
+    assert [what for what in world.done if what in {"first", "second"}] == ["first", "second"]
+    world.broker.answers = True
+    world.looks(1)
 
 
 def test_what_fails_is_told_and_the_watch_goes_on() -> None:
@@ -92,7 +172,8 @@ def test_what_fails_is_told_and_the_watch_goes_on() -> None:
         raise TurnstileUnreachable
 
     world.standby.chores = (fail, lambda: world.done.append("next"))
-    world.looks(2)
+    world.standby.see_to_chores()
+    world.standby.see_to_chores()
     assert world.done == ["next", "next"]
 
 
