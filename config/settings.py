@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     broker_url: str = Field("", pattern=_REDIS)
     turnstile_url: str = Field("", pattern=_REDIS_OR_CLUSTER)
     policy_file: Path | None = None
+    places_dir: Path | None = None
 
     # --- Salesforce
     salesforce_login_url: str = Field("", validation_alias=plain("SALESFORCE_LOGIN_URL"), pattern=r"^(https?://\S+)?$")
@@ -129,6 +130,10 @@ class Settings(BaseSettings):
     hot_priority: int = Field(1, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
+
+    def places(self) -> Path:
+        """Where the offline geocoder keeps its file."""
+        return self.places_dir or self.data_dir / "places"
 
     def broker(self) -> str:
         """The Celery broker's URL: database 0 of REDIS_URL unless set apart."""

@@ -176,7 +176,7 @@ def geocoder() -> Chain:
             user_agent=cfg.geocoder_user_agent,
             timeout_s=cfg.geocoder_timeout_s,
             nominatim_domain=cfg.geocoder_nominatim_domain,
-            directory=cfg.data_dir / "places",
+            directory=cfg.places(),
         ),
         cache=Geocodes(engine()),
         limiter=RateLimiter(cfg.turnstile()),

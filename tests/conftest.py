@@ -17,6 +17,14 @@ from workers.embedded import servers as embedded
 TEMPLATE = "template_migrated"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The offline geocoder's file is made once for all tests, not once for each house they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRTURN_PLACES_DIR", str(tmp_path_factory.getbasetemp().parent / "places"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
     """Postgres and Valkey of this test session. Take `database_url` or `redis_url` for a place of your own."""

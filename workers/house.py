@@ -49,7 +49,7 @@ def opened(data_dir: Path | None = None, *, new: bool = True) -> Iterator[settin
             fix="Name the data directory of a demo or of `fairturn up`, or set DATABASE_URL and REDIS_URL.",
         )
     with embedded.servers(directory) as urls:
-        env = {"FAIRTURN_DATA_DIR": str(directory)}
+        env = {"FAIRTURN_DATA_DIR": str(directory), "FAIRTURN_PLACES_DIR": str(_places(cfg, directory))}
         if data_dir is not None or not cfg.database_url:
             env["DATABASE_URL"] = urls.database_url
         if data_dir is not None or not (cfg.broker() and cfg.turnstile()):
@@ -58,6 +58,13 @@ def opened(data_dir: Path | None = None, *, new: bool = True) -> Iterator[settin
             env["FAIRTURN_TURNSTILE_URL"] = settings.with_database(urls.redis_url, 1)
         with _environment(env) as known:
             yield known
+
+
+def _places(cfg: settings.Settings, directory: Path) -> Path:
+    """The file of places is the same for all houses of a checkout: it is made once, and outlives each demo."""
+    shared = cfg.places().resolve()
+    there = next(place for place in (shared, *shared.parents) if place.exists())
+    return shared if os.access(there, os.W_OK) else directory / "places"
 
 
 def migrate() -> int:
