@@ -33,7 +33,8 @@ ALL_PUT_OFF = 3
 T = TypeVar("T")
 
 
-def _always() -> bool:
+def always() -> bool:
+    """Nothing stands against going on."""
     return True
 
 
@@ -139,7 +140,7 @@ class Journey:
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
     gather_s: float = 0.0  # how long records to read again may wait for others, to be asked for in one call
-    may_go_on: Callable[[], bool] = _always  # asked between batches of what would go on until nothing is left
+    may_go_on: Callable[[], bool] = always  # asked between batches of what would go on until nothing is left
     at_once: Collection[Verb] = ()  # what is done in the same run as the verb before it, and not announced
 
     def intake(self, event_ids: Sequence[int], *, task_id: str = "") -> dict[str, int]:

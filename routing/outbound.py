@@ -8,6 +8,7 @@ from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
 from routing.gate import OrgPaused
+from routing.journey import always
 from routing.lead import Reason
 
 #: Offers given back by one call; each may bring one lead, and a batch holds no more.
@@ -33,6 +34,7 @@ class Outbound:
     write: Callable[[Sequence[WriteBack]], list[Written]]
     withdraw: Callable[[Sequence[int], Reason], object]
     nudge: Callable[[str], object]
+    may_go_on: Callable[[], bool] = always  # asked between claims
 
     def deliver(self, *, task_id: str = "") -> dict[str, int]:
         """Show Salesforce every lead as it stands now; one record's failure touches no other.
@@ -41,7 +43,7 @@ class Outbound:
         """
         counts: dict[str, int] = {}
         try:
-            while claimed := self.outbox.claim_writes():
+            while self.may_go_on() and (claimed := self.outbox.claim_writes()):
                 for written in self._deliver(claimed, task_id):
                     counts[written.outcome] = counts.get(written.outcome, 0) + 1
         except OrgPaused:
@@ -51,7 +53,7 @@ class Outbound:
     def free(self, *, task_id: str = "") -> dict[str, int]:
         """Give back the places of ended offers, first of all to waiting leads."""
         freed = offered = 0
-        while claimed := self.outbox.claim_frees():
+        while self.may_go_on() and (claimed := self.outbox.claim_frees()):
             for market, rows in _together(claimed):
                 ended = {row.offer_id: row.member_id for row in rows}
                 offered += self.dispatcher.free(market, ended, task_id=task_id).offered

@@ -243,7 +243,7 @@ def build() -> Standby:
 
 def _does(desk: Desk) -> Mapping[str, Work]:
     journey = replace(wiring.journey(desk.announce, desk.nudge), may_go_on=lambda: desk.is_open)
-    outbound = wiring.outbound(desk.nudge)
+    outbound = replace(wiring.outbound(desk.nudge), may_go_on=lambda: desk.is_open)
     return {
         "leads.intake": journey.intake,
         "leads.geocode": journey.locate,
