@@ -122,8 +122,9 @@ class Live(House):
         """Work until nothing is left to do and it is true."""
         deadline = time.monotonic() + within_s
         while True:
+            ready = until()  # asked first: what comes in afterwards may not be worked on yet
             busy = self.step(route=route) or self.value("SELECT count(*) FROM leads WHERE dirty")
-            if not busy and until():
+            if ready and not busy:
                 return
             assert time.monotonic() < deadline, self.differences()[:5]
             if not busy:

@@ -109,7 +109,7 @@ def test_records_are_read_again_with_deleted_ones(org: SandboxOrg, salesforce: S
     ids = fill(org, 3)
     org.rest("DELETE", f"sobjects/Lead/{ids[1]}")
     found = salesforce.read([*ids, "00Q000000000009EAA"])
-    assert [change.change_type for change in found] == ["SNAPSHOT", "DELETE", "SNAPSHOT", "DELETE"]
+    assert [change.change_type for change in found] == ["SNAPSHOT", "DELETE", "SNAPSHOT", "MISSING"]
     fields = FieldMap.load().fields_of(found[0].body)
     assert (fields["name"], fields["city"], fields["is_converted"]) == ("L0", "Albany", False)
 
