@@ -86,3 +86,4 @@ def test_X4_while_redis_is_away_the_standby_does_the_work_and_then_stops(
     house.dispatcher.route([late])
     assert "by" not in house.value("SELECT detail FROM timeline WHERE lead_id = :l AND what = 'offered'", l=late)
     standby.send_signal(signal.SIGTERM)
+    assert standby.wait(timeout=30) == 0
