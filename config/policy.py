@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import (
@@ -25,7 +26,24 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from gateways.countries import alpha2
 from routing.errors import BadInput
 from routing.lead import Precision
-from routing.policy import METRES, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
+from routing.policy import (
+    METRES,
+    REJECT_REASONS,
+    RETURN_REASONS,
+    SHOWN,
+    Answering,
+    Hours,
+    Mode,
+    Policy,
+    Pool,
+    PoorPlace,
+    Rings,
+    Rung,
+    Scope,
+    Tier,
+    Tiers,
+    TurnEffect,
+)
 
 #: Nothing on earth is farther away than half its girth.
 FARTHEST_M = 20_037_508.0
@@ -72,6 +90,23 @@ def _duration(value: object) -> object:
     return timedelta(seconds=seconds)
 
 
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise _wrong(f"{name!r} is not a time zone", "Write its IANA name, such as America/New_York.")
+    return name
+
+
+def _span(value: object) -> object:
+    """Minutes from midnight, from `08:00-12:30`."""
+    found = re.fullmatch(
+        r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", value if isinstance(value, str) else ""
+    )
+    start, end = (60 * int(found[1]) + int(found[2]), 60 * int(found[3]) + int(found[4])) if found else (0, 0)
+    if not 0 <= start < end <= 24 * 60:
+        raise _wrong(f"{value!r} is not a span of a day", "Write it like 08:00-12:30; midnight at the end is 24:00.")
+    return start, end
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 #: Tiers are named by the partner programme, so nearly anything goes.
 TierName = Annotated[str, Field(pattern=r"^\S(.{0,78}\S)?$")]
@@ -82,6 +117,12 @@ Capacity = Annotated[int, Field(ge=0, le=100_000)]
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^(\d+[smhd])+$"})
 ]
+#: Reason codes, and what each means for the member's turn.
+Effects = Annotated[dict[Name, Annotated[TurnEffect, Field(strict=False)]], Field(min_length=1, max_length=50)]
+Percent = Annotated[int, Field(ge=1, le=99)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Span = Annotated[tuple[int, int], BeforeValidator(_span), WithJsonSchema({"type": "string"})]
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class _Part(BaseModel):
@@ -110,6 +151,101 @@ class CountryRingsPart(RingsPart):
     countries: Annotated[list[Country], Field(min_length=1)]
 
 
+class HoursPart(_Part):
+    """Working time of a week, such as {zone: America/New_York, mon: ["08:00-12:00", "13:00-17:00"]}."""
+
+    zone: Zone
+    mon: list[Span] = []
+    tue: list[Span] = []
+    wed: list[Span] = []
+    thu: list[Span] = []
+    fri: list[Span] = []
+    sat: list[Span] = []
+    sun: list[Span] = []
+    holidays: list[Annotated[date, Field(strict=False)]] = []
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        for name in _WEEKDAYS:
+            spans = getattr(self, name)
+            if any(before[1] > after[0] for before, after in pairwise(spans)):
+                raise _wrong(f"{name} has times that overlap or do not ascend", "Write each once, the earliest first.")
+        if not any(getattr(self, name) for name in _WEEKDAYS):
+            raise _wrong("no day has working time", 'Give at least one, such as mon: ["08:00-17:00"].')
+        return self
+
+    def made(self) -> Hours:
+        days = {number: tuple(getattr(self, name)) for number, name in enumerate(_WEEKDAYS)}
+        return Hours(self.zone, days, frozenset(self.holidays))
+
+
+class RungPart(_Part):
+    """Where an attempt looks: only these tiers, so many of the rings."""
+
+    tiers: list[TierName] = []
+    rings: Annotated[int, Field(ge=1, le=10)] | None = None
+
+    def made(self) -> Rung:
+        return Rung(frozenset(self.tiers), self.rings)
+
+
+class AnswersPart(_Part):
+    """How offers are answered, and what follows when they are not."""
+
+    hot_within: Duration | None = None
+    hours: HoursPart | None = None
+    reminders: Annotated[list[Percent], Field(max_length=5)] = [50, 80]
+    expiry_counts: bool = True
+    reject_reasons: Effects = dict(REJECT_REASONS)
+    expired_turn: Annotated[TurnEffect, Field(strict=False)] = TurnEffect.CONSUME
+    rejects_a_day: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    fan_out: Annotated[int, Field(ge=1, le=10)] = 1
+    ladder: Annotated[list[RungPart], Field(max_length=20)] = []
+    again_when_exhausted: bool = False
+    second_chance: bool = False
+    open_for: Duration | None = None
+    work_within: Duration | None = None
+    work_warning: Percent = 80
+    extensions: Annotated[int, Field(ge=0, le=100)] = 1
+    lost_reasons: Annotated[list[Name], Field(min_length=1, max_length=50)] = list(Answering().lost_reasons)
+    return_within: Duration = timedelta(hours=72)
+    return_reasons: Effects = dict(RETURN_REASONS)
+    returns_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    shown: list[Literal["city", "region", "postal_code", "country", "product", "size"]] = list(SHOWN)  # type: ignore[arg-type]  # the same words
+
+    @model_validator(mode="after")
+    def _ascend(self) -> Self:
+        if any(early >= late for early, late in pairwise(self.reminders)):
+            raise _wrong(f"{self.reminders} does not ascend", "Write each percentage once, the smallest first.")
+        return self
+
+    def made(self, *, within: timedelta, reassignments: int) -> Answering:
+        return Answering(
+            within=within,
+            reassignments=reassignments,
+            hot_within=self.hot_within,
+            hours=self.hours.made() if self.hours else None,
+            reminders=tuple(self.reminders),
+            expiry_counts=self.expiry_counts,
+            reject_reasons=self.reject_reasons,
+            expired_turn=self.expired_turn,
+            rejects_a_day=self.rejects_a_day,
+            fan_out=self.fan_out,
+            ladder=tuple(rung.made() for rung in self.ladder),
+            again_when_exhausted=self.again_when_exhausted,
+            second_chance=self.second_chance,
+            open_for=self.open_for,
+            work_within=self.work_within,
+            work_warning=self.work_warning,
+            extensions=self.extensions,
+            lost_reasons=tuple(self.lost_reasons),
+            return_within=self.return_within,
+            return_reasons=self.return_reasons,
+            returns_percent=self.returns_percent,
+            shown=tuple(self.shown),
+        )
+
+
 class PoolPart(_Part):
     """Who takes turns for one kind of lead."""
 
@@ -124,6 +260,7 @@ class PoolPart(_Part):
     rotation: Name | None = None  # the shared rotation's name, with scope: shared
     reassignments: Annotated[int, Field(ge=0, le=100)] = 3
     answer_within: Duration = timedelta(hours=4)
+    answers: AnswersPart = AnswersPart()
     poor_places: dict[
         Literal["street", "postal", "city", "region", "country"],
         Annotated[PoorPlace, Field(strict=False)],
@@ -149,8 +286,7 @@ class PoolPart(_Part):
             tiers=self.tiers,
             scope=self.scope,
             rotation=self.rotation or "",
-            reassignments=self.reassignments,
-            answer_within=self.answer_within,
+            answering=self.answers.made(within=self.answer_within, reassignments=self.reassignments),
             poor_places={Precision(name): way for name, way in self.poor_places.items()},
         )
 

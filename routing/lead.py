@@ -34,6 +34,10 @@ class Reason(StrEnum):
     ERROR = "error"  # review: handling it failed; the error is among the parked
     EXHAUSTED = "exhausted"  # review: the last reassignment was used up
     EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
+    RETURNED = "returned"  # review: given back by its member more often than goes by itself
+    OPEN_POOL = "open_pool"  # waiting: everyone's turn is over, and it is open to who did not answer
+    OWNED = "owned"  # withdrawn: somebody gave it to an owner by hand
+    RESCINDED = "rescinded"  # withdrawn: a person took it out of distribution
     DELETED = "deleted"  # withdrawn: deleted in Salesforce
     CONVERTED = "converted"  # withdrawn: converted in Salesforce
 

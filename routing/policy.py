@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 
 from routing.lead import Precision
@@ -65,6 +65,77 @@ class Tier:
     weight: int = 1000
 
 
+class TurnEffect(StrEnum):
+    """What an ended offer means for its member's turn (row F9)."""
+
+    CONSUME = "consume"  # the turn is used up
+    RETURN = "return"  # the turn is given back, as if the offer had never been
+    PENALISE = "penalise"  # a second turn is used up
+
+
+#: What an installer may say when it turns a lead down; a policy may name others.
+REJECT_REASONS: Mapping[str, TurnEffect] = dict.fromkeys(
+    ("too_far", "no_capacity", "wrong_product", "too_small", "known_customer", "other"), TurnEffect.CONSUME
+)
+RETURN_REASONS: Mapping[str, TurnEffect] = dict.fromkeys(
+    ("unreachable", "wrong_contact", "duplicate", "not_interested", "out_of_area", "other"), TurnEffect.CONSUME
+)
+#: What of a lead may be seen before it is accepted (row O10).
+SHOWN = ("city", "region", "postal_code", "country", "product", "size")
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Working time of a week in one time zone; minutes from midnight, half open, by weekday (Monday is 0)."""
+
+    zone: str  # IANA
+    days: Mapping[int, tuple[tuple[int, int], ...]]
+    holidays: frozenset[date] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where an attempt looks (row O13): only these tiers, and no farther than so many of the rings."""
+
+    tiers: frozenset[str] = frozenset()  # empty: all
+    rings: int | None = None  # so many, from the smallest; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How offers of a pool are answered, and what follows (rows O1 to O18)."""
+
+    within: timedelta = timedelta(hours=4)
+    hot_within: timedelta | None = None  # for hot leads; None: as the others
+    hours: Hours | None = None  # deadlines count working time; None: wall-clock time
+    reminders: tuple[int, ...] = (50, 80)  # percent of the time that has passed
+    reassignments: int = 3  # after the first offer; rejected, expired and returned offers count
+    expiry_counts: bool = True  # an offer that nobody answered counts like a rejected one
+    reject_reasons: Mapping[str, TurnEffect] = field(default_factory=lambda: REJECT_REASONS)
+    expired_turn: TurnEffect = TurnEffect.CONSUME
+    rejects_a_day: int | None = None  # a member may reject so many, by its own calendar
+    fan_out: int = 1  # members asked at once; the first who accepts has it
+    ladder: tuple[Rung, ...] = ()  # where attempt 1, 2 ... look; the last one holds for all further attempts
+    again_when_exhausted: bool = False  # when everyone was tried, those who let it expire may be tried once more
+    second_chance: bool = False  # who let it expire may queue again
+    open_for: timedelta | None = None  # after the last attempt, open to those who let it expire, for so long
+    work_within: timedelta | None = None  # from accepting to the next step; then it goes to another member
+    work_warning: int = 80  # percent of that time
+    extensions: int = 1  # of that time, each with a reason
+    lost_reasons: tuple[str, ...] = (
+        "no_contact",
+        "no_interest",
+        "too_expensive",
+        "competitor",
+        "not_feasible",
+        "other",
+    )
+    return_within: timedelta = timedelta(hours=72)
+    return_reasons: Mapping[str, TurnEffect] = field(default_factory=lambda: RETURN_REASONS)
+    returns_percent: int = 10  # of the leads accepted in a month: so many go back by themselves, the rest by a person
+    shown: tuple[str, ...] = SHOWN
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Who takes turns for one kind of lead."""
@@ -78,9 +149,18 @@ class Pool:
     tiers: Tiers = Tiers.BLENDED
     scope: Scope = Scope.POOL
     rotation: str = ""  # the shared rotation's name, for scope=shared
-    reassignments: int = 3  # after the first offer
-    answer_within: timedelta = timedelta(hours=4)
+    answering: Answering = field(default_factory=Answering)
     poor_places: Mapping[Precision, PoorPlace] = field(default_factory=dict)
+
+    @property
+    def reassignments(self) -> int:
+        """How often a lead may move on after its first offer."""
+        return self.answering.reassignments
+
+    @property
+    def answer_within(self) -> timedelta:
+        """How long a member has to answer."""
+        return self.answering.within
 
     def rings_for(self, country: str) -> Rings:
         return self.rings_by_country.get(country, self.rings)

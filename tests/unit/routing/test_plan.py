@@ -14,7 +14,7 @@ from routing.lead import Lead, Point, Precision, Reason
 from routing.member import Member, Roster
 from routing.near import Index, Near
 from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, reach_m, refusal, rotation, with_room
-from routing.policy import METRES, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
+from routing.policy import Answering, METRES, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
 from routing.ports import Snapshot
 from tests.fakes.turnstile import FakeTurnstile
 from tests.unit.routing.test_near import away
@@ -177,8 +177,8 @@ def test_a_batch_is_planned_and_concluded_like_each_lead_alone() -> None:
     ("one", "made", "reason"),
     [
         (lead(), None, Reason.UNKNOWN_COUNTRY),
-        (lead(attempt=4), pool(reassignments=3), None),
-        (lead(attempt=5), pool(reassignments=3), Reason.EXHAUSTED),
+        (lead(attempt=4), pool(answering=Answering(reassignments=3)), None),
+        (lead(attempt=5), pool(answering=Answering(reassignments=3)), Reason.EXHAUSTED),
         (lead(precision=Precision.CITY), pool(poor_places={Precision.CITY: PoorPlace.REVIEW}), Reason.IMPRECISE_PLACE),
         (lead(precision=Precision.CITY), pool(poor_places={Precision.CITY: PoorPlace.CENTROID}), None),
         (lead(), pool(poor_places={Precision.EXACT: PoorPlace.REVIEW}), Reason.IMPRECISE_PLACE),
