@@ -80,7 +80,9 @@ class Door:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers.update({**HEADERS, "X-Request-ID": scope["request_id"]})
+                headers["X-Request-ID"] = scope["request_id"]
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)  # a page that needs more than nothing says so itself
             await send(message)
 
         try:
