@@ -39,6 +39,8 @@ _EXAMPLES = {
     "SALESFORCE_PUBSUB": "api.pubsub.salesforce.com:7443",
     "SALESFORCE_TOPIC": "/data/LeadChangeEvent",
     "SALESFORCE_API_VERSION": "64.0",
+    "FAIRTURN_PUBLIC_URL": "https://leads.example.com",
+    "FAIRTURN_OIDC_ISSUER": "https://login.example.com/realms/staff",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
 }
 
@@ -112,6 +114,10 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: int = Field(8000, ge=1, le=65535)
     api_token: SecretStr = SecretStr("")  # empty: only callers on this machine are let in
+    public_url: str = Field("", pattern=r"^(https?://[^\s/?#@]+)?$")
+    secret: SecretStr = SecretStr("")  # what keys and addresses in the ledger are sealed under
+    oidc_issuer: str = Field("", pattern=r"^(https?://[^\s?#@]+)?$")
+    oidc_audience: str = ""
     flower_host: str = "127.0.0.1"
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
@@ -130,6 +136,10 @@ class Settings(BaseSettings):
     hot_priority: int = Field(1, ge=1)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
+
+    def face(self) -> str:
+        """Where others find the web process: what links begin with, and what tokens name as their issuer."""
+        return self.public_url or f"http://{self.web_host}:{self.web_port}"
 
     def places(self) -> Path:
         """Where the offline geocoder keeps its file."""
