@@ -22,6 +22,7 @@ from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenPr
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
 from gateways.salesforce.stream import Endpoint, Stream
+from routing import near
 from routing.auditor import Auditor
 from routing.change import Change
 from routing.compare import Comparer
@@ -196,7 +197,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         geocoder=geocoder(),
         read=read,
         fetch=lambda ids: salesforce().read(ids),
-        reassignments=lambda: {p.name: p.reassignments for p in ledger().published().pools},
+        answering=lambda: {p.name: p.answering for p in ledger().published().pools},
         announce=announce,
         nudge=nudge,
         report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
@@ -383,6 +384,7 @@ def read(change: Change, known: Sheet | None) -> Folded:
 def warm() -> None:
     """Load what takes long, before a worker forks: its children share it and answer their first lead at once."""
     geocoder().warm()
+    near.trees()
     # The children's collectors leave alone what is here now, so that its memory stays shared.
     gc.collect()
     gc.freeze()

@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from routing.distance import LEAST_RADIUS_M, earth_centred, metres, metres_many
 from routing.lead import Point
 from routing.member import Member, Roster
 from routing.policy import Policy
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 #: A ring's edge belongs to the ring; nobody is left out for a rounding error of this size.
 EDGE_M = 0.001
@@ -60,6 +64,13 @@ class Terms(NamedTuple):
     capacity: Int32s
 
 
+@cache
+def trees() -> "type[cKDTree]":
+    """What sorts places in space; loaded where it is used, as most processes do not, and it takes half a second."""
+    found: type[cKDTree] = import_module("scipy.spatial").cKDTree
+    return found
+
+
 class Index:
     """All active members of one roster version by place; built once, asked by many, never changed."""
 
@@ -72,7 +83,7 @@ class Index:
         self._ids = columns.id[self._rows]
         self._lats, self._lons = columns.lat[used], columns.lon[used]
         self._centred = earth_centred(self._lats, self._lons).reshape(-1, 3)
-        self._tree = cKDTree(self._centred)
+        self._tree = trees()(self._centred)
         self._branches = len(self._owner) > len(self._rows)
         self._terms: tuple[int, Terms] | None = None
 

@@ -77,7 +77,7 @@ def migrate() -> int:
 def processes() -> dict[str, tuple[str, ...]]:
     """What runs in production, by the Procfile's names."""
     cfg = settings.load()
-    celery = ("-m", "celery", "-A", "workers.main")
+    celery = ("-m", "workers.start")
     few = (f"--concurrency={cfg.bulk_concurrency}",)
     web = ("-m", "uvicorn", "--factory", "web.main:app", "--host", cfg.web_host, "--port", str(cfg.web_port))
     return {
@@ -87,7 +87,7 @@ def processes() -> dict[str, tuple[str, ...]]:
         "standby": ("-m", "workers.standby"),
         "beat": (*celery, "beat"),
         "web": (*web, "--no-access-log", "--no-server-header"),
-        "flower": (*celery, "flower", f"--conf={flower_door.CONF_FILE}"),
+        "flower": ("-m", "celery", "-A", "workers.main", "flower", f"--conf={flower_door.CONF_FILE}"),
     }
 
 

@@ -1,4 +1,4 @@
-"""The Celery process: `python -m celery -A workers.main worker` (or beat, or flower)."""
+"""The Celery app with all that a worker does besides tasks: for `python -m workers.start worker`, and for Flower."""
 
 import os
 import time

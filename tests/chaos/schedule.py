@@ -215,7 +215,7 @@ PROFILES: Mapping[str, Profile] = {
     "kills": Profile(kills, Wanted(without=_WHOLE)),
     "flush": Profile(flush),
     "rollback": Profile(rollback),
-    "away": Profile(away, Wanted(answer_within="5s"), at_once=True, capacity=100),
+    "away": Profile(away, Wanted(answer_within="4h"), at_once=True, capacity=1000),
     "frozen": Profile(frozen),
     "wires": Profile(wires),
     "salesforce": Profile(salesforce),

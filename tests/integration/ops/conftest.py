@@ -92,11 +92,11 @@ def house(servers: Urls, migrated_template: str, tmp_path_factory: pytest.TempPa
         )
         broker = Celery("test", set_as_current=False)
         broker.conf.update(celery_config.conf(cfg) | {"include": ()})
-        celery = ("celery", "-A", "workers.main")
+        celery = ("workers.start",)
         processes: list[subprocess.Popen[bytes]] = []
         stack.callback(stop, processes)
         for name, argv in {
-            "flower": (*celery, "flower", "--conf=config/flower.py"),
+            "flower": ("celery", "-A", "workers.main", "flower", "--conf=config/flower.py"),
             "worker": (*celery, "worker", "--queues", ",".join(celery_config.QUEUES)),
             "beat": (*celery, "beat"),
             "web": ("uvicorn", "--factory", "web.main:app", "--port", str(web), "--no-server-header"),

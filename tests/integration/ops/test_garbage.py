@@ -52,7 +52,7 @@ def worker(servers: Urls, migrated_template: str, tmp_path_factory: pytest.TempP
     with a_database(servers, migrated_template) as ledger, (data_dir / "log").open("wb") as out:
         env = {"DATABASE_URL": ledger, "REDIS_URL": servers.redis_url, "FAIRTURN_DATA_DIR": str(data_dir)}
         queues = ",".join(celery_config.QUEUES)
-        process = start(("celery", "-A", "workers.main", "worker", "--queues", queues, "--concurrency=1"), env, out)
+        process = start(("workers.start", "worker", "--queues", queues, "--concurrency=1"), env, out)
         app = Celery("test", set_as_current=False)
         settings = Settings(database_url=ledger, redis_url=servers.redis_url, data_dir=data_dir)
         app.conf.update(celery_config.conf(settings) | {"include": ()})
