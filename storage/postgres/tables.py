@@ -509,6 +509,19 @@ api_calls = sa.Table(
     comment="Our own API calls, an hour a row.",
 )
 
+replays = sa.Table(
+    "replays",
+    metadata,
+    sa.Column("caller", Text, primary_key=True),  # who sent the key: kind, id and member of a principal
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("asked", BYTEA, nullable=False),  # SHA-256 of the request
+    sa.Column("status", Small),  # NULL: being answered
+    sa.Column("body", JSONB),
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    comment="What was answered under an Idempotency-Key, kept for a day; never personal data.",
+)
+sa.Index("ix_replays_at", replays.c.at)
+
 # --- what happened --------------------------------------------------------------------------------------------------
 
 timeline = sa.Table(
@@ -524,6 +537,12 @@ timeline = sa.Table(
     sa.Column("detail", JSONB, nullable=False, server_default=EMPTY),  # ids and numbers, never personal data
 )
 sa.Index("ix_timeline_lead", timeline.c.lead_id)
+sa.Index(
+    "ix_timeline_viewed",
+    timeline.c.lead_id,
+    timeline.c.at,
+    postgresql_where=sa.text("what = 'contact viewed'"),
+)
 
 shown = sa.Table(
     "shown",
@@ -563,3 +582,5 @@ heartbeats = sa.Table(
     sa.Column("worker", Text, nullable=False),
     sa.Column("at", Time, nullable=False),
 )
+
+from storage.postgres import tables_identity as tables_identity  # noqa: E402 - it adds to the metadata made above
