@@ -36,7 +36,6 @@ def connect(url: str, *, pool_size: int = 5, statement_timeout_ms: int = 5000) -
         hide_parameters=True,
         json_deserializer=read_json,
         connect_args={
-            "application_name": "fairturn",
             "connect_timeout": 5,
             "options": " ".join(
                 f"-c {name}={value}"
@@ -49,9 +48,15 @@ def connect(url: str, *, pool_size: int = 5, statement_timeout_ms: int = 5000) -
             ),
         },
     )
+    sa.event.listen(engine, "do_connect", _say_who)
     sa.event.listen(engine, "connect", _remember_the_process)
     sa.event.listen(engine, "checkout", _replace_the_dead)
     return engine
+
+
+def _say_who(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+    """Let the server's list of connections name the process that opened each, for whoever looks into a lock."""
+    parameters["application_name"] = f"fairturn {os.getpid()}"
 
 
 def _remember_the_process(_connection: Any, record: Any) -> None:

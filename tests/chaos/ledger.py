@@ -19,6 +19,13 @@ SELECT (SELECT count(*) FROM events WHERE state = 'pending') AS events,
          AND expires_at < clock_timestamp() + interval '30 minutes') AS expiring
 """
 
+UNDER_WAY = """
+SELECT e.record_id AS record FROM runs r JOIN pg_stat_activity a ON a.pid = r.backend
+    JOIN events e ON e.id = ANY(r.rows) AND r.verb = 'intake' WHERE a.application_name = ANY(%s)
+UNION SELECT l.salesforce_id FROM runs r JOIN pg_stat_activity a ON a.pid = r.backend
+    JOIN leads l ON l.id = ANY(r.rows) AND r.verb <> 'intake' WHERE a.application_name = ANY(%s)
+"""
+
 LEFT = """
 (SELECT concat('event ', to_jsonb(e) - 'body' - 'replay_id') AS told FROM events e WHERE state = 'pending' LIMIT 3)
 UNION ALL (SELECT concat('lead ', to_jsonb(l)) FROM leads l
@@ -38,6 +45,11 @@ class LedgerView:
     def rows(self, query: str, *values: Any) -> list[Row]:
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(query.encode(), values or None).fetchall()
+
+    def under_way(self, pids: Sequence[int]) -> list[str]:
+        """The leads, by Salesforce id, that these processes are working on now."""
+        names = [f"fairturn {pid}" for pid in pids]
+        return sorted({row["record"] for row in self.rows(UNDER_WAY, names, names)})
 
     def unsettled(self) -> dict[str, int]:
         """What is still on its way, by kind; empty when all is at rest."""

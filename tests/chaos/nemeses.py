@@ -49,8 +49,9 @@ def kill(world: World, role: str, child: int | None = None) -> None:
     if below:
         victim = below[(child or 0) % len(below)]
     if victim is not None:
+        doomed = world.under_way([victim] if below else [victim, *world.children(role)])
         os.kill(victim, signal.SIGKILL)
-        world.history.note("nemesis", "killed", role=role, pid=victim, main=not below)
+        world.history.note("nemesis", "killed", role=role, pid=victim, main=not below, doomed=doomed)
 
 
 def freeze(world: World, role: str, for_s: float) -> None:

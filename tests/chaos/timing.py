@@ -44,7 +44,8 @@ def measured(seen: Evidence) -> dict[str, Any]:
         "kills": sum(1 for _ in seen.history.lines("nemesis", "killed")),
         "deaths_at_fail_points": sum(1 for _ in seen.history.lines("failpoint")),
         "decisions": len(decided),
-        "recovery": Spread.of(recoveries(seen, kills)),
+        "waited_through_a_kill": Spread.of(recoveries(seen, kills)),
+        "recovery_of_a_killed_process_s_leads": Spread.of(revivals(seen)),
     }
     for what in ("flushed", "rolled_back", "kill_valkey", "freeze_valkey", "crash_postgres"):
         losses = [float(line["t"]) for line in seen.history.lines("nemesis", what)]
@@ -58,14 +59,28 @@ def recoveries(seen: Evidence, kills: Sequence[float]) -> list[float]:
     """Of every lead that waited for its decision when something was killed: from the kill to the decision."""
     times = sorted(kills)
     found = []
-    for began, ended in _waits(seen):
+    for _, began, ended in _waits(seen):
         struck = times[bisect_right(times, began) : bisect_left(times, ended)]
         found += [ended - struck[0]] if struck else []
     return found
 
 
-def _waits(seen: Evidence) -> list[tuple[float, float]]:
-    """From when a lead wanted a decision to when it had one: new ones, and those whose offer had ended."""
+def revivals(seen: Evidence) -> list[float]:
+    """Of every lead that a process was deciding about when it was killed: from the kill to the decision."""
+    sources = {row["salesforce_id"]: row["id"] for row in seen.leads}
+    waits: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for lead, began, ended in _waits(seen):
+        waits[lead].append((began, ended))
+    found = []
+    for line in seen.history.lines("nemesis", "killed"):
+        at = float(line["t"])
+        for record in line.get("doomed", ()):
+            found += [ended - at for began, ended in waits[sources.get(record, 0)] if began < at < ended]
+    return found
+
+
+def _waits(seen: Evidence) -> list[tuple[int, float, float]]:
+    """A lead, from when it wanted a decision to when it had one: new ones, and those whose offer had ended."""
     sources = {row["salesforce_id"]: row["id"] for row in seen.leads}
     decided: dict[int, dict[int, float]] = defaultdict(dict)
     for row in seen.ledger.decisions():
@@ -73,13 +88,14 @@ def _waits(seen: Evidence) -> list[tuple[float, float]]:
     found = []
     for line in seen.history.lines("org", "created"):
         for record in line["ids"].values():
-            first = decided.get(sources.get(record, 0), {}).get(1)
+            lead = sources.get(record, 0)
+            first = decided.get(lead, {}).get(1)
             if first is not None:
-                found.append((float(line["t"]), first))
+                found.append((lead, float(line["t"]), first))
     for offer in seen.offers:
         following = decided[offer["lead_id"]].get(offer["attempt"] + 1)
         if offer["state"] == "expired" and following is not None:
-            found.append((offer["ended_at"].timestamp(), following))
+            found.append((offer["lead_id"], offer["ended_at"].timestamp(), following))
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 from rich.console import Console
 
 from config import policy, settings, wiring
@@ -25,6 +26,7 @@ from tests.chaos import disks, hosts
 from tests.chaos.disks import Disk
 from tests.chaos.history import History
 from tests.chaos.hosts import Host
+from tests.chaos.ledger import LedgerView
 from tests.chaos.org import MOST, Org
 from tests.chaos.servers import Servers
 from tests.chaos.town import Town
@@ -120,6 +122,12 @@ class World:
             return []
         with contextlib.suppress(psutil.Error):
             return sorted(child.pid for child in psutil.Process(pid).children(recursive=True))
+        return []
+
+    def under_way(self, pids: Sequence[int]) -> list[str]:
+        """The leads that these processes are working on; none when the ledger does not answer."""
+        with contextlib.suppress(psycopg.Error):
+            return LedgerView(self.servers.postgres.url()).under_way(pids)
         return []
 
     def freeze(self, role: str) -> None:
