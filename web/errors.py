@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import structlog
@@ -13,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 
 from config import logs
 from routing.errors import BadInput, FairturnError, GiveUp, Refused, TryLater
+from routing.offer import UnknownOffer
+from storage.postgres.replays import IdempotencyKeyReused
 
 log = structlog.get_logger()
 
@@ -29,6 +32,18 @@ class Forbidden(Refused):
 
 class Unauthorized(Refused):
     """Say who you are: send `Authorization: Bearer` with the value of FAIRTURN_API_TOKEN."""
+
+
+class VersionChanged(Refused):
+    """It has changed since you read it: its version is not the one that If-Match names. Read it again."""
+
+
+class TooManyRequests(Refused):
+    """You ask more often than your allowance lets you; Retry-After says when to come back."""
+
+    def __init__(self, message: str = "", *, wait_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class Problem(BaseModel):
@@ -49,9 +64,23 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status in (401, 403, 404, 422, 503)
 }
 
+#: Problems of HTTP itself, by status: the type's name.
+BY_STATUS = {
+    400: "bad-request",
+    404: "no-such-address",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
+
 # Most telling first: the first kind an error belongs to decides.
 _KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
     (NotFound, 404, "Not found"),
+    (UnknownOffer, 404, "Not found"),
+    (VersionChanged, 412, "Precondition failed"),
+    (TooManyRequests, 429, "Too many requests"),
+    (IdempotencyKeyReused, 422, "Bad input"),
     (Unauthorized, 401, "Not logged in"),
     (Forbidden, 403, "Not allowed"),
     (BadInput, 422, "Bad input"),
@@ -102,21 +131,40 @@ def request_id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
-async def _foreseen(request: Request, error: Exception) -> Response:
+def foreseen(request_id: str, error: FairturnError) -> Response:
+    """The answer to what the rules or a neighbour refused."""
     status, title = next((status, title) for kind, status, title in _KINDS if isinstance(error, kind))
-    headers = {503: {"Retry-After": str(RETRY_AFTER_S)}, 401: {"WWW-Authenticate": 'Bearer realm="Fairturn"'}}
     facts = {"field": error.field, "fix": error.fix} if isinstance(error, BadInput) else {}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("http.refused", failure=logs.tell(error))
     return problem(
-        request_id(request),
+        request_id,
         status,
         logs.scrub(str(error)),
-        kind=_kebab(type(error).__name__),
+        kind=kebab(type(error).__name__),
         title=title,
-        headers=headers.get(status, {}),
+        headers=_headers(status, error),
         **facts,
     )
+
+
+def _headers(status: int, error: FairturnError) -> Mapping[str, str]:
+    match status:
+        case 401:
+            return {"WWW-Authenticate": 'Bearer realm="Fairturn"'}
+        case 429:
+            wait_s = error.wait_s if isinstance(error, TooManyRequests) else RETRY_AFTER_S
+            return {"Retry-After": str(max(1, ceil(wait_s)))}
+        case 503:
+            return {"Retry-After": str(RETRY_AFTER_S)}
+        case _:
+            return {}
+
+
+async def _foreseen(request: Request, error: Exception) -> Response:
+    if not isinstance(error, FairturnError):  # it is: the app asks for no other here
+        return unforeseen(request_id(request), error)
+    return foreseen(request_id(request), error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -140,8 +188,9 @@ async def _by_http(request: Request, error: Exception) -> Response:
         status, HTTPStatus(status).description or HTTPStatus(status).phrase
     )
     headers = (error.headers if isinstance(error, HTTPException) else None) or {}
-    return problem(request_id(request), status, detail, headers=headers)
+    return problem(request_id(request), status, detail, kind=BY_STATUS.get(status, ""), headers=headers)
 
 
-def _kebab(name: str) -> str:
+def kebab(name: str) -> str:
+    """SomeName as some-name: how a refusal is called in a problem's type."""
     return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
