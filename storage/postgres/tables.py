@@ -452,6 +452,45 @@ standing_marks = sa.Table(
     sa.Column("cursor", Int, nullable=False),
 )
 
+turns_owed = sa.Table(
+    "turns_owed",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),  # the correction's: the offer's, when there is one
+    sa.Column("market", Text, nullable=False),
+    sa.Column("rotation", Text, nullable=False),
+    sa.Column("offer_id", UUID(as_uuid=True), unique=True),
+    sa.Column("effect", Text, nullable=False),  # routing.turns.Effect
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("member", ARRAY(Int), nullable=False),
+    sa.Column("delta", ARRAY(BigInt), nullable=False),  # micro-turns, one a member
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take')", name="effect"),
+    sa.CheckConstraint("cardinality(member) = cardinality(delta) AND adds_up(delta) = 0", name="balanced"),
+    comment="Corrections to be carried out; each row leaves when its correction is written.",
+)
+
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("market", Text, nullable=False),
+    sa.Column("rotation", Text, nullable=False),
+    sa.Column("generation", BigInt, nullable=False),  # (generation, seq) is one order with the decisions
+    sa.Column("seq", BigInt, nullable=False),
+    sa.Column("offer_id", UUID(as_uuid=True), sa.ForeignKey("offers.id"), unique=True),
+    sa.Column("effect", Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("member", ARRAY(Int), nullable=False),
+    sa.Column("delta", ARRAY(BigInt), nullable=False),
+    sa.Column("at", Time, nullable=False),  # the turnstile's clock: the order of `seq`
+    sa.UniqueConstraint("market", "generation", "seq"),
+    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take')", name="effect"),
+    sa.CheckConstraint("cardinality(member) = cardinality(delta) AND adds_up(delta) = 0", name="balanced"),
+    comment="Turns that were set right, in one order with the decisions; rows are never changed.",
+)
+
 # --- what goes out --------------------------------------------------------------------------------------------------
 
 outbox = sa.Table(
@@ -584,3 +623,4 @@ heartbeats = sa.Table(
 )
 
 from storage.postgres import tables_identity as tables_identity  # noqa: E402 - it adds to the metadata made above
+from storage.postgres import tables_notify as tables_notify  # noqa: E402 - it adds to the metadata made above
