@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from routing import fairness
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
+from routing.turns import Correction, Numbered
 from storage.postgres.books import Books, Shelf
 from storage.postgres.standstill import stop_routing
 
@@ -45,6 +46,14 @@ class LedgerAlone:
         self._shelf.put(books)
         return grants
 
+    def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
+        """Move the accounts by the corrections, in order. Raises ColdTurnstile as `reserve` does."""
+        books = self._books.get(market) or self._open_books(market, generation)
+        now_us: int = self._connection.execute(_NOW).scalar_one()
+        numbered = [self._correct(books, one, now_us) for one in corrections]
+        self._shelf.put(books)
+        return numbered
+
     def settle(
         self, market: str, *, keep: Sequence[tuple[int, int]] = (), cancel: Sequence[tuple[int, int]] = ()
     ) -> None:
@@ -68,6 +77,11 @@ class LedgerAlone:
         if unknown:
             self._open |= dict.fromkeys(unknown, 0)
             self._open |= {row.id: row.open for row in self._connection.execute(_OPEN, {"ids": unknown})}
+
+    def _correct(self, books: Books, one: Correction, now_us: int) -> Numbered:
+        books.seq, books.last, books.at_us = books.seq + 1, one.id, max(now_us, books.at_us + 1)
+        books.correct(one.rotation, one.deltas)
+        return Numbered(one.id, books.seq, books.at_us)
 
     def _decide(self, books: Books, ask: Ask, now_us: int) -> Grant:
         outcome = fairness.decide(ask, self._open, books.book)

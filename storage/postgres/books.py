@@ -1,4 +1,4 @@
-"""The fairness accounts by the ledger, carried on by reading only the decisions since."""
+"""The fairness accounts by the ledger, carried on by reading only the decisions and corrections since."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One decision as the books see it; nobody is chosen when nobody had room."""
+    """One decision as the books see it; nobody is chosen when nobody had room. Or a correction: it has deltas."""
 
     generation: int
     seq: int
@@ -28,24 +28,25 @@ class Turn:
     mode: str
     chosen: int | None
     shares: Mapping[int, int]  # what everyone eligible earned
+    deltas: Mapping[int, int] | None = None
 
 
 @dataclass(slots=True)
 class Books:
     """One market's accounts as of decision (generation, seq).
 
-    The order in which decisions are added does not matter to standings; ticks count them in the order of (generation,
-    seq), so a decision must not be added before those that came before it are settled.
+    The order in which decisions and corrections are added does not matter to standings; ticks count decisions in the
+    order of (generation, seq), so one must not be added before those that came before it are settled.
     """
 
     market: str
     generation: int = 0
     seq: int = 0
-    last: UUID | None = None  # the decision of that number; None: of a mark, which only committed decisions get
+    last: UUID | None = None  # what has that number; None: of a mark, which only what is committed gets
     at_us: int = 0  # its time: the next one's is later
     rotations: dict[str, Book] = field(default_factory=dict)
     touched: set[Key] = field(default_factory=set)  # accounts moved since the mark they were read from
-    since_mark: int = 0  # decisions added since then
+    since_mark: int = 0  # decisions and corrections added since then
 
     def book(self, rotation: str) -> Book:
         """The accounts of one rotation."""
@@ -68,9 +69,19 @@ class Books:
         self.touched.add((rotation, chosen))
         self.since_mark += 1
 
+    def correct(self, rotation: str, deltas: Mapping[int, int]) -> None:
+        """One correction: standings move, ticks and cursor stay."""
+        standing = self.book(rotation).standing
+        for member, delta in deltas.items():
+            standing[member] = standing.get(member, 0) + delta
+        self.touched.update((rotation, member) for member in deltas)
+        self.since_mark += 1
+
     def take(self, turn: Turn) -> None:
-        """Go on to this decision."""
-        if turn.chosen is not None:
+        """Go on to this decision or correction."""
+        if turn.deltas is not None:
+            self.correct(turn.rotation, turn.deltas)
+        elif turn.chosen is not None:
             self.add(turn.rotation, turn.mode, turn.chosen, turn.shares)
         self.generation, self.seq, self.last, self.at_us = turn.generation, turn.seq, turn.id, turn.at_us
 
@@ -99,9 +110,9 @@ class Shelf:
         self._books: dict[str, Books] = {}
 
     def read(self, connection: sa.Connection, market: str) -> Books:
-        """The books with every decision of the ledger added; the caller owns them until `put` back.
+        """The books with every decision and correction of the ledger added; the caller owns them until `put` back.
 
-        Routing must stand still: a decision that is committed later with a smaller number would be missed.
+        Routing must stand still: what is committed later with a smaller number would be missed.
         """
         books = self._books.pop(market, None)
         if books is None or not read_on(connection, books):
@@ -134,11 +145,11 @@ def load(connection: sa.Connection, market: str) -> Books:
 
 
 def read_on(connection: sa.Connection, books: Books, upto: tuple[int, int] | None = None) -> bool:
-    """Add the decisions since, up to a number when one is given.
+    """Add the decisions and corrections since, up to a number when one is given.
 
     False when the ledger has not the last one added: it never came to be, and the books are worthless.
     """
-    rows = _decisions(connection, books, upto)
+    rows = _made(connection, books, upto)
     first = next(rows, None)
     if first is not None and (first.generation, first.seq) == (books.generation, books.seq):
         if books.last not in {None, first.id}:
@@ -154,8 +165,8 @@ def read_on(connection: sa.Connection, books: Books, upto: tuple[int, int] | Non
 
 
 def turns(connection: sa.Connection, books: Books, upto: tuple[int, int]) -> list[Turn]:
-    """The decisions since, up to a number; the books stay as they are."""
-    rows = _decisions(connection, books, upto)
+    """The decisions and corrections since, up to a number; the books stay as they are."""
+    rows = _made(connection, books, upto)
     at = books.generation, books.seq
     return [_turn(row) for row in rows if (row.generation, row.seq) > at]
 
@@ -199,7 +210,7 @@ def _write(connection: sa.Connection, books: Books) -> None:
     )
 
 
-def _decisions(connection: sa.Connection, books: Books, upto: tuple[int, int] | None) -> Iterator[Any]:
+def _made(connection: sa.Connection, books: Books, upto: tuple[int, int] | None) -> Iterator[Any]:
     """The last one added, and those after it, in order."""
     at, first = (books.generation, books.seq), True
     while True:
@@ -213,11 +224,14 @@ def _decisions(connection: sa.Connection, books: Books, upto: tuple[int, int] | 
 
 
 def _turn(row: Any) -> Turn:
-    shares = _shares(row) if row.chosen is not None and row.mode == Mode.FAIR else {}
+    if row.delta is not None:
+        deltas = dict(zip(row.member, row.delta, strict=True))
+        return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, None, {}, deltas)
+    shares = shares_of(row) if row.chosen is not None and row.mode == Mode.FAIR else {}
     return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, row.chosen, shares)
 
 
-def _shares(row: Any) -> dict[int, int]:
+def shares_of(row: Any) -> dict[int, int]:
     """What each eligible member earned: its part of one turn by weight, rounded down (routing/fairness.py)."""
     eligible = [
         (member, weight) for member, weight, gate in zip(row.member, row.weight, row.gate, strict=True) if gate == 0
@@ -237,17 +251,25 @@ _MARKED = sa.text("""
     FROM standing_marks m LEFT JOIN standings s ON s.market = m.market AND s.rotation = m.rotation
     WHERE m.market = :market
 """)
-_COLUMNS = """
+# Each part by its own index on (market, generation, seq), and the two merged as they are read.
+_MADE = """
     SELECT id, generation, seq, rotation, mode, chosen, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
            CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
            CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
-           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate
+           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate, CAST(NULL AS bigint[]) AS delta
     FROM decisions
     WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
+      AND (generation, seq) {since} (:generation, :seq)
+    UNION ALL
+    SELECT id, generation, seq, rotation, '', CAST(NULL AS int), CAST(extract(epoch FROM at) * 1000000 AS bigint),
+           member, CAST(NULL AS int[]), CAST(NULL AS smallint[]), delta
+    FROM corrections
+    WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
+      AND (generation, seq) {since} (:generation, :seq)
+    ORDER BY generation, seq LIMIT :limit
 """
-_ORDER = "ORDER BY generation, seq LIMIT :limit"
-_FROM_LAST = sa.text(f"{_COLUMNS} AND (generation, seq) >= (:generation, :seq) {_ORDER}")
-_AFTER = sa.text(f"{_COLUMNS} AND (generation, seq) > (:generation, :seq) {_ORDER}")
+_FROM_LAST = sa.text(_MADE.format(since=">="))
+_AFTER = sa.text(_MADE.format(since=">"))
 _ONE_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('books:' || :market))")
 _MARK = sa.text("""
     SELECT generation, seq FROM standing_marks WHERE market = :market ORDER BY generation DESC, seq DESC LIMIT 1

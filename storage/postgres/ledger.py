@@ -106,8 +106,10 @@ _STAND = sa.text("""
     SELECT coalesce((SELECT version FROM policies WHERE state = 'published'), 0) AS policy_version,
            coalesce(max(roster_version), 0) AS roster_version, coalesce(max(generation), 0) AS generation,
            max(alone_since) IS NOT NULL AS alone,
-           coalesce((SELECT max(d.seq) FROM decisions d
-                     WHERE d.market = :market AND d.generation = max(markets.generation)), 0) AS seq
+           greatest((SELECT max(d.seq) FROM decisions d
+                     WHERE d.market = :market AND d.generation = max(markets.generation)),
+                    (SELECT max(c.seq) FROM corrections c
+                     WHERE c.market = :market AND c.generation = max(markets.generation)), 0) AS seq
     FROM markets WHERE name = :market
 """)
 _OPEN = sa.text("SELECT id, open FROM members WHERE market = :market AND open > 0")

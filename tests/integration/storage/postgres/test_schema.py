@@ -43,7 +43,7 @@ def test_a_fresh_ledger_breaks_no_invariant(engine: sa.Engine) -> None:
 
 
 def test_what_happened_cannot_be_changed(engine: sa.Engine) -> None:
-    for table in ("audit", "timeline", "decisions"):
+    for table in ("audit", "timeline", "decisions", "corrections"):
         for change in ("UPDATE {} SET at = at", "DELETE FROM {}", "TRUNCATE {}"):
             with pytest.raises(Refused) as refused, transaction(engine) as connection:
                 connection.execute(sa.text(change.format(table)))
