@@ -74,6 +74,11 @@ def _kill(dice: random.Random, at_s: float) -> Strike:
     return Strike(at_s, "kill", {"role": which, "child": dice.choice([None, 0, 1])})
 
 
+def calm(_dice: random.Random, _length_s: float) -> list[Strike]:
+    """Nothing: what the figures of the others are to be compared with."""
+    return []
+
+
 def kills(dice: random.Random, length_s: float) -> list[Strike]:
     """A kill -9 every two seconds; Postgres and Valkey once each."""
     strikes = [_kill(dice, at) for at in _times(dice, length_s, int((length_s - 2 * CALM_S) / 2))]
@@ -212,6 +217,7 @@ _DEADLY = "after_store=0.02,after_intake=0.02,after_reserve=0.02,before_commit=0
 _WHOLE = frozenset[str]()  # with Flower, which only watches, and takes a while to start
 
 PROFILES: Mapping[str, Profile] = {
+    "calm": Profile(calm, Wanted(killers=True)),
     "kills": Profile(kills, Wanted(without=_WHOLE)),
     "flush": Profile(flush),
     "rollback": Profile(rollback),

@@ -45,6 +45,7 @@ def measured(seen: Evidence) -> dict[str, Any]:
         "deaths_at_fail_points": sum(1 for _ in seen.history.lines("failpoint")),
         "decisions": len(decided),
         "waited_through_a_kill": Spread.of(recoveries(seen, kills)),
+        "to_the_first_offer": Spread.of(firsts(seen)),
         "recovery_of_a_killed_process_s_leads": Spread.of(revivals(seen)),
     }
     for what in ("flushed", "rolled_back", "kill_valkey", "freeze_valkey", "crash_postgres"):
@@ -63,6 +64,14 @@ def recoveries(seen: Evidence, kills: Sequence[float]) -> list[float]:
         struck = times[bisect_right(times, began) : bisect_left(times, ended)]
         found += [ended - struck[0]] if struck else []
     return found
+
+
+def firsts(seen: Evidence) -> list[float]:
+    """Of every new lead: from its creation in the org to its first decision."""
+    first: dict[int, float] = {}
+    for lead, began, ended in _waits(seen):
+        first.setdefault(lead, ended - began)  # creations are told before any offer that ended
+    return list(first.values())
 
 
 def revivals(seen: Evidence) -> list[float]:
