@@ -15,7 +15,10 @@ import uuid_utils.compat as uuid_utils
 from config import logs, metrics, settings, version
 from config import policy as policy_file
 from config.celery import LANES
+from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
+from config.signing import Signer
+from config.vault import Vault
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
@@ -36,6 +39,8 @@ from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Policy
 from routing.sweeper import Sweeper
+from storage.postgres.api_keys import ApiKeys
+from storage.postgres.clients import Clients
 from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
@@ -50,11 +55,13 @@ from storage.postgres.live import Live
 from storage.postgres.members import Members
 from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
+from storage.postgres.people import People
 from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
+from storage.postgres.signing_keys import SigningKeys
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
 from storage.postgres.truth import Truth
@@ -351,6 +358,46 @@ def policies() -> Policies:
 @cache
 def members() -> Members:
     return Members(engine())
+
+
+@cache
+def people() -> People:
+    return People(engine())
+
+
+@cache
+def clients() -> Clients:
+    return Clients(engine())
+
+
+@cache
+def api_keys() -> ApiKeys:
+    return ApiKeys(engine())
+
+
+@cache
+def vault() -> Vault:
+    """Seals what must be secret. Raises BadInput when FAIRTURN_SECRET is not set."""
+    return Vault(settings.load().secret.get_secret_value())
+
+
+@cache
+def signer() -> Signer:
+    """Issues and verifies access tokens. Raises BadInput when FAIRTURN_SECRET is not set."""
+    face = settings.load().face()
+    return Signer(SigningKeys(engine()), vault(), issuer=face, audience=f"{face}/api/v1")
+
+
+@cache
+def gatekeeper() -> Gatekeeper:
+    """Knows who calls; without FAIRTURN_SECRET by API key and outside token only."""
+    return Gatekeeper(
+        people=people(),
+        clients=clients(),
+        keys=api_keys(),
+        members=members(),
+        signer=signer() if settings.load().secret.get_secret_value() else None,
+    )
 
 
 def lane_of() -> Callable[[Change], Lane]:

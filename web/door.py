@@ -42,13 +42,13 @@ def operators_only(token: str) -> Callable[[Request], None]:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), token.encode()):
                 raise Unauthorized
-        elif not _from_here(request):
+        elif not from_here(request):
             raise Forbidden("Without FAIRTURN_API_TOKEN only callers on this machine are let in; set it.")
 
     return check
 
 
-def _from_here(request: Request) -> bool:
+def from_here(request: Request) -> bool:
     """Whether the caller is on this machine, and called it by its own name: a page elsewhere may know our address."""
     try:
         local = request.client is not None and ip_address(request.client.host).is_loopback

@@ -31,7 +31,7 @@ class Forbidden(Refused):
 
 
 class Unauthorized(Refused):
-    """Say who you are: send `Authorization: Bearer` with the value of FAIRTURN_API_TOKEN."""
+    """Say who you are: send `Authorization: Bearer` with an access token, an API key or FAIRTURN_API_TOKEN's value."""
 
 
 class VersionChanged(Refused):

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
-from config import desk, logs, metrics, settings
+from config import desk, logs, metrics, settings, wiring
 from config.version import VERSION
-from web import docs, errors, health, panel
+from routing.access import Scope
+from web import docs, errors, health, identity, panel
 from web.api import invariants, leads, pools, stats
-from web.door import Door, operators_only
+from web.door import Door
 
 API = "/api/v1"
 
@@ -36,11 +37,12 @@ def app() -> FastAPI:
         lifespan=life,
     )
     errors.install(web)
+    identity.install(web, wiring.gatekeeper, operator_token=token)
     web.include_router(health.routes(desk.ops, token=token, counts=counts))
     web.include_router(docs.routes(web), prefix=API)
     web.include_router(panel.routes(desk.invariants, style=f"{API}/docs.css"))
     web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
-    operators = [Depends(operators_only(token))]
+    operators = [Depends(identity.allow(Scope.OPERATE))]
     for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats, desk.gate)):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
     web.add_middleware(Door)

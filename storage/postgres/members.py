@@ -86,6 +86,14 @@ class Members:
             rows = connection.execute(sa.select(markets.c.name, markets.c.roster_version))
             return {row.name: row.roster_version for row in rows}
 
+    def id_of(self, key: str) -> int | None:
+        """The id of the member with this outside id."""
+        with transaction(self._engine) as connection:
+            found: int | None = connection.execute(
+                sa.select(members.c.id).where(members.c.key == clean_text(key))
+            ).scalar()
+            return found
+
     def all(self) -> list[Held]:
         """Every member of every market."""
         with transaction(self._engine) as connection:

@@ -622,5 +622,5 @@ heartbeats = sa.Table(
     sa.Column("at", Time, nullable=False),
 )
 
-from storage.postgres import tables_identity as tables_identity  # noqa: E402 - it adds to the metadata made above
+from storage.postgres import tables_identity  # noqa: E402, F401 - it adds to the metadata made above
 from storage.postgres import tables_notify as tables_notify  # noqa: E402 - it adds to the metadata made above
