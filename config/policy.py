@@ -207,6 +207,7 @@ class AnswersPart(_Part):
     work_within: Duration | None = None
     work_warning: Percent = 80
     extensions: Annotated[int, Field(ge=0, le=100)] = 1
+    extend_reasons: Annotated[list[Name], Field(min_length=1, max_length=50)] = list(Answering().extend_reasons)
     lost_reasons: Annotated[list[Name], Field(min_length=1, max_length=50)] = list(Answering().lost_reasons)
     return_within: Duration = timedelta(hours=72)
     return_reasons: Effects = dict(RETURN_REASONS)
@@ -238,6 +239,7 @@ class AnswersPart(_Part):
             work_within=self.work_within,
             work_warning=self.work_warning,
             extensions=self.extensions,
+            extend_reasons=tuple(self.extend_reasons),
             lost_reasons=tuple(self.lost_reasons),
             return_within=self.return_within,
             return_reasons=self.return_reasons,

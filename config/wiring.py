@@ -26,6 +26,7 @@ from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
 from gateways.salesforce.stream import Endpoint, Stream
 from routing import near
+from routing.answering import Desk
 from routing.auditor import Auditor
 from routing.change import Change
 from routing.compare import Comparer
@@ -37,10 +38,11 @@ from routing.intake import Folded, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
-from routing.policy import Policy
+from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
 from storage.postgres.api_keys import ApiKeys
 from storage.postgres.clients import Clients
+from storage.postgres.answers import Answers
 from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
@@ -204,13 +206,28 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         geocoder=geocoder(),
         read=read,
         fetch=lambda ids: salesforce().read(ids),
-        answering=lambda: {p.name: p.answering for p in ledger().published().pools},
+        answering=_answering,
         announce=announce,
         nudge=nudge,
         report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
         gather_s=GATHER_S,
         at_once=_at_once(),
     )
+
+
+@cache
+def answers() -> Answers:
+    return Answers(engine(), _answering)
+
+
+@cache
+def desk(announce: Announce, nudge: Nudge) -> Desk:
+    """Takes answers to offers; the caller brings the way to tell workers."""
+    return Desk(answers(), announce, nudge)
+
+
+def _answering() -> Mapping[str, Answering]:
+    return {p.name: p.answering for p in ledger().published().pools}
 
 
 def _at_once() -> frozenset[Verb]:

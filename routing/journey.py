@@ -15,6 +15,7 @@ from routing.errors import Away, FairturnError, GiveUp, TryLater
 from routing.intake import Read, Taken
 from routing.lane import Lane
 from routing.lead import Located, ToLocate
+from routing.policy import Answering
 from routing.ports import Geocoder
 
 #: What lost its message is brought back when it is older than this.
@@ -97,7 +98,7 @@ class LeadBook(Protocol):
     def unplaced(self, ids: Sequence[int]) -> list[ToLocate]: ...
     def placed(self, found: Sequence[tuple[ToLocate, Located | None]], *, task_id: str = "") -> list[int]: ...
     def expire(
-        self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
+        self, answering: Mapping[str, Answering], *, limit: int = 200, task_id: str = ""
     ) -> tuple[dict[int, Lane], list[int]]: ...
     def woken(self, *, limit: int = 100) -> list[int]: ...
     def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]: ...
@@ -125,7 +126,7 @@ class Journey:
     """The verbs of a lead's way, over ports only.
 
     `announce(task, ids)` tells the workers after the commit and may lose it; `nudge(task)` does so without ids.
-    `fetch` reads records again from Salesforce; `reassignments` are the limits by pool; `report` is told of every
+    `fetch` reads records again from Salesforce; `answering` is the policy's by pool; `report` is told of every
     error that sets one event or lead aside.
     """
 
@@ -135,7 +136,7 @@ class Journey:
     geocoder: Geocoder
     read: Read
     fetch: Callable[[Sequence[str]], list[Change]]
-    reassignments: Callable[[], Mapping[str, int]]
+    answering: Callable[[], Mapping[str, Answering]]
     announce: Announce
     nudge: Callable[[str], object]
     report: Callable[[Exception], object]
@@ -236,7 +237,7 @@ class Journey:
         """End offers whose deadline passed and send their leads on to the next member."""
         counts = {"expired": 0, "exhausted": 0}
         for _ in range(EXPIRY_ROUNDS):
-            again, over = self.leads.expire(self.reassignments(), limit=EXPIRY, task_id=task_id)
+            again, over = self.leads.expire(self.answering(), limit=EXPIRY, task_id=task_id)
             if again or over:
                 self.nudge("outbox.free")
                 self.nudge("outbox.deliver")

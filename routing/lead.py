@@ -94,7 +94,10 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """What routing needs to know of a lead; `attempt` is the number of the next offer, from 1."""
+    """What routing needs to know of a lead; `attempt` is the number of the next offer, from 1.
+
+    `moves` counts those of the offers before that used up a reassignment.
+    """
 
     id: int
     received_at: datetime
@@ -105,6 +108,7 @@ class Lead:
     attempt: int = 1
     tried: frozenset[int] = field(default_factory=frozenset)  # members offered this lead before
     version: int = 0
+    moves: int = 0
 
 
 @dataclass(frozen=True, slots=True)

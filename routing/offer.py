@@ -115,6 +115,10 @@ class WrongState(Refused):
     """An offer in this state cannot be changed so."""
 
 
+class OfferChanged(Refused):
+    """The offer is not any more as you saw it; look at it again."""
+
+
 class RejectLimitReached(Refused):
     """You have rejected as many offers today as your programme allows; ask its manager."""
 

@@ -67,7 +67,7 @@ def refusal(lead: Lead, pool: Pool | None) -> Reason | None:
     """Why a lead cannot be planned at all, if so."""
     if pool is None:
         return Reason.UNKNOWN_COUNTRY
-    if lead.attempt > pool.reassignments + 1:
+    if lead.moves > pool.reassignments:
         return Reason.EXHAUSTED
     if _poor_place(lead, pool) is PoorPlace.REVIEW:
         return Reason.IMPRECISE_PLACE

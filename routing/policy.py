@@ -122,6 +122,7 @@ class Answering:
     work_within: timedelta | None = None  # from accepting to the next step; then it goes to another member
     work_warning: int = 80  # percent of that time
     extensions: int = 1  # of that time, each with a reason
+    extend_reasons: tuple[str, ...] = ("appointment_made", "customer_undecided", "no_contact_yet", "other")
     lost_reasons: tuple[str, ...] = (
         "no_contact",
         "no_interest",

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from routing.answering import By
+from routing.offer import Actor, Notice, OfferState
 from storage.postgres import tables as t
+from storage.postgres.notices import tell_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,7 @@ class Ended:
     offer: UUID
     lead_id: int
     member_id: int
+    at: datetime
 
 
 def end_offers(
@@ -26,32 +31,47 @@ def end_offers(
     task_id: str,
     *,
     only_overdue: bool = False,
+    besides: UUID | None = None,
+    by: Actor = Actor.FAIRTURN,
+    notice: Notice | None = None,
 ) -> list[Ended]:
-    """End the open offers of these leads: members get their place back, the turnstile is told by the outbox."""
-    values = {"ids": list(lead_ids), "state": state, "reason": reason, "task": task_id or None, "overdue": only_overdue}
-    ended = [Ended(*row) for row in conn.execute(_END, values)]
-    if ended:
-        members = sorted(e.member_id for e in ended)
-        conn.execute(_LOCK_MEMBERS, {"ids": members})
-        conn.execute(_GIVE_BACK, {"ids": members})
-        conn.execute(
-            sa.insert(t.outbox),
-            [{"kind": "turnstile", "lead_id": e.lead_id, "version": 0, "offer_id": e.offer} for e in ended],
-        )
-        conn.execute(
-            sa.insert(t.timeline),
-            [
-                {
-                    "lead_id": e.lead_id,
-                    "what": state,
-                    "actor": "fairturn",
-                    "task_id": task_id or None,
-                    "detail": {"offer": str(e.offer), "member": e.member_id, "reason": reason},
-                }
-                for e in ended
-            ],
-        )
+    """End the open offers of these leads: members get their place back, they and the turnstile are told.
+
+    `besides` leaves one of them as it is; `notice` says otherwise than by its name what is told.
+    """
+    values = {"ids": list(lead_ids), "state": state, "reason": reason, "overdue": only_overdue, "besides": besides}
+    ended = [Ended(*row) for row in conn.execute(_END, values | {"actor": by})]
+    conclude(conn, ended, OfferState(state), reason, By(by, task_id=task_id), notice=notice)
     return ended
+
+
+def conclude(
+    conn: sa.Connection, ended: Sequence[Ended], state: OfferState, reason: str, by: By, *, notice: Notice | None = None
+) -> None:
+    """What follows from the end of offers whose rows say so already: places, timeline, and who is told."""
+    if not ended:
+        return
+    members = sorted(e.member_id for e in ended)
+    conn.execute(_LOCK_MEMBERS, {"ids": members})
+    conn.execute(_GIVE_BACK, {"ids": members})
+    conn.execute(
+        sa.insert(t.outbox),
+        [{"kind": "turnstile", "lead_id": e.lead_id, "version": 0, "offer_id": e.offer} for e in ended],
+    )
+    conn.execute(sa.insert(t.timeline), [_entry(e, state, reason, by) for e in ended])
+    what = notice or Notice(f"offer.{state}")
+    tell_members(conn, [(e.member_id, e.offer, e.lead_id, what) for e in ended], locked=True)
+
+
+def _entry(one: Ended, state: OfferState, reason: str, by: By) -> dict[str, object]:
+    person = {"person": str(by.person)} if by.person else {}
+    return {
+        "lead_id": one.lead_id,
+        "what": state,
+        "actor": by.actor,
+        "task_id": by.task_id or None,
+        "detail": {"offer": str(one.offer), "member": one.member_id, "reason": reason, **person},
+    }
 
 
 def tell_salesforce(conn: sa.Connection, lead_ids: Sequence[int]) -> None:
@@ -61,11 +81,12 @@ def tell_salesforce(conn: sa.Connection, lead_ids: Sequence[int]) -> None:
 
 
 _END = sa.text("""
-    UPDATE offers SET state = :state, reason = :reason, ended_at = clock_timestamp()
-    WHERE lead_id = ANY(CAST(:ids AS bigint[]))
+    UPDATE offers SET state = :state, reason = :reason, ended_at = clock_timestamp(), version = version + 1,
+           actor = :actor, remind_at = NULL
+    WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND id IS DISTINCT FROM CAST(:besides AS uuid)
       AND (CASE WHEN :overdue THEN state = 'offered' AND expires_at <= clock_timestamp()
                 ELSE state IN ('offered', 'accepted') END)
-    RETURNING id, lead_id, member_id
+    RETURNING id, lead_id, member_id, ended_at
 """)
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _GIVE_BACK = sa.text("""

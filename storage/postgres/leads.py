@@ -12,12 +12,15 @@ from routing.intake import Read, Taken
 from routing.journey import Left
 from routing.lane import Lane
 from routing.lead import Located, Reason, ToLocate
+from routing.policy import Answering
 from storage.postgres import tables as t
-from storage.postgres.ending import end_offers, tell_salesforce
+from storage.postgres.by_hand import leave
+from storage.postgres.ending import end_offers
 from storage.postgres.engine import transaction
 from storage.postgres.intake import lock_events, take
+from storage.postgres.onward import NO_POOL, go_on
 from storage.postgres.placing import place, unplaced
-from storage.postgres.steps import bigints, lock, note, review, withdraw
+from storage.postgres.steps import bigints, lock, note, review
 from storage.postgres.values import clean_text
 
 Row = sa.RowMapping
@@ -124,25 +127,23 @@ class Leads:
     def withdraw(self, ids: Sequence[int], reason: Reason, *, task_id: str = "") -> int:
         """End the leads and their open offers; returns how many offers ended. Ended leads are left alone."""
         with transaction(self._engine) as conn:
-            return withdraw(conn, ids, reason, task_id)
+            return leave(conn, ids, reason, task_id)
 
     def expire(
-        self, reassignments: Mapping[str, int], *, limit: int = 200, task_id: str = ""
+        self, answering: Mapping[str, Answering], *, limit: int = 200, task_id: str = ""
     ) -> tuple[dict[int, Lane], list[int]]:
         """End offers whose deadline has passed: (leads to route again, each with its lane; those whose last this was).
 
-        `reassignments` is the limit after the first offer, by pool.
+        `answering` is the policy's, by pool. Three may do so at once: each offer expires once.
         """
         with transaction(self._engine) as conn:
-            overdue = conn.execute(_OVERDUE, {"limit": limit}).mappings().all()
-            ended = end_offers(conn, [r["id"] for r in overdue], "expired", "no answer", task_id, only_overdue=True)
+            overdue = conn.execute(_OVERDUE, {"limit": limit}).all()
+            ended = end_offers(conn, [r.id for r in overdue], "expired", "no answer", task_id, only_overdue=True)
             leads = {e.lead_id for e in ended}
-            over = [r["id"] for r in overdue if r["id"] in leads and r["attempt"] > reassignments.get(r["pool"], 3)]
-            again = sorted(leads.difference(over))
-            lanes = {r.id: Lane(r.lane) for r in conn.execute(_NEXT_ATTEMPT, {"ids": sorted(leads)})}
-            review(conn, over, Reason.EXHAUSTED, task_id)
-            tell_salesforce(conn, again)
-            return {lead: lanes[lead] for lead in again}, over
+            free = {r.id for r in overdue if not answering.get(r.pool, NO_POOL).expiry_counts} & leads
+            moved = go_on(conn, sorted(leads - free), answering, task_id)
+            unmoved = go_on(conn, sorted(free), answering, task_id, counts=False)
+            return moved.again | unmoved.again, moved.over
 
     # --- waiting
 
@@ -216,15 +217,9 @@ def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -
 
 _LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new', 'waiting') FOR UPDATE")
 _OVERDUE = sa.text("""
-    SELECT l.id, l.attempt, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
+    SELECT l.id, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
     WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
-    ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
-""")
-_NEXT_ATTEMPT = sa.text("""
-    UPDATE leads SET attempt = attempt + 1, state = 'new', reason = NULL, version = version + 1,
-           updated_at = clock_timestamp(), nudged_at = NULL, deaths = 0, delays = 0, next_try_at = NULL,
-           lane = least(lane, 1) -- an offer that nobody answered is no import any more
-    WHERE id = ANY(CAST(:ids AS bigint[])) RETURNING id, lane
+    ORDER BY o.expires_at LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """)
 _PUT_OFF = sa.text("""
     UPDATE leads SET delays = delays + 1, nudged_at = NULL,

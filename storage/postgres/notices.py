@@ -10,8 +10,8 @@ from routing.offer import Notice
 Told = tuple[int, UUID, int, Notice]  # member, offer, lead, what
 
 
-def tell_members(conn: sa.Connection, told: Sequence[Told]) -> None:
-    """Add these notices, inside another transaction that has the members locked, or locks no row after this.
+def tell_members(conn: sa.Connection, told: Sequence[Told], *, locked: bool = False) -> None:
+    """Add these notices, inside another transaction that has the members `locked`, or locks no row after this.
 
     The member's row gives the number, so notices of one member commit in their order: who has read up to a number
     has missed nothing before it.
@@ -23,7 +23,8 @@ def tell_members(conn: sa.Connection, told: Sequence[Told]) -> None:
             "leads": [lead for *_, lead, _ in told],
             "whats": [str(what) for *_, what in told],
         }
-        conn.execute(_LOCK, {"members": sorted({member for member, *_ in told})})
+        if not locked:
+            conn.execute(_LOCK, {"members": sorted({member for member, *_ in told})})
         conn.execute(_TELL, values)
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from routing.answering import By, work_times
 from routing.batch import Market, Saved
 from routing.columns import WEIGHED, gather
 from routing.errors import ColdTurnstile
 from routing.lead import Lead, Point, Precision, Reason
+from routing.offer import Actor
 from routing.plan import Verdict
 from storage.postgres import tables as t
+from storage.postgres.accepting import accepted
 from storage.postgres.alone import LedgerAlone
 from storage.postgres.books import Shelf
 from storage.postgres.decided import write_decisions
@@ -39,12 +42,14 @@ class LockedBatch:
 
         Refused means that a member would pass its capacity: the turnstile was wrong, its caller must rebuild it.
         """
-        over = self._take_places(verdicts)
+        over, ready = self._take_places(verdicts)
         if over:
             self._alone.forget()
         kept = [v for v in verdicts if v.decision.chosen not in over]
         if kept:
             self._write(kept)
+        if ready:
+            self._accept_at_once([v for v in kept if v.decision.chosen in ready])
         by_reason: dict[Reason, list[int]] = {}
         for lead, reason in refused:
             by_reason.setdefault(reason, []).append(lead.id)
@@ -52,13 +57,14 @@ class LockedBatch:
             review(self._conn, ids, reason, self._task_id)
         return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.decision.chosen in over))
 
-    def _take_places(self, verdicts: Sequence[Verdict]) -> set[int]:
-        """Count the chosen members up, under guard; returns those who would pass their capacity."""
+    def _take_places(self, verdicts: Sequence[Verdict]) -> tuple[set[int], set[int]]:
+        """Count the chosen members up, under guard: those who would pass their capacity, and those who accept all."""
         chosen = sorted(v.decision.chosen for v in verdicts if v.decision.chosen is not None)
         if not chosen:
-            return set()
+            return set(), set()
         self._conn.execute(_LOCK_MEMBERS, {"ids": chosen})
-        return {*chosen}.difference(self._conn.execute(_TAKE_PLACES, {"ids": chosen}).scalars())
+        taken = {row.id: row.auto_accept for row in self._conn.execute(_TAKE_PLACES, {"ids": chosen})}
+        return {*chosen}.difference(taken), {member for member, ready in taken.items() if ready}
 
     def _write(self, verdicts: Sequence[Verdict]) -> None:
         conn = self._conn
@@ -75,6 +81,16 @@ class LockedBatch:
         tell_salesforce(conn, [v.plan.lead.id for v in settled])
         entries = [_entry(v, alone=self.markets[v.plan.pool.market].alone is not None) for v in settled]
         note(conn, entries, self._task_id, policy_version=self.policy_version)
+
+    def _accept_at_once(self, verdicts: Sequence[Verdict]) -> None:
+        """Accept the offers of members who accept whatever they are offered: made and accepted as any other."""
+        rows: dict[str, list[Any]] = {"ids": [], "until": [], "warn": []}
+        for verdict in verdicts:
+            until, warn = work_times(verdict.decision.at, verdict.plan.pool.answering)
+            for name, value in (("ids", verdict.decision.id), ("until", until), ("warn", warn)):
+                rows[name].append(value)
+        taken = [(row.id, row.lead_id, row.member_id) for row in self._conn.execute(_ACCEPT, rows)]
+        accepted(self._conn, taken, By(Actor.FAIRTURN, task_id=self._task_id))
 
 
 @contextmanager
@@ -127,6 +143,7 @@ def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
         attempt=row["attempt"],
         tried=frozenset(tried),
         version=row["version"],
+        moves=row["moves"],
     )
 
 
@@ -171,11 +188,25 @@ def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
     )
 
 
+# Each member's notices were counted up as its places were taken, so theirs are the last numbers.
 _OFFER = sa.text("""
-    INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at)
-    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
-                         CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
-                         CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]))
+    WITH made AS (
+        INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at)
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
+                             CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
+                             CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]))
+        RETURNING id, lead_id, member_id
+    )
+    INSERT INTO notices (member_id, number, offer_id, lead_id, what)
+    SELECT m.id, m.notices + 1 - row_number() OVER (PARTITION BY m.id ORDER BY made.id DESC), made.id, made.lead_id,
+           'offer.created'
+    FROM made JOIN members m ON m.id = made.member_id
+""")
+_ACCEPT = sa.text("""
+    UPDATE offers SET state = 'accepted', accepted_at = offered_at, worked_at = offered_at, version = version + 1,
+           work_by = a.until, remind_at = a.warn, reminded = 0
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:until AS timestamptz[]), CAST(:warn AS timestamptz[])) AS a(id, until, warn)
+    WHERE offers.id = a.id RETURNING offers.id, lead_id, member_id
 """)
 _HOLD_GENERATION = sa.text("""
     SELECT name, pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))
@@ -189,7 +220,7 @@ _MARKETS = sa.select(
 )
 _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
 _LOCK_LEADS = sa.text("""
-    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version FROM leads
+    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves FROM leads
     WHERE id = ANY(CAST(:ids AS bigint[])) AND lat IS NOT NULL AND NOT dirty
       AND (state = 'new' OR (state = 'waiting' AND (:woken OR next_try_at <= clock_timestamp())))
     ORDER BY priority DESC, received_at, id FOR UPDATE SKIP LOCKED
@@ -200,13 +231,13 @@ _TRIED = sa.text("""
 """)
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _TAKE_PLACES = sa.text("""
-    UPDATE members SET open = open + g.n
+    UPDATE members SET open = open + g.n, notices = notices + g.n
     FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
     WHERE members.id = g.id AND members.open + g.n <= coalesce(
         members.capacity,
         (SELECT capacity FROM tiers WHERE name = members.tier),
         (SELECT capacity FROM tiers WHERE name = ''))
-    RETURNING members.id
+    RETURNING members.id, members.auto_accept
 """)
 _SETTLE = sa.text("""
     UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest,

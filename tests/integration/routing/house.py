@@ -12,8 +12,10 @@ import uuid_utils.compat as uuid_utils
 
 from config import policy as policy_file
 from gateways.countries import alpha2
+from routing.answering import Desk
 from routing.change import Change, Outcome, WriteBack, Written
 from routing.compare import Comparer, Seen
+from routing.corrector import Corrector
 from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
 from routing.intake import Folded, Sheet, fold
@@ -21,7 +23,10 @@ from routing.journey import Journey
 from routing.lane import Lane
 from routing.lead import Address, Located, Point, Precision
 from routing.outbound import Outbound
+from routing.policy import Answering
 from routing.sweeper import Sweeper
+from storage.postgres.answers import Answers
+from storage.postgres.corrections import Corrections
 from storage.postgres.engine import connect, transaction
 from storage.postgres.events import Events
 from storage.postgres.leads import Leads
@@ -111,10 +116,19 @@ class House:
             geocoder=self.geography,
             read=read,
             fetch=self.read,
-            reassignments=lambda: {p.name: p.reassignments for p in self.ledger.published().pools},
+            answering=self.answering,
             announce=self._announce,
             nudge=self.wanted.append,
             report=self.errors.append,
+        )
+        self.answers = Answers(self.engine, self.answering)
+        self.desk = Desk(self.answers, self._announce, self.wanted.append)
+        self.corrections = Corrections(self.engine)
+        self.corrector = Corrector(
+            book=self.corrections,
+            turnstile=self.turnstile,
+            mend=self.dispatcher.mend,
+            stand_alone=self.ledger.stand_alone,
         )
         self.outbound = Outbound(
             outbox=self.outbox,
@@ -122,6 +136,7 @@ class House:
             write=self._write,
             withdraw=self.leads.withdraw,
             nudge=self.wanted.append,
+            correct=self.corrector.correct,
         )
         self.sweeper = Sweeper(
             journey=self.journey,
@@ -133,12 +148,16 @@ class House:
             due=self.outbox.due,
             depth=lambda _lane: 0,
             nudge=self.wanted.append,
+            corrector=self.corrector,
         )
         self._numbers = count(1)
 
     def _announce(self, task: str, ids: Sequence[int], lane: Lane = Lane.LIVE, /) -> None:
         self.log.append((task, list(ids)))
         self.lanes.append((task, lane, len(ids)))
+
+    def answering(self) -> dict[str, Answering]:
+        return {p.name: p.answering for p in self.ledger.published().pools}
 
     def close(self) -> None:
         self.engine.dispose()
@@ -296,6 +315,20 @@ class House:
         query = "SELECT member_id FROM offers WHERE lead_id = :lead AND state IN ('offered', 'accepted')"
         found = self.rows(query, lead=lead)
         return found[0][0] if found else None
+
+    def offer(self, lead: int) -> UUID:
+        """The lead's open offer."""
+        found: UUID = self.value(
+            "SELECT id FROM offers WHERE lead_id = :lead AND state IN ('offered', 'accepted') ORDER BY slot", lead=lead
+        )
+        return found
+
+    def told(self, member: int) -> list[str]:
+        """What a member was told, in its order."""
+        query = "SELECT number, what FROM notices WHERE member_id = :member ORDER BY number"
+        rows = self.rows(query, member=member)
+        assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+        return [row.what for row in rows]
 
     def decisions(self, lead: int) -> int:
         found: int = self.value("SELECT count(*) FROM decisions WHERE lead_id = :lead", lead=lead)

@@ -93,7 +93,7 @@ class World:
         if house.holder(lead) is None:
             return
         house.overdue(lead)
-        again, _ = house.leads.expire({"installers": 3})
+        again, _ = house.leads.expire({})
         house.outbound.free()
         house.dispatcher.route(list(again))
 

@@ -133,7 +133,7 @@ class World:
             geocoder=cast("Geocoder", Places()),
             read=cast("Any", None),
             fetch=self.fetch,
-            reassignments=dict,
+            answering=dict,
             announce=lambda task, ids, lane=Lane.LIVE: self.told.append((task, [*ids])),
             nudge=self.nudged.append,
             report=self.errors.append,

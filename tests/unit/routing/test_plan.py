@@ -177,8 +177,8 @@ def test_a_batch_is_planned_and_concluded_like_each_lead_alone() -> None:
     ("one", "made", "reason"),
     [
         (lead(), None, Reason.UNKNOWN_COUNTRY),
-        (lead(attempt=4), pool(answering=Answering(reassignments=3)), None),
-        (lead(attempt=5), pool(answering=Answering(reassignments=3)), Reason.EXHAUSTED),
+        (lead(attempt=6, moves=3), pool(answering=Answering(reassignments=3)), None),
+        (lead(attempt=6, moves=4), pool(answering=Answering(reassignments=3)), Reason.EXHAUSTED),
         (lead(precision=Precision.CITY), pool(poor_places={Precision.CITY: PoorPlace.REVIEW}), Reason.IMPRECISE_PLACE),
         (lead(precision=Precision.CITY), pool(poor_places={Precision.CITY: PoorPlace.CENTROID}), None),
         (lead(), pool(poor_places={Precision.EXACT: PoorPlace.REVIEW}), Reason.IMPRECISE_PLACE),
