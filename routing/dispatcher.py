@@ -46,7 +46,7 @@ class Stand(NamedTuple):
     roster_version: int
     generation: int
     alone: bool = False  # the turnstile is away, the ledger decides
-    seq: int = 0  # of the last decision of this generation
+    seq: int = 0  # of the last decision or correction of this generation
 
 
 class Ledger(Protocol):
@@ -156,7 +156,7 @@ class Dispatcher:
                 left = self._route_once(left, woken, release, task_id, routed)
             except _Distrusted as exc:
                 for market, generation in exc.generations.items():
-                    self._mend(market, generation)
+                    self.mend(market, generation)
                 if last and exc.refused:
                     raise exc.refused from exc
                 continue
@@ -209,7 +209,7 @@ class Dispatcher:
     def _over(self, saved: Saved, batch: Batch) -> list[int]:
         """The leads whose member has no room by the ledger: the turnstile was wrong and is rebuilt."""
         for market in {v.plan.pool.market for v in saved.over}:
-            self._mend(market, batch.markets[market].generation)
+            self.mend(market, batch.markets[market].generation)
         return [v.plan.lead.id for v in saved.over]
 
     def _wake_the_overtaken(self, kept: Sequence[Verdict], batch: Batch) -> None:
@@ -410,8 +410,8 @@ class Dispatcher:
         mark = self._turnstile.mark(market)
         return (mark.generation, mark.seq) < (stand.generation, stand.seq)
 
-    def _mend(self, market: str, seen: int) -> None:
-        """Rebuild the turnstile; when it does not answer, the ledger decides alone."""
+    def mend(self, market: str, seen: int) -> None:
+        """Rebuild a turnstile found wanting under this generation; if it does not answer, the ledger decides alone."""
         try:
             self.rebuild(market, seen)
         except ColdTurnstile:

@@ -26,6 +26,15 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrected:
+    """A correction the turnstile has carried out and nobody has settled yet; the ledger may know it or not."""
+
+    seq: int
+    rotation: str
+    deltas: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Everything the turnstile holds for one market, at one instant."""
 
@@ -37,6 +46,7 @@ class Held:
     counts: Mapping[int, int]  # offers by member, as it counts them; none at zero
     reserved: tuple[Reserved, ...]
     books: Mapping[str, Book]
+    corrected: tuple[Corrected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,11 @@ from routing.lead import Reason
 TOGETHER = 100
 
 
+def nothing() -> int:
+    """Do nothing."""
+    return 0
+
+
 class OutboxBook(Protocol):
     """What is asked of the ledger's outbox."""
 
@@ -35,6 +40,7 @@ class Outbound:
     withdraw: Callable[[Sequence[int], Reason], object]
     nudge: Callable[[str], object]
     may_go_on: Callable[[], bool] = always  # asked between claims
+    correct: Callable[[], int] = nothing  # carry out the corrections of turns that are owed
 
     def deliver(self, *, task_id: str = "") -> dict[str, int]:
         """Show Salesforce every lead as it stands now; one record's failure touches no other.
@@ -51,7 +57,14 @@ class Outbound:
         return counts
 
     def free(self, *, task_id: str = "") -> dict[str, int]:
-        """Give back the places of ended offers, first of all to waiting leads."""
+        """Set right the turns of ended offers, and give back their places, first of all to waiting leads."""
+        try:
+            corrected = self.correct()
+        finally:
+            counts = self._free(task_id)
+        return counts | ({"corrected": corrected} if corrected else {})
+
+    def _free(self, task_id: str) -> dict[str, int]:
         freed = offered = 0
         while self.may_go_on() and (claimed := self.outbox.claim_frees()):
             for market, rows in _together(claimed):

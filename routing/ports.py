@@ -8,6 +8,7 @@ from uuid import UUID
 from routing.decision import Ask, Grant
 from routing.errors import GiveUp, TryLater
 from routing.lead import Address, Located
+from routing.turns import Correction, Corrects, Numbered, Uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Pending:
     age_s: float
 
 
-class Decider(Protocol):
+class Decider(Corrects, Protocol):
     """Who gives members to leads: the turnstile, or while it is away the ledger itself, by the same rule."""
 
     def reserve(
@@ -91,6 +92,23 @@ class Turnstile(Protocol):
         With `offers`, of those to keep and then of those to cancel, only where they were made for that offer.
         Cancelling gives back the place and the turn, shares included. Safe to repeat.
         """
+        ...
+
+    def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
+        """Move standings, in order; a correction that was carried out before keeps its number and moves nothing."""
+        ...
+
+    def settle_corrections(
+        self, market: str, *, keep: Sequence[tuple[UUID, int]] = (), undo: Sequence[tuple[UUID, int]] = ()
+    ) -> None:
+        """Forget corrections by id and number: kept ones are in the ledger now, undone ones are moved back whole.
+
+        Safe to repeat.
+        """
+        ...
+
+    def uncertain(self, market: str, *, older_than_s: float) -> list[Uncertain]:
+        """Corrections that were not settled within that time."""
         ...
 
     def release(self, market: str, offers: Sequence[UUID]) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Literal, Protocol
 
 from routing.compare import Comparer
+from routing.corrector import Corrector
 from routing.dispatcher import Dispatcher
 from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.journey import Journey
@@ -44,6 +45,7 @@ class Sweeper:
     due: Callable[[Literal["salesforce", "turnstile"]], bool]  # whether the outbox has rows of a kind that nobody holds
     depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
+    corrector: Corrector | None = None
 
     def relay(self, *, without_broker: bool = False, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled.
@@ -78,7 +80,10 @@ class Sweeper:
         """
         if not self.dispatcher.come_back(market):
             return 0
+        corrected = 0
         try:
+            if self.corrector is not None:
+                corrected = self.corrector.reap(market, older_than_s=UNSETTLED_S)
             pending = self.turnstile.pending(market, older_than_s=UNSETTLED_S)
         except ColdTurnstile:
             self.dispatcher.rebuild(market)
@@ -86,7 +91,7 @@ class Sweeper:
         except TurnstileUnreachable:
             return 0  # whoever decides next has the ledger decide
         if not pending:
-            return 0
+            return corrected
         with self.reservations.judged(pending) as (keep, cancel):
             offers = {(p.lead, p.attempt): p.offer for p in pending}
             meant = [offers[one] for one in (*keep, *cancel)]
@@ -94,7 +99,7 @@ class Sweeper:
         undone = {p.member for p in pending if (p.lead, p.attempt) in set(cancel)}
         if undone:
             self.dispatcher.fill(market, sorted(undone))
-        return len(keep) + len(cancel)
+        return corrected + len(keep) + len(cancel)
 
     def hourly(self, *, within: timedelta | None = None, task_id: str = "") -> dict[str, int]:
         """Compare with Salesforce what changed since the last sweep, and let every member with room be offered to."""

@@ -41,14 +41,15 @@ class Truth:
     def known(self, market: str, held: Held, since: datetime) -> Known | None:
         """What the ledger knows as of `held`; None while it decides alone, or under another generation.
 
-        Everything the turnstile decided before its oldest unsettled turn is in the ledger, or never will be: up to
-        there the books are carried on for good. What came since is added to a copy, each turn once, whether the
+        Everything the turnstile did before its oldest unsettled turn or correction is in the ledger, or never will be:
+        up to there the books are carried on for good. What came since is added to a copy, each once, whether the
         ledger has it by now or not.
         """
         with transaction(self._one_moment) as connection:
             if connection.scalar(_DECIDES, {"market": market}) != held.generation:
                 return None
-            settled = min((one.seq for one in held.reserved), default=held.seq + 1) - 1
+            unsettled = [one.seq for one in held.reserved] + [one.seq for one in held.corrected]
+            settled = min(unsettled, default=held.seq + 1) - 1
             books = self._carried_on(connection, market, (held.generation, settled))
             if books is None:
                 return None
@@ -92,11 +93,16 @@ class Truth:
 
 def _as_of(connection: sa.Connection, books: Books, held: Held) -> Books:
     """The books with what the turnstile decided since, settled or not."""
-    in_flight = {one.offer for one in held.reserved}
-    made = [t for t in turns(connection, books, (held.generation, held.seq)) if t.id not in in_flight]
+    in_flight: set[UUID | int] = {one.offer for one in held.reserved}
+    in_flight |= {one.seq for one in held.corrected}
+    upto = held.generation, held.seq
+    made = [t for t in turns(connection, books, upto) if (t.seq if t.deltas is not None else t.id) not in in_flight]
     made += [
         Turn(held.generation, one.seq, one.offer, 0, one.rotation, one.mode, one.member, one.shares)
         for one in held.reserved
+    ]
+    made += [
+        Turn(held.generation, one.seq, _NOBODYS, 0, one.rotation, "", None, {}, one.deltas) for one in held.corrected
     ]
     copy = books.copy()
     for turn in sorted(made, key=lambda turn: (turn.generation, turn.seq)):
@@ -115,6 +121,7 @@ def _leaving(connection: sa.Connection, suspects: Sequence[UUID], since: datetim
     return set(connection.execute(_LEAVING, {"ids": list(suspects), "since": since}).scalars())
 
 
+_NOBODYS = UUID(int=0)  # a copy of the books is not read on
 _TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('audit:' || :market))")
 _DECIDES = sa.text("SELECT generation FROM markets WHERE name = :market AND alone_since IS NULL")
 _OPEN_THEN = sa.text("""

@@ -7,14 +7,14 @@ from uuid import UUID
 
 import numpy as np
 
-from routing.drift import Drift, Held, Reserved
+from routing.drift import Corrected, Drift, Held, Reserved
 from routing.errors import ColdTurnstile
 from routing.fairness import TURN, Book
 from routing.policy import Mode
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
-from storage.redis.records import RECORD, Argument, Record
+from storage.redis.records import RECORD, Argument, Moved, Record
 from storage.redis.turnstile import spread
 
 _PLACE = struct.Struct("<ii")
@@ -39,12 +39,13 @@ class TurnstileAudit:
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hmget(keys.state, ["generation", "seq", "slots"])
                 pipe.get(keys.order)
-                for name in (keys.offers, keys.open, keys.reservations, keys.ticks, keys.cursors):
+                for name in (keys.offers, keys.open, keys.reservations, keys.corrections, keys.ticks, keys.cursors):
                     pipe.hgetall(name)
                 for rotation in rotations:
                     pipe.hgetall(keys.standing(rotation))
                     pipe.hgetall(keys.served(rotation))
-                (generation, seq, slots), order, offers, open_, reserved, ticks, cursors, *accounts = pipe.execute()
+                (generation, seq, slots), order, *hashes = pipe.execute()
+                offers, open_, reserved, corrected, ticks, cursors, *accounts = hashes
         if generation is None or {name.decode() for name in ticks} != set(rotations):
             return None  # it was rebuilt, or has a new rotation, since
         members = np.frombuffer(order or b"", dtype="<i4")
@@ -66,6 +67,7 @@ class TurnstileAudit:
             offers={UUID(hex=offer.decode()): _PLACE.unpack(place)[0] for offer, place in offers.items()},
             counts={int(members[at]): int(counts[at]) for at in np.flatnonzero(counts)},
             reserved=tuple(sorted((_reserved(one, members) for one in reserved.values()), key=lambda one: one.seq)),
+            corrected=tuple(_corrected(one, members) for one in corrected.values()),
             books=books,
         )
 
@@ -110,6 +112,16 @@ def _members(found: Drift) -> set[int]:
 def _by_member(pages: Mapping[bytes, bytes], members: Any) -> dict[int, int]:
     numbers = spread(pages, "<f8", len(members))
     return {int(members[at]): int(numbers[at]) for at in np.flatnonzero(numbers)}
+
+
+def _corrected(packed: bytes, members: Any) -> Corrected:
+    """One unsettled correction; the layout is told in scripts/correct.lua."""
+    moved = Moved.of(packed)
+    return Corrected(
+        moved.seq,
+        moved.rotation,
+        {int(members[slot]): delta for slot, delta in zip(moved.slots, moved.deltas, strict=True)},
+    )
 
 
 def _reserved(packed: bytes, members: Any) -> Reserved:

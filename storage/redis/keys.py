@@ -47,6 +47,11 @@ class MarketKeys:
         return self._name("reservations")
 
     @property
+    def corrections(self) -> str:
+        """HASH: correction (32 hex digits) -> what it moved, packed (see scripts/correct.lua); gone once settled."""
+        return self._name("corrections")
+
+    @property
     def order(self) -> str:
         """STRING: the member in each slot (i4). The state's field `slots` changes with it."""
         return self._name("order")
@@ -74,6 +79,11 @@ class MarketKeys:
         """KEYS[1..9] of every script: seven keys and two stems, in this order."""
         fixed = [self.state, self.offers, self.open, self.reservations, self.order, self.ticks, self.cursors]
         return [*fixed, self.standing(), self.served()]
+
+    @property
+    def with_corrections(self) -> list[str]:
+        """KEYS[1..10] of the scripts about corrections."""
+        return [*self.all, self.corrections]
 
 
 def rate(name: str) -> str:

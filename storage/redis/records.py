@@ -14,10 +14,13 @@ from routing.decision import Ask, Grant
 from routing.errors import BadInput
 from routing.fairness import TURN
 from routing.policy import Mode
+from routing.turns import Correction
 
 PAGE = 16  # slots; as in scripts/shared.lua
 RECORD = struct.Struct("<iiiiiidddddd32s")
 RESERVATION = struct.Struct("<qi")
+CORRECTION = struct.Struct("<32sd")
+MOVED = struct.Struct("<ddi")
 MODES = {Mode.FAIR: 1, Mode.CURSOR: 2, Mode.LEAST_RECENT: 3, Mode.LEAST_LOADED: 4, Mode.NEAREST: 5}
 LARGEST = 2**31 - 1
 
@@ -28,6 +31,34 @@ Int32s = NDArray[np.int32]
 def reservation_ids(pairs: Sequence[tuple[int, int]]) -> bytes:
     """(lead, attempt) pairs as the scripts take them."""
     return b"".join(RESERVATION.pack(*pair) for pair in pairs)
+
+
+def correction_ids(pairs: Sequence[tuple[UUID, int]]) -> bytes:
+    """(correction, number) pairs as the scripts take them."""
+    return b"".join(CORRECTION.pack(id_.hex.encode(), seq) for id_, seq in pairs)
+
+
+def packed_deltas(one: Correction, slots: "Slots") -> tuple[bytes, bytes]:
+    """Where a correction's members stand, and by how much each is moved."""
+    count = len(one.deltas)
+    slot = slots.of(np.fromiter(one.deltas, np.int32, count))
+    return slot.astype("<i4").tobytes(), np.fromiter(one.deltas.values(), "<f8", count).tobytes()
+
+
+class Moved(NamedTuple):
+    """A stored correction."""
+
+    seq: int
+    rotation: str
+    slots: list[int]
+    deltas: list[int]
+
+    @classmethod
+    def of(cls, packed: bytes) -> "Moved":
+        seq, _at, count = MOVED.unpack_from(packed)
+        slots = np.frombuffer(packed, "<i4", count, MOVED.size).tolist()
+        deltas = np.frombuffer(packed, "<f8", count, MOVED.size + 4 * count).astype(np.int64).tolist()
+        return cls(int(seq), packed[MOVED.size + 12 * count :].decode(), slots, deltas)
 
 
 class Record(NamedTuple):

@@ -9,13 +9,28 @@ from uuid import UUID, uuid4
 import numpy as np
 from redis.exceptions import ResponseError
 
+from routing.columns import Column
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.ports import Mark, Pending, Snapshot, Standing
+from routing.turns import Correction, Numbered, Uncertain
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
-from storage.redis.records import PAGE, RESERVATION, Argument, Batch, Laid, Record, Slots, pack, reservation_ids, unpack
+from storage.redis.records import (
+    PAGE,
+    RESERVATION,
+    Argument,
+    Batch,
+    Laid,
+    Record,
+    Slots,
+    correction_ids,
+    pack,
+    packed_deltas,
+    reservation_ids,
+    unpack,
+)
 
 CHUNK = 5_000  # fields of one command while a snapshot is staged
 STAGED_S = 600  # what a rebuild that died has staged goes by itself
@@ -33,7 +48,8 @@ class RedisTurnstile:
 
     def __init__(self, at: str | Client) -> None:
         self._redis = connect(at) if isinstance(at, str) else at
-        names = ("reserve", "settle", "release", "pending", "switch", "enrol")
+        names = ["reserve", "settle", "release", "pending", "switch", "enrol"]
+        names += ["correct", "settle_corrections", "uncertain"]
         self._scripts = {name: scripts.bind(name, self._redis) for name in names}
         self._slots: dict[str, Slots] = {}
 
@@ -48,7 +64,7 @@ class RedisTurnstile:
         batch = Batch.of(asks)
         for _ in range(LOOKS):
             try:
-                slots = self._with_slots(market, batch, generation)
+                slots = self._with_slots(market, batch.member, generation)
                 slot = slots.of(batch.member)
                 laid = Laid.over(slot, batch)
                 arguments = pack(laid, slot, slots, generation=generation, release=release)
@@ -72,6 +88,38 @@ class RedisTurnstile:
         """
         meant = "".join(offer.hex for offer in offers)
         self._run("settle", MarketKeys(market).all, [reservation_ids(keep), reservation_ids(cancel), meant])
+
+    def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
+        """Move standings, in order; a correction that was carried out before keeps its number and moves nothing."""
+        members = np.array([member for one in corrections for member in one.deltas], dtype=np.int32)
+        for _ in range(LOOKS):
+            try:
+                slots = self._with_slots(market, members, generation)
+                arguments: list[Argument] = [generation, slots.token]
+                for one in corrections:
+                    arguments += [one.id.hex, one.rotation, *packed_deltas(one, slots)]
+                reply = self._run("correct", MarketKeys(market).with_corrections, arguments)
+                numbers = zip(corrections, reply[::2], reply[1::2], strict=True)
+                return [Numbered(one.id, int(seq), int(at_us)) for one, seq, at_us in numbers]
+            except _SlotsChanged:
+                self._slots.pop(market, None)
+        raise TurnstileUnreachable(said="others keep changing the slots")
+
+    def settle_corrections(
+        self, market: str, *, keep: Sequence[tuple[UUID, int]] = (), undo: Sequence[tuple[UUID, int]] = ()
+    ) -> None:
+        """Forget corrections by id and number: kept ones are in the ledger now, undone ones are moved back whole."""
+        arguments = [correction_ids(keep), correction_ids(undo)]
+        self._run("settle_corrections", MarketKeys(market).with_corrections, arguments)
+
+    def uncertain(self, market: str, *, older_than_s: float) -> list[Uncertain]:
+        """Corrections that were not settled within that time, by number."""
+        generation, *found = self._run("uncertain", MarketKeys(market).with_corrections, [int(older_than_s * 1e6)])
+        made = [
+            Uncertain(UUID(hex=one.decode()), int(generation), int(seq))
+            for one, seq in zip(found[::2], found[1::2], strict=True)
+        ]
+        return sorted(made, key=lambda one: one.seq)
 
     def release(self, market: str, offers: Sequence[UUID]) -> None:
         """Free the places these offers hold; those that hold none are left alone."""
@@ -98,7 +146,7 @@ class RedisTurnstile:
         counts += [len(slots.order), open_pages, slots.token]
         for name, number in pages.items():
             counts += [name, number]
-        self._run("switch", [*live.all, *staged.all], counts)
+        self._run("switch", [*live.all, *staged.all, live.corrections], counts)
         self._slots[market] = slots
 
     def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
@@ -163,12 +211,12 @@ class RedisTurnstile:
 
     # --- where members stand
 
-    def _with_slots(self, market: str, batch: Batch, generation: int) -> Slots:
-        """Slots in which every candidate of the batch stands; who had none is given one, neighbours together."""
+    def _with_slots(self, market: str, member: Column, generation: int) -> Slots:
+        """Slots in which all of these members stand; who had none is given one, neighbours together."""
         slots = self._slots.get(market) or self._load_slots(market)
-        unknown = slots.of(batch.member) < 0
+        unknown = slots.of(member) < 0
         if unknown.any():
-            members, first = np.unique(batch.member[unknown], return_index=True)
+            members, first = np.unique(member[unknown], return_index=True)
             members = members[np.argsort(first)]
             token = uuid4().hex
             order = members.astype("<i4").tobytes()

@@ -11,6 +11,7 @@ from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
 from routing.fairness import Book, Verdict
 from routing.ports import Mark, Pending, Snapshot, Standing
+from routing.turns import Correction, Numbered, Uncertain
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class _Market:
     offers: dict[UUID, int] = field(default_factory=dict)
     reservations: dict[tuple[int, int], _Reservation] = field(default_factory=dict)
     books: defaultdict[str, Book] = field(default_factory=lambda: defaultdict(Book))
+    corrections: dict[UUID, tuple[Correction, Numbered]] = field(default_factory=dict)
 
 
 def _now_us() -> int:
@@ -70,6 +72,39 @@ class FakeTurnstile:
             if reservation := held.reservations.pop(one, None):
                 held.offers.pop(reservation.grant.offer, None)
                 fairness.undo(reservation.verdict, held.books[reservation.rotation])
+
+    def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
+        held = self._warm(market)
+        if held.generation != generation:
+            raise ColdTurnstile(market=market)
+        for one in corrections:
+            if one.id not in held.corrections:
+                held.seq, held.at_us = held.seq + 1, max(self._clock(), held.at_us + 1)
+                held.corrections[one.id] = one, Numbered(one.id, held.seq, held.at_us)
+                self._move(held, one, 1)
+        return [held.corrections[one.id][1] for one in corrections]
+
+    def settle_corrections(
+        self, market: str, *, keep: Sequence[tuple[UUID, int]] = (), undo: Sequence[tuple[UUID, int]] = ()
+    ) -> None:
+        held = self._markets.get(market)
+        for pairs, undone in ((keep, False), (undo, True)):
+            for id_, seq in pairs:
+                if held and id_ in held.corrections and held.corrections[id_][1].seq == seq:
+                    one, _ = held.corrections.pop(id_)
+                    if undone:
+                        self._move(held, one, -1)
+
+    def uncertain(self, market: str, *, older_than_s: float) -> list[Uncertain]:
+        held = self._warm(market)
+        numbers = (number for _, number in held.corrections.values())
+        old = (one for one in numbers if self._clock() - one.at_us >= older_than_s * 1e6)
+        return sorted((Uncertain(one.id, held.generation, one.seq) for one in old), key=lambda one: one.seq)
+
+    def _move(self, held: _Market, one: Correction, sign: int) -> None:
+        standing = held.books[one.rotation].standing
+        for member, delta in one.deltas.items():
+            standing[member] = standing.get(member, 0) + sign * delta
 
     def release(self, market: str, offers: Sequence[UUID]) -> None:
         held = self._warm(market)

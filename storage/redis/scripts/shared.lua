@@ -48,6 +48,19 @@ local function add_to_count(open, slot, by)
   redis.call('HSET', open, page, string.sub(counts, 1, at) .. struct.pack('<i4', count) .. string.sub(counts, at + 5))
 end
 
+-- Add to numbers of slots, in the pages of one hash; slots are i4, what is added f8, `sign` is 1 or -1.
+local function add_numbers(key, slots, deltas, sign)
+  local pages = {}
+  for n = 0, #slots / 4 - 1 do
+    local slot, delta = struct.unpack('<i4', slots, n * 4 + 1), struct.unpack('<d', deltas, n * 8 + 1)
+    local name, at = floor(slot / PAGE), slot % PAGE * 8
+    local page = pages[name] or redis.call('HGET', key, name) or NO_NUMBERS
+    local sum = struct.unpack('<d', page, at + 1) + sign * delta
+    pages[name] = string.sub(page, 1, at) .. struct.pack('<d', sum) .. string.sub(page, at + 9)
+  end
+  for name, page in pairs(pages) do redis.call('HSET', key, name, page) end
+end
+
 -- Free the place an offer holds; nothing happens when it holds none.
 local function free(offers, open, offer)
   local held = redis.call('HGET', offers, offer)

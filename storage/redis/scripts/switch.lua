@@ -3,6 +3,7 @@
   KEYS[1..9]   live, as in reserve.lua; the old ones are gone afterwards, reservations included
   KEYS[10..18] staged, in the same order; used: [11] offers, [12] open, [14] order, [15] ticks, [16] cursors, and the
                stems [17] and [18]
+  KEYS[19]     corrections, gone as well: the ledger asks again for those it owes
   ARGV[1] generation   ARGV[2] seq   ARGV[3] number of offers staged   ARGV[4] number of rotations staged
   ARGV[5] number of members in order   ARGV[6] number of open pages   ARGV[7] the token of the slots
   ARGV[8..] rotations staged with accounts: name, number of pages (pairs)
@@ -40,7 +41,7 @@ end
 for _, rotation in ipairs(redis.call('HKEYS', KEYS[6])) do
   redis.call('UNLINK', KEYS[8] .. rotation, KEYS[9] .. rotation)
 end
-redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[19])
 for _, i in ipairs({ 2, 3, 5, 6, 7 }) do
   put(KEYS[i + 9], KEYS[i])
 end
