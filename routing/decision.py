@@ -15,6 +15,7 @@ class Gate(IntEnum):
     ELIGIBLE = 0
     FULL = 1  # open >= capacity
     TRIED = 2  # was offered this lead before
+    TIER = 3  # of a tier that this attempt does not ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,6 @@ class Decision:
     generation: int
     seq: int
     chosen: int | None
-    reason: str  # "chosen", or the Reason nobody was
+    reason: str  # "chosen", "chosen_again", "second_chance", or the Reason nobody was
     weighed: Sequence[Weighed]
     nearest_m: float | None = None  # the nearest member's distance, when none is in range

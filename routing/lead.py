@@ -34,6 +34,7 @@ class Reason(StrEnum):
     ERROR = "error"  # review: handling it failed; the error is among the parked
     EXHAUSTED = "exhausted"  # review: the last reassignment was used up
     EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
+    BY_HAND = "by_hand"  # review: somebody asked for it in Salesforce
     RETURNED = "returned"  # review: given back by its member more often than goes by itself
     OPEN_POOL = "open_pool"  # waiting: everyone's turn is over, and it is open to who did not answer
     OWNED = "owned"  # withdrawn: somebody gave it to an owner by hand
@@ -109,6 +110,9 @@ class Lead:
     tried: frozenset[int] = field(default_factory=frozenset)  # members offered this lead before
     version: int = 0
     moves: int = 0
+    lane: Lane = Lane.LIVE
+    lapsed: frozenset[int] = field(default_factory=frozenset)  # of the tried, who let the only offer of theirs expire
+    chances: tuple[int, ...] = ()  # of those, who asked for another chance, the first first
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
-from routing.lead import Lead, Point, Precision, Reason
+from routing.ladder import Look, first_rung, look, poor_place, reach_m
+from routing.lead import Lead, Point, Reason
 from routing.near import Index, Reach, Terms
+from routing.offer import Kind
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
+__all__ = ["Plan", "Verdict", "Versions", "conclude_all", "plan_all", "reach_m", "refusal", "rotation", "with_room"]
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Why a member was chosen, beside its turn.
+CHOSEN, CHOSEN_AGAIN, SECOND_CHANCE = "chosen", "chosen_again", "second_chance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,10 @@ class Plan:
     pool: Pool
     rings_m: tuple[float, ...]
     groups: tuple[Group, ...]
-    tried: tuple[Weighed, ...]  # in the rings searched, but offered this lead before
+    tried: tuple[Weighed, ...]  # in the rings searched, but offered this lead before, or of a tier not asked yet
     nearest_m: float | None = None  # when nobody is in reach
     more: bool = False  # there are rings farther out that were not searched
+    rung: int = 0  # of the pool's ladder
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -48,6 +55,11 @@ class Verdict:
     plan: Plan
     decision: Decision
     reason: Reason | None = None  # why nobody was chosen
+
+    @property
+    def kind(self) -> Kind:
+        """How the offer came about, if there is one."""
+        return Kind.SECOND if self.decision.chosen in self.plan.lead.tried else Kind.TURN
 
     @property
     def waits(self) -> bool:
@@ -69,16 +81,9 @@ def refusal(lead: Lead, pool: Pool | None) -> Reason | None:
         return Reason.UNKNOWN_COUNTRY
     if lead.moves > pool.reassignments:
         return Reason.EXHAUSTED
-    if _poor_place(lead, pool) is PoorPlace.REVIEW:
+    if poor_place(lead, pool) is PoorPlace.REVIEW:
         return Reason.IMPRECISE_PLACE
     return None
-
-
-def reach_m(lead: Lead, pool: Pool) -> tuple[float, ...]:
-    """The radii searched for this lead, in metres, smallest first."""
-    radii = pool.rings_for(lead.country).metres
-    wider = _poor_place(lead, pool) is PoorPlace.WIDER_RING and len(radii) > 1
-    return radii[1:] if wider else radii
 
 
 def plan_all(
@@ -87,38 +92,58 @@ def plan_all(
     """A plan for each located lead: the first ring that has anybody who was not tried, or all rings.
 
     Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried; nearest first, equals
-    by id. Distances are kept to a decimetre, as the ledger stores them.
+    by id. Distances are kept to a decimetre, as the ledger stores them. Where the pool has a ladder, the first rung
+    from the attempt's own on that has anybody.
     """
+    looks = [look(lead, pool, policy, first_rung(lead, pool)) for lead, pool in asked]
+    plans = _plan_looks(looks, policy, index, all_rings=all_rings)
+    todo = {n: one for n, one in enumerate(looks) if not plans[n].groups and one.further is not None}
+    while todo:
+        todo = {n: look(one.lead, one.pool, policy, one.further) for n, one in todo.items() if one.further is not None}
+        found = _plan_looks(list(todo.values()), policy, index, all_rings=all_rings)
+        for n, plan in zip(todo, found, strict=True):
+            plans[n] = plan
+        todo = {n: one for n, one in todo.items() if not plans[n].groups and one.further is not None}
+    return plans
+
+
+def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_rings: bool) -> list[Plan]:
     radii = _radii(asked)
     terms = index.terms(policy)
     found, upto = _search(asked, radii, index, terms, all_rings=all_rings)
     crowd, groups, tried = _sorted(asked, found, terms)
     nobody = [i for i in range(len(asked)) if not groups[i] and not tried[i]]
-    nearest = dict(zip(nobody, index.nearest([_place(asked[i][0]) for i in nobody]), strict=True))
+    nearest = dict(zip(nobody, index.nearest([_place(asked[i].lead) for i in nobody]), strict=True))
     return [
         Plan(
-            lead,
-            pool,
+            one.lead,
+            one.pool,
             radii[i],
-            tuple(_group(pool, crowd, one) for one in groups[i]),
+            _chances_first(one.lead, tuple(_group(one.pool, crowd, run) for run in groups[i])),
             tried[i],
             away[1] if (away := nearest.get(i)) else None,
             upto[i] < len(radii[i]) - 1,
+            one.rung,
         )
-        for i, (lead, pool) in enumerate(asked)
+        for i, one in enumerate(asked)
     ]
 
 
-def _radii(asked: Sequence[tuple[Lead, Pool]]) -> list[tuple[float, ...]]:
+def _chances_first(lead: Lead, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Who asked for another chance is asked before all others, each alone, in the order of asking (row O18)."""
+    if not lead.chances:
+        return groups
+    queued = {
+        c.member: Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member in lead.chances
+    }
+    others = (Group(g.ring, g.rotation, tuple(c for c in g.candidates if c.member not in queued)) for g in groups)
+    return (*(queued[m] for m in lead.chances if m in queued), *(g for g in others if g.candidates))
+
+
+def _radii(asked: Sequence[Look]) -> list[tuple[float, ...]]:
     """The radii of each lead; the same ones are the same object."""
-    known: dict[tuple[int, str, Precision | None], tuple[float, ...]] = {}
-    found = []
-    for lead, pool in asked:
-        key = id(pool), lead.country, lead.precision
-        if key not in known:
-            known[key] = reach_m(lead, pool)
-        found.append(known[key])
-    return found
+    known: dict[tuple[float, ...], tuple[float, ...]] = {}
+    return [known.setdefault(one.radii_m, one.radii_m) for one in asked]
 
 
 class _Run(NamedTuple):
@@ -131,30 +156,31 @@ class _Run(NamedTuple):
 
 
 def _search(
-    asked: Sequence[tuple[Lead, Pool]], radii: Sequence[Sequence[float]], index: Index, terms: Terms, *, all_rings: bool
+    asked: Sequence[Look], radii: Sequence[Sequence[float]], index: Index, terms: Terms, *, all_rings: bool
 ) -> tuple[Reach, list[int]]:
     """Everyone in the first ring that has anybody free, lead by lead; and up to which ring it was searched.
 
     Most leads have somebody in the smallest ring; for the others everyone in reach is looked up, and cut.
     """
     last = [len(r) - 1 for r in radii]
-    upto = last if all_rings else [min(0, n) for n in last]
-    leads = [lead for lead, _ in asked]
-    near = index.reach([_place(lead) for lead in leads], radii, upto)
+    upto = last if all_rings else [n if one.lead.chances else min(0, n) for one, n in zip(asked, last, strict=True)]
+    near = index.reach([_place(one.lead) for one in asked], radii, upto)
     if all_rings:
         return near, upto
-    free = ~_was_tried(leads, near, terms)
+    free = _gates(asked, near, terms) == Gate.ELIGIBLE
     found = np.bincount(near.lead[free], minlength=len(asked)) > 0
-    todo = [i for i in np.flatnonzero(~found).tolist() if last[i] > 0]
+    todo = [i for i in np.flatnonzero(~found).tolist() if last[i] > upto[i]]
     if not todo:
         return near, upto
-    wide = index.reach([_place(leads[i]) for i in todo], [radii[i] for i in todo], [last[i] for i in todo])
+    wide = index.reach([_place(asked[i].lead) for i in todo], [radii[i] for i in todo], [last[i] for i in todo])
     first = np.array([last[i] for i in todo], dtype=np.intp)
-    free = ~_was_tried([leads[i] for i in todo], wide, terms)
+    free = _gates([asked[i] for i in todo], wide, terms) == Gate.ELIGIBLE
     np.minimum.at(first, wide.lead[free], wide.ring[free])
     for i, ring in zip(todo, first.tolist(), strict=True):
         upto[i] = ring
-    keep, inside = found[near.lead] | (np.array(last) <= 0)[near.lead], wide.ring <= first[wide.lead]
+    anew = np.zeros(len(asked), dtype=np.bool_)
+    anew[todo] = True
+    keep, inside = ~anew[near.lead], wide.ring <= first[wide.lead]
     numbers = np.array(todo, dtype=np.intp)[wide.lead[inside]]
     return Reach(
         np.concatenate([near.lead[keep], numbers]),
@@ -162,23 +188,28 @@ def _search(
     ), upto
 
 
-def _was_tried(leads: Sequence[Lead], near: Reach, terms: Terms) -> NDArray[np.bool_]:
-    tried = np.zeros(len(near.lead), dtype=np.bool_)
-    for number, lead in [(number, lead) for number, lead in enumerate(leads) if lead.tried]:
-        tried |= (near.lead == number) & np.isin(terms.member[near.row], list(lead.tried))
-    return tried
+def _gates(asked: Sequence[Look], near: Reach, terms: Terms) -> NDArray[np.int8]:
+    """Who of those in reach is not asked, and why; ELIGIBLE: is asked."""
+    gates = np.zeros(len(near.lead), dtype=np.int8)
+    for number, one in [(number, one) for number, one in enumerate(asked) if one.ranks is not None]:
+        away = (near.lead == number) & ~np.isin(terms.tier_rank[near.row], list(one.ranks or ()))
+        gates[away & ~np.isin(terms.member[near.row], one.lead.chances)] = Gate.TIER
+    for number, one in [(number, one) for number, one in enumerate(asked) if one.tried]:
+        gates[(near.lead == number) & np.isin(terms.member[near.row], list(one.tried))] = Gate.TRIED
+    return gates
 
 
 def _sorted(
-    asked: Sequence[tuple[Lead, Pool]], found: Reach, terms: Terms
+    asked: Sequence[Look], found: Reach, terms: Terms
 ) -> tuple[Table[Candidate], list[list[_Run]], list[tuple[Weighed, ...]]]:
-    """The crowd of candidates in the order of asking, each lead's groups in it, and who was tried."""
-    ranked = [pool.tiers is Tiers.RANKED or pool.mode is Mode.CURSOR for _, pool in asked]
+    """The crowd of candidates in the order of asking, each lead's groups in it, and who is not asked."""
+    ranked = [one.pool.tiers is Tiers.RANKED or one.pool.mode is Mode.CURSOR for one in asked]
     decimetres = np.rint(found.distance_m * 10).astype(np.int64)
     tiers = np.where(np.array(ranked)[found.lead], terms.tier_rank[found.row], 0) if any(ranked) else None
     order = _order(found, decimetres, tiers)
     lead, row, ring = found.lead[order], found.row[order], found.ring[order]
-    tried = _was_tried([one for one, _ in asked], Reach(lead, row, found.distance_m, ring), terms)
+    gates = _gates(asked, Reach(lead, row, found.distance_m, ring), terms)
+    aside = gates != Gate.ELIGIBLE
     columns: Columns = (
         terms.member[row],
         decimetres[order] / 10,
@@ -188,12 +219,12 @@ def _sorted(
         terms.capacity[row],
     )
     seen: list[tuple[Weighed, ...]] = [()] * len(asked)
-    if tried.any():
-        for number in np.unique(lead[tried]).tolist():
-            mine = tried & (lead == number)
+    if aside.any():
+        for number in np.unique(lead[aside]).tolist():
+            mine = aside & (lead == number)
             rows = Table(CANDIDATE, tuple(c[mine] for c in columns)).rows(0, int(mine.sum()))
-            seen[number] = tuple(_weigh_tried(c) for c in rows)
-        free = ~tried
+            seen[number] = tuple(_weigh_aside(c, Gate(g)) for c, g in zip(rows, gates[mine].tolist(), strict=True))
+        free = ~aside
         columns, lead, ring = tuple(c[free] for c in columns), lead[free], ring[free]
         tiers = None if tiers is None else tiers[order][free]
     elif tiers is not None:
@@ -280,7 +311,7 @@ def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[We
         generation=versions.generation,
         seq=grant.seq,
         chosen=grant.member,
-        reason=reason or "chosen",
+        reason=reason or _why(plan.lead, grant.member),
         weighed=weighed,
         nearest_m=plan.nearest_m,
     )
@@ -320,12 +351,15 @@ def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> l
 def _why_nobody(plan: Plan) -> Reason:
     if plan.groups:
         return Reason.NO_ROOM
-    return Reason.EVERYONE_TRIED if plan.tried else Reason.NO_PARTNER_IN_RANGE
+    tried = any(one.gate is Gate.TRIED for one in plan.tried)
+    return Reason.EVERYONE_TRIED if tried else Reason.NO_PARTNER_IN_RANGE
 
 
-def _poor_place(lead: Lead, pool: Pool) -> PoorPlace:
-    return pool.poor_places.get(lead.precision or Precision.EXACT, PoorPlace.CENTROID)
+def _why(lead: Lead, chosen: int | None) -> str:
+    if chosen in lead.chances:
+        return SECOND_CHANCE
+    return CHOSEN_AGAIN if chosen in lead.tried else CHOSEN
 
 
-def _weigh_tried(c: Candidate) -> Weighed:
-    return Weighed(c.member, c.distance_m, c.ring, c.weight, c.capacity, c.tier_rank, Gate.TRIED)
+def _weigh_aside(c: Candidate, gate: Gate) -> Weighed:
+    return Weighed(c.member, c.distance_m, c.ring, c.weight, c.capacity, c.tier_rank, gate)

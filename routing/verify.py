@@ -15,6 +15,8 @@ from routing.policy import Mode
 
 #: Distances are kept in single precision, which is this coarse on the other side of the earth.
 SLACK_M = 2.0
+#: The reasons of decisions for somebody who was offered the lead before.
+_AGAIN = frozenset({"chosen_again", "second_chance"})
 _ELIGIBLE = int(Gate.ELIGIBLE)  # a plain number compares much faster
 
 
@@ -139,6 +141,7 @@ class Recount:
     _markets: dict[str, _Market] = field(default_factory=dict)
     _rotations: dict[tuple[str, str], _Rotation] = field(default_factory=dict)
     _offered: dict[int, set[int]] = field(default_factory=dict)
+    _twice: set[tuple[int, int]] = field(default_factory=set)  # lead, member
 
     def add(self, past: Past) -> Iterator[Breach]:
         """Check one decision by itself and against those before it."""
@@ -169,18 +172,38 @@ class Recount:
 
     def _candidates(self, past: Past) -> Iterator[Breach]:
         tried: AbstractSet[int] = self._offered.get(past.lead_id, frozenset())
-        if not tried and list(map(lt, past.open, past.capacity)) == [gate == _ELIGIBLE for gate in past.gate]:
+        if (
+            not tried
+            and past.reason not in _AGAIN
+            and list(map(lt, past.open, past.capacity)) == [gate == _ELIGIBLE for gate in past.gate]
+        ):
             yield from _rings(past)
             return  # as nearly always; the rest names what is wrong
         for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
             if gate == Gate.TRIED:
                 if member not in tried:
                     yield _breach(past, "gate", f"member {member} was left out as tried, and was not")
-            elif member in tried:
+            elif gate == Gate.TIER:
+                continue
+            elif member in tried and gate == Gate.ELIGIBLE and past.reason not in _AGAIN:
                 yield _breach(past, "gate", f"member {member} was a candidate again")
             elif (gate == Gate.ELIGIBLE) != (open_ < capacity):
                 yield _breach(past, "gate", f"member {member} held {open_} of {capacity}: {Gate(gate).name.lower()}")
+        yield from self._again(past, tried)
+        yield from _tiers(past, tried)
         yield from _rings(past)
+
+    def _again(self, past: Past, tried: AbstractSet[int]) -> Iterator[Breach]:
+        """Who was tried is a candidate only where nobody else is one, and only once more."""
+        if past.reason not in _AGAIN:
+            return
+        for member, gate in zip(past.member, past.gate, strict=True):
+            if gate == Gate.ELIGIBLE and member not in tried:
+                yield _breach(past, "gate", f"member {member} was not tried, and was asked as if it had been")
+            if gate == Gate.ELIGIBLE and (past.lead_id, member) in self._twice:
+                yield _breach(past, "gate", f"member {member} was a candidate for the third time")
+        if past.chosen is not None:
+            self._twice.add((past.lead_id, past.chosen))
 
     def _continuity(self, past: Past, rotation: _Rotation, market: _Market) -> Iterator[Breach]:
         """What the chooser saw of each account is what the decisions before add up to."""
@@ -220,6 +243,18 @@ def _order(past: Past, market: _Market) -> Iterator[Breach]:
     if past.generation == market.generation and market.at and past.at < market.at:
         yield _breach(past, "order", f"number {past.seq} was given at {past.at}, the one before at {market.at}")
     market.generation, market.seq, market.at = past.generation, past.seq, past.at
+
+
+def _tiers(past: Past, tried: AbstractSet[int]) -> Iterator[Breach]:
+    """A tier is asked as a whole or not at all."""
+    asked = {
+        rank
+        for member, gate, rank in zip(past.member, past.gate, past.tier_rank, strict=True)
+        if gate in {Gate.ELIGIBLE, Gate.FULL} and member not in tried
+    }
+    for member, gate, rank in zip(past.member, past.gate, past.tier_rank, strict=True):
+        if gate == Gate.TIER and rank in asked:
+            yield _breach(past, "gate", f"member {member} was left out for its tier, others of that tier were not")
 
 
 def _rings(past: Past) -> Iterator[Breach]:

@@ -13,9 +13,11 @@ from routing.answering import By, work_times
 from routing.batch import Market, Saved
 from routing.columns import WEIGHED, gather
 from routing.errors import ColdTurnstile
+from routing.lane import Lane
 from routing.lead import Lead, Point, Precision, Reason
-from routing.offer import Actor
+from routing.offer import Actor, Kind
 from routing.plan import Verdict
+from routing.timers import to_answer
 from storage.postgres import tables as t
 from storage.postgres.accepting import accepted
 from storage.postgres.alone import LedgerAlone
@@ -72,6 +74,8 @@ class LockedBatch:
         offered = [v for v in verdicts if v.decision.chosen is not None]
         if offered:
             conn.execute(_OFFER, _offers(offered))
+            if again := [v.decision.id for v in offered if v.kind is Kind.SECOND]:
+                conn.execute(_USE_CHANCES, {"ids": again})
         settled = [v for v in verdicts if v.decision.chosen is not None or v.waits]
         if settled:
             conn.execute(_SETTLE, _states(settled))
@@ -113,10 +117,8 @@ def routing_batch(
         version = conn.execute(_POLICY_VERSION).scalar()
         rows = conn.execute(_LOCK_LEADS, {"ids": list(ids), "woken": woken}).mappings().all()
         again = [r["id"] for r in rows if r["attempt"] > 1]
-        tried: dict[int, list[int]] = {}
-        if again:
-            tried = {row.lead_id: row.members for row in conn.execute(_TRIED, {"ids": again})}
-        leads = tuple(_lead(r, tried.get(r["id"], ())) for r in rows)
+        past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": again})} if again else {}
+        leads = tuple(_lead(r, past.get(r["id"])) for r in rows)
         yield LockedBatch(leads, version or 0, markets, conn, task_id, alone)
 
 
@@ -132,7 +134,7 @@ def _held(conn: sa.Connection, alone: LedgerAlone) -> dict[str, Market]:
     return markets
 
 
-def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
+def _lead(row: sa.RowMapping, past: sa.Row[Any] | None) -> Lead:
     return Lead(
         id=row["id"],
         received_at=row["received_at"],
@@ -141,9 +143,12 @@ def _lead(row: sa.RowMapping, tried: Sequence[int]) -> Lead:
         precision=Precision(row["geo_precision"]) if row["geo_precision"] else None,
         priority=row["priority"],
         attempt=row["attempt"],
-        tried=frozenset(tried),
+        tried=frozenset(past.members) if past else frozenset(),
         version=row["version"],
         moves=row["moves"],
+        lane=Lane(row["lane"]),
+        lapsed=frozenset(past.lapsed or ()) if past else frozenset(),
+        chances=tuple(past.chances or ()) if past else (),
     )
 
 
@@ -151,6 +156,7 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     decisions = [v.decision for v in verdicts]
     (member, distance_m, *_), sizes = gather(WEIGHED, [d.weighed for d in decisions])
     chosen = np.repeat(np.array([d.chosen for d in decisions]), sizes)
+    times = [to_answer(v.plan.pool.answering, v.decision.at, v.plan.lead.lane) for v in verdicts]
     return {
         "ids": [d.id for d in decisions],
         "leads": [d.lead for d in decisions],
@@ -160,7 +166,9 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "distances": distance_m[member == chosen].tolist(),
         "rings": [d.rings_m[d.ring or 0] for d in decisions],
         "made": [d.at for d in decisions],
-        "ends": [d.at + v.plan.pool.answer_within for d, v in zip(decisions, verdicts, strict=True)],
+        "ends": [one.due for one in times],
+        "reminds": [one.remind_at for one in times],
+        "kinds": [str(v.kind) for v in verdicts],
     }
 
 
@@ -171,6 +179,7 @@ def _states(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "reasons": [str(v.reason) if v.reason else None for v in verdicts],
         "pools": [v.plan.pool.name for v in verdicts],
         "nearest": [v.plan.nearest_m for v in verdicts],
+        "rungs": [v.plan.rung if v.waits else None for v in verdicts],
     }
 
 
@@ -191,10 +200,12 @@ def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
 # Each member's notices were counted up as its places were taken, so theirs are the last numbers.
 _OFFER = sa.text("""
     WITH made AS (
-        INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at)
+        INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at,
+                            remind_at, kind)
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
                              CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
-                             CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]))
+                             CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]),
+                         CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]))
         RETURNING id, lead_id, member_id
     )
     INSERT INTO notices (member_id, number, offer_id, lead_id, what)
@@ -208,6 +219,10 @@ _ACCEPT = sa.text("""
     FROM unnest(CAST(:ids AS uuid[]), CAST(:until AS timestamptz[]), CAST(:warn AS timestamptz[])) AS a(id, until, warn)
     WHERE offers.id = a.id RETURNING offers.id, lead_id, member_id
 """)
+_USE_CHANCES = sa.text("""
+    UPDATE chances SET used_at = clock_timestamp() FROM offers o
+    WHERE o.id = ANY(CAST(:ids AS uuid[])) AND chances.lead_id = o.lead_id AND chances.member_id = o.member_id
+""")
 _HOLD_GENERATION = sa.text("""
     SELECT name, pg_advisory_xact_lock_shared(hashtext('turnstile:' || name))
     FROM (SELECT name FROM markets WHERE alone_since IS NULL ORDER BY name) AS m
@@ -220,14 +235,20 @@ _MARKETS = sa.select(
 )
 _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
 _LOCK_LEADS = sa.text("""
-    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves FROM leads
+    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves, lane FROM leads
     WHERE id = ANY(CAST(:ids AS bigint[])) AND lat IS NOT NULL AND NOT dirty
-      AND (state = 'new' OR (state = 'waiting' AND (:woken OR next_try_at <= clock_timestamp())))
+      AND (state = 'new' OR (state = 'waiting' AND reason <> 'open_pool'
+                             AND (:woken OR next_try_at <= clock_timestamp())))
     ORDER BY priority DESC, received_at, id FOR UPDATE SKIP LOCKED
 """)
 _TRIED = sa.text("""
-    SELECT lead_id, array_agg(member_id) AS members FROM offers
-    WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND state <> 'void' GROUP BY lead_id
+    SELECT lead_id, array_agg(member_id) AS members, array_agg(member_id) FILTER (WHERE lapsed) AS lapsed,
+           (SELECT array_agg(c.member_id ORDER BY c.asked_at, c.member_id) FROM chances c
+            WHERE c.lead_id = tried.lead_id AND c.used_at IS NULL) AS chances
+    FROM (
+        SELECT lead_id, member_id, count(*) = 1 AND bool_and(state = 'expired') AS lapsed FROM offers
+        WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND state <> 'void' GROUP BY lead_id, member_id
+    ) tried GROUP BY lead_id
 """)
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _TAKE_PLACES = sa.text("""
@@ -240,9 +261,9 @@ _TAKE_PLACES = sa.text("""
     RETURNING members.id, members.auto_accept
 """)
 _SETTLE = sa.text("""
-    UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest,
+    UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest, rung = s.rung,
            version = version + 1, next_try_at = NULL, nudged_at = NULL, updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:pools AS text[]),
-                CAST(:nearest AS real[])) AS s(id, state, reason, pool, nearest)
+                CAST(:nearest AS real[]), CAST(:rungs AS smallint[])) AS s(id, state, reason, pool, nearest, rung)
     WHERE leads.id = s.id
 """)

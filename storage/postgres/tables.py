@@ -164,6 +164,8 @@ members = sa.Table(
     sa.Column("present", Bool, nullable=False, server_default="true"),  # its own word: on or off duty
     sa.Column("auto_accept", Bool, nullable=False, server_default="false"),
     sa.Column("notices", BigInt, nullable=False, server_default="0"),  # the number of its last notice
+    sa.Column("left_at", Time),  # since when Salesforce says that it is inactive: it gets nothing
+    sa.Column("watched_id", Text),  # the Salesforce id by which that was asked for
     sa.CheckConstraint("open >= 0", name="open"),
     sa.CheckConstraint("capacity >= 0", name="capacity"),
     sa.CheckConstraint("weight > 0", name="weight"),
@@ -229,9 +231,12 @@ leads = sa.Table(
     sa.Column("asked_at", Time),  # when Salesforce was last asked for it, while it is dirty
     sa.Column("changed_at", Time),  # the latest change in Salesforce that we have read
     sa.Column("owner_id", Text),
+    sa.Column("stage", Text, nullable=False, server_default=""),  # what its own Status stood for, when last told
     # times
     sa.Column("received_at", Time, nullable=False),  # committed in Salesforce
     sa.Column("next_try_at", Time),  # waiting: woken when this is past; NULL = only by a change
+    sa.Column("open_until", Time),  # waiting for whoever takes it from the open pool
+    sa.Column("rung", Small),  # of its pool's ladder, on which it waits; -1: for those who let it expire
     sa.Column("nudged_at", Time),  # when the relay last announced it
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
@@ -286,6 +291,12 @@ sa.Index(
     leads.c.lane,
     leads.c.id,
     postgresql_where=sa.text("state = 'new' AND lat IS NOT NULL AND NOT dirty AND deaths = 0 AND delays = 0"),
+)
+
+sa.Index(
+    "ix_leads_open_until",
+    leads.c.open_until,
+    postgresql_where=sa.text("state = 'waiting' AND reason = 'open_pool'"),
 )
 
 runs = sa.Table(
@@ -410,6 +421,7 @@ sa.Index(
 sa.Index("ix_offers_remind", offers.c.remind_at, postgresql_where=sa.text("remind_at IS NOT NULL"))
 sa.Index("ix_offers_work_by", offers.c.work_by, postgresql_where=sa.text("state = 'accepted'"))
 sa.Index("ix_offers_of_member", offers.c.member_id, offers.c.offered_at)
+sa.Index("ix_offers_of_lead", offers.c.lead_id)
 sa.Index("ix_offers_open_of_member", offers.c.member_id, postgresql_where=OPEN_OFFER)
 sa.Index("ix_offers_deadline", offers.c.expires_at, postgresql_where=sa.text("state = 'offered'"))
 
@@ -429,6 +441,26 @@ sa.Index(
     "ix_notices_to_fan",
     notices.c.at,
     postgresql_where=sa.text("fanned_at IS NULL"),
+)
+
+chances = sa.Table(
+    "chances",
+    metadata,
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("member_id", Int, sa.ForeignKey("members.id"), primary_key=True),
+    sa.Column("offer_id", UUID(as_uuid=True), sa.ForeignKey("offers.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("asked_at", Time, nullable=False, server_default=sa.text("clock_timestamp()")),
+    sa.Column("used_at", Time),  # when it was offered again
+    comment="Members who let an offer expire and ask for another, the first first.",
+)
+
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("offer_id", UUID(as_uuid=True), sa.ForeignKey("offers.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("market", Text, nullable=False),
+    sa.Column("at", Time, nullable=False, server_default=sa.text("clock_timestamp()")),
+    comment="Open offers that came about without the turnstile, which is to be told of their places.",
 )
 
 standings = sa.Table(
@@ -493,11 +525,37 @@ corrections = sa.Table(
 
 # --- what goes out --------------------------------------------------------------------------------------------------
 
+edits = sa.Table(
+    "edits",
+    metadata,
+    sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
+    sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id"), nullable=False),
+    sa.Column("offer_id", UUID(as_uuid=True), nullable=False),
+    sa.Column("asked", Text, nullable=False),  # the state the offer is to have
+    sa.Column("reason", Text),
+    sa.Column("at", Time, nullable=False),  # committed in Salesforce
+    sa.Column("shown", Bool, nullable=False),  # in one of our fields: refused, it is shown again as it is here
+    sa.Column("received_at", Time, nullable=False, server_default=NOW),
+    sa.Column("done_at", Time),
+    sa.Column("refused", Text),  # why
+    comment="Answers that people gave in Salesforce; kept once they were carried out or refused.",
+)
+sa.Index("ix_edits_pending", edits.c.id, postgresql_where=sa.text("done_at IS NULL"))
+
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("object", Text, primary_key=True),
+    sa.Column("seen_to", Time, nullable=False),
+    sa.Column("record", Text, nullable=False, server_default=""),
+    comment="How far we have looked who became inactive in Salesforce, by object.",
+)
+
 outbox = sa.Table(
     "outbox",
     metadata,
     sa.Column("id", BigInt, sa.Identity(always=True), primary_key=True),
-    sa.Column("kind", Text, nullable=False),  # salesforce: write the lead; turnstile: free the offer's place
+    sa.Column("kind", Text, nullable=False),  # salesforce: write the lead; offer: it; turnstile: its place
     sa.Column("lead_id", BigInt, sa.ForeignKey("leads.id"), nullable=False),
     sa.Column("version", BigInt, nullable=False),  # the lead's; only the newest is sent
     sa.Column("offer_id", UUID(as_uuid=True)),
@@ -511,9 +569,10 @@ outbox = sa.Table(
     sa.Column("done_at", Time),
     sa.Column("lane", Small, nullable=False, server_default="1"),  # the lead's: the hottest first, then the oldest
     sa.Column("deaths", Small, nullable=False, server_default="0"),  # leases in a row that their process died with
-    sa.CheckConstraint("kind IN ('salesforce', 'turnstile')", name="kind"),
+    sa.CheckConstraint("kind IN ('salesforce', 'turnstile', 'offer')", name="kind"),
     sa.CheckConstraint("state IN ('pending', 'done', 'superseded', 'parked')", name="state"),
 )
+sa.Index("ix_outbox_offers", outbox.c.due_at, postgresql_where=sa.text("kind = 'offer' AND state = 'pending'"))
 sa.Index("ix_outbox_frees", outbox.c.due_at, postgresql_where=sa.text("kind = 'turnstile' AND state = 'pending'"))
 sa.Index(
     "ix_outbox_writes",
