@@ -11,7 +11,7 @@ from routing.errors import BadInput
 from routing.hours import deadline
 from routing.journey import Announce
 from routing.offer import Actor, AlreadyAnswered, Answered, OfferExpired, OfferState, OfferTaken, UnknownOffer, refusal
-from routing.policy import Answering
+from routing.policy import Answering, TurnEffect
 
 #: The reason of an offer that ended because another member, asked at the same time, was faster.
 TAKEN = "taken"
@@ -76,6 +76,16 @@ def expired(held: Held) -> OfferExpired:
     return OfferExpired(
         f"The offer expired at {at:%Y-%m-%d %H:%M:%S} UTC.", state=str(OfferState.EXPIRED), ended_at=at.isoformat()
     )
+
+
+def turn_effect(state: OfferState, reason: str | None, rules: Answering) -> TurnEffect:
+    """What an offer's end means for its member's turn (row F9): by the policy's table, else it is used up."""
+    by_reason = {
+        OfferState.REJECTED: rules.reject_reasons.get(reason or "", TurnEffect.CONSUME),
+        OfferState.RETURNED: rules.return_reasons.get(reason or "", TurnEffect.CONSUME),
+        OfferState.EXPIRED: rules.expired_turn,
+    }
+    return by_reason.get(state, TurnEffect.CONSUME)
 
 
 def reason_of(reason: str | None, known: Iterable[str], actor: Actor) -> str:

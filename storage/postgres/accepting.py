@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from routing.answering import TAKEN, By
 from routing.offer import Notice, OfferState
+from routing.policy import TurnEffect
+from storage.postgres.corrections import owe_correction
 from storage.postgres.ending import end_offers, tell_salesforce
 from storage.postgres.notices import tell_members
 from storage.postgres.steps import note
@@ -22,7 +24,8 @@ def accepted(conn: sa.Connection, takings: Sequence[Taking], by: By, *, others: 
     leads = [lead for _, lead, _ in takings]
     if others:
         for offer, lead, _ in takings:
-            end_offers(conn, [lead], OfferState.WITHDRAWN, TAKEN, by.task_id, besides=offer, notice=Notice.TAKEN)
+            gone = end_offers(conn, [lead], OfferState.WITHDRAWN, TAKEN, by.task_id, besides=offer, notice=Notice.TAKEN)
+            owe_correction(conn, [one.offer for one in gone], TurnEffect.RETURN, TAKEN)  # one lead, one turn
     conn.execute(_ACCEPTED, {"ids": leads})
     tell_salesforce(conn, leads)
     person = {"person": str(by.person)} if by.person else {}

@@ -20,6 +20,7 @@ from routing.answering import (
     month_of,
     reason_of,
     returns_allowed,
+    turn_effect,
     work_times,
     zone_of,
 )
@@ -38,6 +39,7 @@ from routing.offer import (
 )
 from routing.policy import Answering
 from storage.postgres.accepting import accepted
+from storage.postgres.corrections import owe_correction
 from storage.postgres.ending import Ended, conclude, tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.notices import tell_members
@@ -127,6 +129,7 @@ class Answers:
             if ended is None:
                 return _lost_the_race(conn, held, asked, why, by)
             conclude(conn, [ended], asked, why or "", by)
+            owe_correction(conn, [ended.offer], turn_effect(asked, why, rules), why or "")
             answered = Answered(offer, held.lead_id, held.member_id, asked, ended.at, lane=lead, frees=True)
             if asked in {OfferState.COMPLETED, OfferState.LOST}:
                 _done(conn, held.lead_id)

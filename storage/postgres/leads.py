@@ -12,9 +12,10 @@ from routing.intake import Read, Taken
 from routing.journey import Left
 from routing.lane import Lane
 from routing.lead import Located, Reason, ToLocate
-from routing.policy import Answering
+from routing.policy import Answering, TurnEffect
 from storage.postgres import tables as t
 from storage.postgres.by_hand import leave
+from storage.postgres.corrections import owe_correction
 from storage.postgres.ending import end_offers
 from storage.postgres.engine import transaction
 from storage.postgres.intake import lock_events, take
@@ -139,6 +140,10 @@ class Leads:
         with transaction(self._engine) as conn:
             overdue = conn.execute(_OVERDUE, {"limit": limit}).all()
             ended = end_offers(conn, [r.id for r in overdue], "expired", "no answer", task_id, only_overdue=True)
+            pools = {r.id: r.pool for r in overdue}
+            for effect in TurnEffect:
+                due = [e.offer for e in ended if answering.get(pools[e.lead_id], NO_POOL).expired_turn is effect]
+                owe_correction(conn, due, effect, "no answer")
             leads = {e.lead_id for e in ended}
             free = {r.id for r in overdue if not answering.get(r.pool, NO_POOL).expiry_counts} & leads
             moved = go_on(conn, sorted(leads - free), answering, task_id)
