@@ -67,8 +67,14 @@ class WriteBack:
     distance_m: float | None = None
     ring_m: float | None = None
     policy_version: int | None = None
-    offered_at: datetime | None = None
+    offered_at: datetime | None = None  # this and what follows: of the last offer
     expires_at: datetime | None = None
+    answered_at: datetime | None = None  # when its member accepted or rejected it
+    accepted_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: str | None = None  # its state
+    offer_reason: str | None = None
+    offers: int = 0  # made so far
 
 
 class Outcome(StrEnum):

@@ -29,6 +29,7 @@ class Meaning(StrEnum):
     MOVED = "moved"  # its address changed before it was offered: place and route it again
     UPDATED = "updated"  # fields kept, nothing to do
     WITHDRAW = "withdraw"  # gone or converted: its offer ends
+    ASKED = "asked"  # a person gave it to somebody, or set its status
     ECHO = "echo"  # our own write coming back
     STALE = "stale"  # older than what we have
     DIRTY = "dirty"  # the event does not say enough: read the record again
@@ -52,6 +53,7 @@ class Sheet:
     changed_at: datetime | None = None
     dirty: bool = False
     owner_id: str | None = None
+    stage: str = ""  # what the lead's own Status was last known to stand for
     source_id: str | None = None
     source: str = ""
     priority: int = 0
@@ -71,12 +73,27 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks for by editing a lead in Salesforce; whether it is done depends on where the lead stands."""
+
+    at: datetime  # when Salesforce committed it
+    owner: str | None = None  # its new owner: a user, a queue or, by the partner lookup, an account
+    partner: str | None = None  # what the partner lookup shows; "" when it was emptied
+    status: str | None = None  # our status, as it was written there
+    reason: str | None = None  # the offer's reason, written with it
+    stage: str | None = None  # what its own Status stands for, by the mapping
+    version: int | None = None  # of ours that the record shows; None: it is not said
+    by_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
     """One event read into one lead."""
 
     meaning: Meaning
     sheet: Sheet | None
     withdrawn: Reason | None = None
+    asked: Asked | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +105,7 @@ class Taken:
     dirty: list[int] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
     review: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)  # given away or edited by a person
     meanings: dict[str, int] = field(default_factory=dict)
     resync_since: datetime | None = None
     lanes: dict[int, Lane] = field(default_factory=dict)  # of the leads that do not go by the live lane
@@ -99,6 +117,7 @@ class Taken:
         self.dirty += other.dirty
         self.withdrawn += other.withdrawn
         self.review += other.review
+        self.asked += other.asked
         for meaning, number in other.meanings.items():
             self.meanings[meaning] = self.meanings.get(meaning, 0) + number
         self.lanes |= other.lanes
@@ -116,14 +135,16 @@ def fold(
     *,
     ours: bool,
     alpha2: Callable[[str], str | None],
+    by_us: bool = False,
     partial: bool = False,
     geocoded: bool = False,
 ) -> Folded:
     """Read one change into what is known of its lead. `fields` are ours by name; only those the change carries.
 
-    `ours` says that the change is nothing but our own write coming back, `partial` that it carries half of what
-    means something only whole, such as a latitude without its longitude, `geocoded` that nothing but Salesforce's
-    own geocoding spoke, which it does a second after most writes: a lead that has a place keeps it.
+    `ours` says that the change is nothing but our own write coming back, `by_us` that our write is in it, with what
+    the org's automation did besides; `partial` that it carries half of what means something only whole, such as a
+    latitude without its longitude, `geocoded` that nothing but Salesforce's own geocoding spoke, which it does a
+    second after most writes: a lead that has a place keeps it.
     """
     kind = change.change_type
     if "*" in change.record_id or kind == "GAP_OVERFLOW":
@@ -137,12 +158,46 @@ def fold(
     if kind.startswith("GAP_") or (kind == "UPDATE" and (known is None or partial)):
         return _dirty(known, change)
     if ours:
-        return Folded(Meaning.ECHO, _stamp(known, change) if known else None)
+        return Folded(Meaning.ECHO, _with(known, _stamps(known, change) | _owner(fields)) if known else None)
     if known is not None and known.dirty and kind == "UPDATE":
         return _dirty(known, change)
     if geocoded and known is not None and known.place is not None:
         return Folded(Meaning.NOTHING, _with(known, _stamps(known, change) | {"told": _told(fields)}))
-    return _read(known, change, _with_code(fields, alpha2), alpha2)
+    folded = _read(known, change, _with_code(fields, alpha2), alpha2)
+    if known is None or folded.meaning in {Meaning.NEW, Meaning.WITHDRAW}:
+        return folded
+    asked = _asked(known, change, fields, by_us=by_us)
+    return replace(folded, meaning=Meaning.ASKED, asked=asked) if asked else folded
+
+
+def _asked(known: Sheet, change: Change, fields: Mapping[str, object], *, by_us: bool) -> Asked | None:
+    """What a person asks for, if anything.
+
+    An event names what was changed; a record read by REST shows all, so what it shows is news only where it differs
+    from what we know, and our own fields only while they show our present version: a newer one is on its way.
+    """
+    by_rest = change.by_rest
+    if by_us and not by_rest:
+        return None
+    owner = _text(fields.get("owner_id")) or None
+    given = owner and known.owner_id and owner != known.owner_id and not fields.get("owner_is_nobody")
+    asked: dict[str, str | None] = {"owner": owner if given else None}
+    stage = _text(fields.get("stage"))
+    asked["stage"] = stage if stage and stage != known.stage else None
+    version = fields.get("shown_version")
+    if not by_rest or version == known.version:
+        asked |= {name: _text(fields[f"shown_{name}"]) for name in ("partner", "status") if f"shown_{name}" in fields}
+        asked["reason"] = _text(fields.get("shown_reason")) or None
+    if by_rest and asked.get("status") == known.state:
+        asked["status"] = None
+    if all(asked.get(name) is None for name in ("owner", "partner", "status", "stage")):
+        return None
+    shown = version if isinstance(version, int) else None
+    return Asked(change.committed_at, version=shown, by_rest=by_rest, **asked)
+
+
+def _owner(fields: Mapping[str, object]) -> dict[str, object]:
+    return {"owner_id": _text(fields["owner_id"])} if fields.get("owner_id") else {}
 
 
 def _read(
@@ -247,6 +302,8 @@ def _news(sheet: Sheet, change: Change, fields: Mapping[str, object]) -> dict[st
         more["source_id"] = _text(fields["source_id"]) or None
     if "owner_id" in fields:
         more["owner_id"] = _text(fields["owner_id"]) or None
+    if "stage" in fields:
+        more["stage"] = _text(fields["stage"])
     if "priority" in fields:
         more["priority"] = _whole(fields["priority"])
     if all(name in fields for name in PLACE):

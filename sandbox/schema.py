@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sandbox import ids
+from sandbox import ids, source
 
 FOLDER = Path(__file__).parent / "schema"
 FAIRTURN = "Fairturn_"
@@ -55,6 +55,8 @@ class Rule:
     field: str
     rule: str
     message: str
+    name: str = ""
+    formula: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _numbered(each: Field, prefix: str, position: int) -> Field:
 
 def sobject_of(spec: Mapping[str, Any]) -> SObject:
     fields: list[Field] = []
-    for row in spec["fields"]:
+    for row in (*spec["fields"], *source.fields(spec["name"])):
         each = field_of(row)
         fields.append(replace(each, readonly=True) if each.compound else each)
         fields.extend(_parts(each))
@@ -157,7 +159,7 @@ def sobject_of(spec: Mapping[str, Any]) -> SObject:
         label=spec.get("label", spec["name"]),
         prefix=spec["prefix"],
         fields=tuple(_numbered(each, spec["prefix"], position) for position, each in enumerate(fields)),
-        rules=tuple(Rule(**rule) for rule in spec.get("rules", ())),
+        rules=tuple(Rule(**rule) for rule in source.rules(spec["name"])),
     )
 
 

@@ -57,6 +57,12 @@ WRITTEN: Mapping[str, Wanted] = {
     "version": Wanted(_NUMBER, "Number, length 18, decimal places 0", digits=15),
     "offered_at": Wanted(_TIME, "Date/Time"),
     "expires_at": Wanted(_TIME, "Date/Time"),
+    "answered_at": Wanted(_TIME, "Date/Time"),
+    "accepted_at": Wanted(_TIME, "Date/Time"),
+    "ended_at": Wanted(_TIME, "Date/Time"),
+    "outcome": Wanted(_TEXT, "Text, length 40", length=40),
+    "offer_reason": Wanted(_TEXT, "Text, length 255", length=255),
+    "offers": Wanted(_NUMBER, "Number, length 3, decimal places 0", digits=3),
 }
 READ: Mapping[str, Wanted] = {
     "source_id": Wanted(_TEXT, "Text, length 255, External ID"),

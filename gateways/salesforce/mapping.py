@@ -30,6 +30,17 @@ _STAMPS = frozenset({"LastModifiedDate", "LastModifiedById", "SystemModstamp"})
 _GEOCODE = frozenset({"Latitude", "Longitude", "GeocodeAccuracy"})
 _TEXTS = ("source", "company", "email", "phone", "street", "city", "state", "postal_code", "country", "status")
 _TOGETHER = (("first_name", "last_name"), ("lat", "lon"))  # two fields that mean something only together
+#: What a person may ask for by a status, under the names it goes by.
+ASKED: Mapping[str, str] = {
+    **{
+        word: word
+        for word in ("accepted", "rejected", "completed", "lost", "returned", "withdrawn", "review", "waiting")
+    },
+    "done": "completed",
+    "new": "waiting",
+}
+#: What we write and people may edit, and what it is called when it is read again.
+_SHOWN = (("partner", "shown_partner"), ("status", "shown_status"), ("offer_reason", "shown_reason"))
 _WHOLE_RECORD = "CreatedDate"  # an update never carries it; new records and snapshots always do
 
 
@@ -41,6 +52,9 @@ class FieldMap:
     reads: Mapping[str, tuple[str, ...]]
     extras: tuple[str, ...]
     writes: Mapping[str, str]
+    stages: Mapping[str, str] = field(default_factory=dict)  # values of the lead's own Status, what they stand for
+    nobody: frozenset[str] = frozenset()  # owners who have no leads of their own
+    activity: Mapping[str, str] = field(default_factory=dict)  # of user and account: the field that says it is in use
     _plain: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)  # reads of one field
     _several: tuple[tuple[str, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
     _pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
@@ -59,7 +73,7 @@ class FieldMap:
         default = yaml.safe_load(resources.files(__package__).joinpath("mapping.yaml").read_text("utf-8"))
         changes = _file(path) if path else {}
         _known(changes, default, "")
-        for part in ("read", "write"):
+        for part in ("read", "write", "members"):
             _known(changes.get(part) or {}, default[part], f"{part}.")
         return cls(
             record_type=_one("object", changes.get("object", default["object"])),
@@ -68,6 +82,13 @@ class FieldMap:
             writes=_apart(
                 {k: _one(f"write.{k}", v) for k, v in (default["write"] | (changes.get("write") or {})).items() if v}
             ),
+            stages=_stages(changes.get("statuses") or {}),
+            nobody=_ids("nobody", changes.get("nobody") or []),
+            activity={
+                k: _one(f"members.{k}", v)
+                for k, v in (default["members"] | (changes.get("members") or {})).items()
+                if v
+            },
         )
 
     @property
@@ -94,14 +115,32 @@ class FieldMap:
             fields["source_id"] = _identity(found["source_id"], notes)
         if "owner_id" in found:
             fields["owner_id"] = long_id(_text(found["owner_id"]) or "") or None
+            if fields["owner_id"] in self.nobody:
+                fields["owner_is_nobody"] = True
         if "priority" in found:
             fields["priority"] = _whole(found["priority"], notes)
+        if self.stages and "status" in found:
+            fields["stage"] = self.stages.get(str(found["status"]).casefold(), "")
         attributes = self._attributes(found, body, notes)
-        return fields | ({"attributes": attributes} if attributes else {})
+        return fields | self._shown(body) | ({"attributes": attributes} if attributes else {})
 
     def says_too_little(self, body: Mapping[str, object]) -> bool:
         """Whether the body has only one of two fields that mean something together: a name's or a point's halves."""
         return _WHOLE_RECORD not in body and any(_carries(a, body) != _carries(b, body) for a, b in self._pairs)
+
+    def _shown(self, body: Mapping[str, object]) -> dict[str, object]:
+        """What the body says in fields that we write: somebody may have edited them."""
+        shown: dict[str, object] = {
+            name: body[self.writes[ours]] for ours, name in _SHOWN if ours in self.writes and self.writes[ours] in body
+        }
+        if not shown:
+            return shown
+        if "shown_partner" in shown:
+            shown["shown_partner"] = long_id(_text(shown["shown_partner"]) or "")
+        if "shown_status" in shown:
+            status = (_text(shown["shown_status"]) or "").strip().casefold()
+            shown["shown_status"] = ASKED.get(status, status)
+        return shown | {"shown_version": self.version_shown(body)}
 
     def is_ours(self, changed: Iterable[str]) -> bool:
         """Whether all of these changed fields are ones we write, so that it may be our own write coming back."""
@@ -114,10 +153,14 @@ class FieldMap:
         A merged event may carry a person's edit besides ours, and collections may lose the client's name on the way,
         so both are asked: who wrote (name or user) and what.
         """
+        by_us = self.is_by_us(change, client_name=client_name, user_id=user_id)
+        return by_us and self.is_ours(change.changed)
+
+    def is_by_us(self, change: Change, *, client_name: str, user_id: str = "") -> bool:
+        """Whether this is a write of ours, perhaps with more that the org's own automation did upon it."""
         if change.change_type != "UPDATE":
             return False
-        by_us = client_of(change.origin) == client_name or (bool(user_id) and change.commit_user == long_id(user_id))
-        return by_us and self.is_ours(change.changed)
+        return client_of(change.origin) == client_name or (bool(user_id) and change.commit_user == long_id(user_id))
 
     def is_geocode(self, changed: Iterable[str]) -> bool:
         """Whether only coordinates changed: Salesforce's own geocoding writes them about a second later."""
@@ -125,7 +168,7 @@ class FieldMap:
         return bool(names) and names <= _GEOCODE
 
     def record(self, write: WriteBack) -> dict[str, object]:
-        """The record that shows this lead's state; without an offer the partner's fields are emptied."""
+        """The record that shows this lead's state; while nobody has the lead, the partner's fields are emptied."""
         return self.recorder()(write)
 
     def version_shown(self, body: Mapping[str, object]) -> int | None:
@@ -291,6 +334,12 @@ _WRITTEN: Mapping[str, Callable[[WriteBack], object]] = {
     "version": lambda write: write.version,
     "offered_at": lambda write: _time(write.offered_at),
     "expires_at": lambda write: _time(write.expires_at),
+    "answered_at": lambda write: _time(write.answered_at),
+    "accepted_at": lambda write: _time(write.accepted_at),
+    "ended_at": lambda write: _time(write.ended_at),
+    "outcome": lambda write: _cut(write.outcome, 40),
+    "offer_reason": lambda write: _cut(write.offer_reason, 255),
+    "offers": lambda write: write.offers,
 }
 
 
@@ -340,6 +389,23 @@ def _one(key: str, value: object) -> str:
 def _some(key: str, value: object) -> tuple[str, ...]:
     values: Sequence[object] = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(_one(key, one) for one in values)
+
+
+def _stages(lines: Any) -> dict[str, str]:
+    if not isinstance(lines, Mapping):
+        raise BadInput("is not a section", field="statuses", fix="Write `Value of Status: completed` lines.")
+    for value, means in lines.items():
+        if ASKED.get(str(means)) != means:
+            fix = f"Known here are {', '.join(sorted(set(ASKED.values())))}."
+            raise BadInput(f"{means!r} is nothing a status can stand for", field=f"statuses.{value}", fix=fix)
+    return {str(value).casefold(): str(means) for value, means in lines.items()}
+
+
+def _ids(key: str, values: Any) -> frozenset[str]:
+    for value in values if isinstance(values, list) else [values]:
+        if not (isinstance(value, str) and is_id(value)):
+            raise BadInput(f"{value!r} is no id of a record", field=key, fix="Give ids of 15 or 18 characters.")
+    return frozenset(map(long_id, values))
 
 
 def _apart(writes: dict[str, str]) -> dict[str, str]:

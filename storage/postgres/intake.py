@@ -1,7 +1,7 @@
 """Intake: pending events read into their leads, inside one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from routing.change import Change
 from routing.compare import OVERLAP, Kind
-from routing.intake import Folded, Meaning, Read, Sheet, Taken, fold_late
+from routing.intake import Asked, Folded, Meaning, Read, Sheet, Taken, fold_late
 from routing.lane import Lane
 from routing.lead import LeadState, Reason
+from storage.postgres.by_hand import heed, leave
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.recordset import bigints_of
 from storage.postgres.scans import ask
 from storage.postgres.sheets import lock_sheets, save_sheets
-from storage.postgres.steps import note, withdraw
+from storage.postgres.steps import note
 
 
 def lock_events(conn: sa.Connection, ids: Sequence[int]) -> list[Change]:
@@ -35,48 +36,80 @@ def take(
     """Read changes into their leads.
 
     `as_of` (the ledger's clock) is when records were asked for by REST: what we learned of a lead since then may be
-    newer, and then its record is left to another reading. What follows upon the end of a lead is read when it has
-    ended, as if it had come later.
+    newer, and then its record is left to another reading. What follows upon the end of a lead, or upon what a person
+    asks for, is read when that is done, as if it had come later.
     """
     before, touched = lock_sheets(conn, sorted({c.record_id for c in changes}))
-    sheets = dict(before)
-    taken, notes, outcomes = Taken(), [], []
-    gone: dict[str, Reason] = {}
-    later: list[Change] = []
+    reading = _Reading(dict(before), touched, as_of)
     for change in changes:
-        if change.record_id in gone:
-            later.append(change)
-            continue
-        late = as_of is not None and change.record_id in touched and touched[change.record_id] > as_of
-        folded = (fold_late(sheets[change.record_id], change) if late else None) or read(
-            change, sheets.get(change.record_id)
-        )
-        outcomes.append((change, folded.meaning))
-        if folded.sheet is not None:
-            sheets[change.record_id] = folded.sheet
-            notes.append((change, folded))
-        if folded.withdrawn is not None:
-            gone[change.record_id] = folded.withdrawn
-        if folded.meaning is Meaning.RESYNC:
-            taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
-    again = {c.record_id for c, meaning in outcomes if meaning in {Meaning.NEW, Meaning.MOVED}}
+        reading.read(change, read)
+    taken, sheets = reading.taken, reading.sheets
     if taken.resync_since is not None:
         ask(conn, Kind.CHANGED, "overflow", since=taken.resync_since - OVERLAP)
-    ids = save_sheets(conn, before, sheets, again)
+    ids = save_sheets(conn, before, sheets, reading.again())
     # Somebody else has just added these leads: their events stay pending and are read into what is there.
     missing = {r for r in sheets if r not in ids}
-    _finish_events(conn, {c.id: meaning for c, meaning in outcomes if c.id and c.record_id not in missing})
-    _note_intake(conn, notes, ids, task_id)
-    for reason in sorted(set(gone.values())):
-        leaving = sorted(ids[r] for r, why in gone.items() if why is reason and r in ids)
-        withdraw(conn, leaving, reason, task_id)
-        taken.withdrawn += leaving
-    _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in gone}, before, task_id)
-    for _, meaning in outcomes:
-        taken.meanings[meaning] = taken.meanings.get(meaning, 0) + 1
-    if later:
-        taken.add(take(conn, later, read, task_id, as_of=as_of))
+    _finish_events(conn, {c.id: meaning for c, meaning in reading.outcomes if c.id and c.record_id not in missing})
+    _note_intake(conn, reading.notes, ids, task_id)
+    _follow(conn, reading, ids, task_id)
+    settled = reading.gone.keys() | reading.asked.keys()
+    _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in settled}, before, task_id)
+    if reading.later:
+        taken.add(take(conn, reading.later, read, task_id, as_of=as_of))
     return taken
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Changes read into sheets, one after the other, and what is to follow."""
+
+    sheets: dict[str, Sheet]
+    touched: Mapping[str, datetime]
+    as_of: datetime | None
+    taken: Taken = field(default_factory=Taken)
+    notes: list[tuple[Change, Folded]] = field(default_factory=list)
+    outcomes: list[tuple[Change, Meaning]] = field(default_factory=list)
+    gone: dict[str, Reason] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    later: list[Change] = field(default_factory=list)
+
+    def read(self, change: Change, read: Read) -> None:
+        """Read one change, or keep it for later."""
+        record, taken = change.record_id, self.taken
+        if record in self.gone or record in self.asked:
+            self.later.append(change)
+            return
+        folded = self._late(change) or read(change, self.sheets.get(record))
+        self.outcomes.append((change, folded.meaning))
+        taken.meanings[folded.meaning] = taken.meanings.get(folded.meaning, 0) + 1
+        if folded.sheet is not None:
+            self.sheets[record] = folded.sheet
+            self.notes.append((change, folded))
+        if folded.withdrawn is not None:
+            self.gone[record] = folded.withdrawn
+        if folded.asked is not None:
+            self.asked[record] = folded.asked
+        if folded.meaning is Meaning.RESYNC:
+            taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
+
+    def again(self) -> set[str]:
+        """The records that start anew."""
+        return {c.record_id for c, meaning in self.outcomes if meaning in {Meaning.NEW, Meaning.MOVED}}
+
+    def _late(self, change: Change) -> Folded | None:
+        touched = self.touched.get(change.record_id)
+        late = self.as_of is not None and touched is not None and touched > self.as_of
+        return fold_late(self.sheets[change.record_id], change) if late else None
+
+
+def _follow(conn: sa.Connection, reading: _Reading, ids: Mapping[str, int], task_id: str) -> None:
+    """End what is gone, and do what people asked for."""
+    for reason in sorted(set(reading.gone.values())):
+        leaving = sorted(ids[r] for r, why in reading.gone.items() if why is reason and r in ids)
+        leave(conn, leaving, reason, task_id)
+        reading.taken.withdrawn += leaving
+    if asked := {ids[r]: one for r, one in reading.asked.items() if r in ids}:
+        reading.taken.add(heed(conn, asked, task_id))
 
 
 def _finish_events(conn: sa.Connection, outcomes: Mapping[int, Meaning]) -> None:

@@ -18,9 +18,10 @@ __all__ = [
 ]
 
 DUE_FREES = sa.text("""
-    SELECT EXISTS (SELECT FROM outbox
-                   WHERE kind = 'turnstile' AND state = 'pending' AND due_at <= clock_timestamp()
-                     AND (lease_until IS NULL OR lease_until <= clock_timestamp()))
+    SELECT EXISTS (SELECT FROM turns_owed) OR EXISTS (
+        SELECT FROM outbox
+        WHERE kind = 'turnstile' AND state = 'pending' AND due_at <= clock_timestamp()
+          AND (lease_until IS NULL OR lease_until <= clock_timestamp()))
 """)
 DUE_WRITES = sa.text("""
     SELECT EXISTS (SELECT FROM outbox o
@@ -80,11 +81,20 @@ CLAIM_WRITES = sa.text("""
     )
     SELECT leased.id, leased.deaths, leased.attempts,
            l.id, l.salesforce_id, l.version, l.state, l.attempt, l.reason, m.key, m.salesforce_id,
-           o.distance_m, o.ring_m, d.policy_version, o.offered_at, o.expires_at
+           CASE WHEN o.held THEN o.distance_m END, CASE WHEN o.held THEN o.ring_m END,
+           d.policy_version, o.offered_at, o.expires_at,
+           CASE WHEN o.state = 'rejected' THEN o.ended_at ELSE o.accepted_at END, o.accepted_at, o.ended_at,
+           o.state, o.reason, coalesce(o.made, 0)
     FROM leased
     JOIN leads l ON l.id = leased.lead_id
-    LEFT JOIN offers o ON o.lead_id = l.id AND o.state IN ('offered', 'accepted')
-    LEFT JOIN members m ON m.id = o.member_id
+    LEFT JOIN LATERAL (
+        -- held: who has the lead, or had it to its end; of several who are asked at once the first is shown
+        SELECT x.*, x.state IN ('offered', 'accepted', 'completed', 'lost') AS held, count(*) OVER () AS made
+        FROM offers x WHERE x.lead_id = l.id AND x.state <> 'void'
+        ORDER BY x.state = 'accepted' DESC, x.state = 'offered' DESC, x.state IN ('completed', 'lost') DESC,
+                 (x.attempt * CASE WHEN x.state = 'offered' THEN -1 ELSE 1 END) DESC, x.offered_at DESC LIMIT 1
+    ) o ON true
+    LEFT JOIN members m ON m.id = o.member_id AND o.held
     LEFT JOIN LATERAL (
         SELECT policy_version FROM decisions
         WHERE decisions.lead_id = l.id ORDER BY decisions.id = o.id DESC NULLS LAST, at DESC LIMIT 1

@@ -67,6 +67,7 @@ def _lead_values(s: Sheet) -> dict[str, Any]:
         "changed_at": s.changed_at,
         "dirty": s.dirty,
         "owner_id": s.owner_id,
+        "stage": s.stage,
         "source_id": s.source_id,
         "source": s.source,
         "priority": s.priority,

@@ -39,7 +39,7 @@ def test_salesforce_shows_what_became_of_a_lead(org: SandboxOrg, salesforce: Sal
     account = org.rest("POST", "sobjects/Account", json={"Name": "Solar Ltd"}).json()["id"]
     offer = writes(
         [one], member_key="P1", member_salesforce_id=account, distance_m=5055.77, ring_m=8046.72, policy_version=4,
-        offered_at=AT, expires_at=AT + timedelta(hours=1), reason="nearest ring",
+        offered_at=AT, expires_at=AT + timedelta(hours=1), reason="nearest ring", outcome="offered", offers=1,
     )  # fmt: skip
     for _ in range(2):  # repeating it changes nothing
         assert [result.outcome for result in salesforce.write(offer)] == [Outcome.DONE]
@@ -49,7 +49,8 @@ def test_salesforce_shows_what_became_of_a_lead(org: SandboxOrg, salesforce: Sal
         "Partner__c": account, "Partner_Key__c": "P1", "Status__c": "offered", "Reason__c": "nearest ring",
         "Distance_Miles__c": 3.14, "Ring_Miles__c": 5.0, "Attempt__c": 1.0, "Policy_Version__c": 4.0,
         "Version__c": 2.0, "Offered_At__c": "2026-11-22T03:00:00.000+0000",
-        "Expires_At__c": "2026-11-22T04:00:00.000+0000",
+        "Expires_At__c": "2026-11-22T04:00:00.000+0000", "Answered_At__c": None, "Accepted_At__c": None,
+        "Ended_At__c": None, "Outcome__c": "offered", "Offer_Reason__c": None, "Offers__c": 1.0,
     }  # fmt: skip
     owner = shown["OwnerId"]
     salesforce.write(writes([one], version=3, state="waiting", reason="no_room"))

@@ -205,6 +205,8 @@ def test_an_offer_to_an_account_fills_the_partner() -> None:
             policy_version=4,
             offered_at=AT,
             expires_at=AT.astimezone(east) + timedelta(hours=1),
+            outcome="offered",
+            offers=1,
         )
     )
     assert record == {
@@ -221,6 +223,12 @@ def test_an_offer_to_an_account_fills_the_partner() -> None:
         "Fairturn_Version__c": 3,
         "Fairturn_Offered_At__c": "2026-11-22T03:00:00.000Z",
         "Fairturn_Expires_At__c": "2026-11-22T04:00:00.000Z",
+        "Fairturn_Answered_At__c": None,
+        "Fairturn_Accepted_At__c": None,
+        "Fairturn_Ended_At__c": None,
+        "Fairturn_Outcome__c": "offered",
+        "Fairturn_Offer_Reason__c": None,
+        "Fairturn_Offers__c": 1,
     }
 
 
@@ -274,7 +282,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "field", "fix"),
     [
-        ("reed: {}", "reed", "Known here are attributes, object, read, write."),
+        ("reed: {}", "reed", "Known here are attributes, members, nobody, object"),
         ("read: {town: Town__c}", "read.town", "Known here are attributes, city"),
         ("read: {city: 5}", "read.city", "Give one such as"),
         ('read: {city: "Town__c FROM Lead --"}', "read.city", "Give one such as"),
