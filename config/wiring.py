@@ -436,13 +436,14 @@ def read(change: Change, known: Sheet | None) -> Folded:
     # Only a user who is known already: reading events must not wait for a login.
     session = tokens().known if settings.load().salesforce_login_url else None
     name, user = settings.load().salesforce_client_name, session.user_id if session else ""
-    echo = mapping.is_echo(change, client_name=name, user_id=user)
+    by_us = mapping.is_by_us(change, client_name=name, user_id=user)
+    echo = by_us and mapping.is_ours(change.changed)
     partial = mapping.says_too_little(change.body)
     geocoded = not change.origin and mapping.is_geocode(change.changed)
     fields = mapping.fields_of(change.body)
     if change.by_rest and is_hot(fields.get("priority"), settings.load().hot_priority):
         change = replace(change, lane=Lane.HOT)
-    return fold(known, change, fields, ours=echo, partial=partial, geocoded=geocoded, alpha2=alpha2)
+    return fold(known, change, fields, ours=echo, by_us=by_us, partial=partial, geocoded=geocoded, alpha2=alpha2)
 
 
 def warm() -> None:
