@@ -138,6 +138,12 @@ class Deviation:
             self.now[member] = self.now.get(member, 0) - share + TURN * (member == verdict.chosen)
             self.worst = max(self.worst, abs(self.now[member]))
 
+    def correct(self, deltas: Mapping[int, int]) -> None:
+        """A correction of standings: what is owed to a member, it has received less than its due."""
+        for member, delta in deltas.items():
+            self.now[member] = self.now.get(member, 0) - delta
+            self.worst = max(self.worst, abs(self.now[member]))
+
     @property
     def worst_turns(self) -> float:
         return self.worst / TURN

@@ -1,6 +1,6 @@
 """Past decisions, made again from what was written down, and the accounts counted again from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,7 @@ from routing import fairness
 from routing.decision import Candidate, Gate
 from routing.fairness import Book, Verdict
 from routing.policy import Mode
+from routing.turns import Effect, of_offer
 
 #: Distances are kept in single precision, which is this coarse on the other side of the earth.
 SLACK_M = 2.0
@@ -51,6 +52,22 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Righted:
+    """A correction as the ledger keeps it, with what its offer's decision says; nothing of that when made by hand."""
+
+    id: UUID
+    market: str
+    rotation: str
+    generation: int
+    seq: int
+    at: datetime
+    effect: str
+    deltas: Mapping[int, int]
+    offer_id: UUID | None = None
+    decided: tuple[str, int, Mapping[int, int]] | None = None  # rotation, who was chosen, what everyone earned
+
+
+@dataclass(frozen=True, slots=True)
 class Breach:
     """Something that must never be: which check, of what, and how."""
 
@@ -80,6 +97,7 @@ class Report:
     drifts: int
     breaches: tuple[Breach, ...]
     worst: tuple[PoolFairness, ...]
+    corrections: int = 0
 
     @property
     def sound(self) -> bool:
@@ -134,9 +152,10 @@ class _Market:
 
 @dataclass(slots=True)
 class Recount:
-    """Takes decisions market by market in the order of (generation, seq)."""
+    """Takes decisions and corrections market by market in the order of (generation, seq)."""
 
     decisions: int = 0
+    corrections: int = 0
     drifts: int = 0
     _markets: dict[str, _Market] = field(default_factory=dict)
     _rotations: dict[tuple[str, str], _Rotation] = field(default_factory=dict)
@@ -147,7 +166,7 @@ class Recount:
         """Check one decision by itself and against those before it."""
         self.decisions += 1
         market = self._markets.setdefault(past.market, _Market())
-        yield from _order(past, market)
+        yield from _order(past, f"decision {past.id}", market)
         yield from self._candidates(past)
         if past.chosen is None:
             return
@@ -160,6 +179,17 @@ class Recount:
                 yield _breach(past, "choice", f"chose member {past.chosen}; made again, {verdict.chosen}")
         yield from self._continuity(past, rotation, market)
         self._write(past, verdict, rotation, market)
+
+    def correct(self, one: Righted) -> Iterator[Breach]:
+        """Check one correction against its offer's decision, and add it to the accounts."""
+        self.corrections += 1
+        subject = f"correction {one.id}"
+        yield from _order(one, subject, self._markets.setdefault(one.market, _Market()))
+        yield from _deltas(one, subject)
+        rotation = self._rotations.setdefault((one.market, one.rotation), _Rotation("", str(Mode.FAIR)))
+        rotation.deviation.correct(one.deltas)
+        for member, delta in one.deltas.items():
+            rotation.standing[member] = rotation.standing.get(member, 0) + delta
 
     def worst(self) -> tuple[PoolFairness, ...]:
         """The farthest anyone has been from what was due to it, by rotation."""
@@ -234,15 +264,30 @@ class Recount:
         self._offered.setdefault(past.lead_id, set()).add(chosen)
 
 
-def _order(past: Past, market: _Market) -> Iterator[Breach]:
-    if past.generation != market.generation:
+def _order(one: Past | Righted, subject: str, market: _Market) -> Iterator[Breach]:
+    if one.generation != market.generation:
         market.gapped = False  # a rebuild starts from the ledger alone, and counts on from its last number
-    if past.seq != market.seq + 1:
+    if one.seq != market.seq + 1:
         market.gapped = True
         market.gaps += 1
-    if past.generation == market.generation and market.at and past.at < market.at:
-        yield _breach(past, "order", f"number {past.seq} was given at {past.at}, the one before at {market.at}")
-    market.generation, market.seq, market.at = past.generation, past.seq, past.at
+    if one.generation == market.generation and market.at and one.at < market.at:
+        yield Breach("order", subject, f"number {one.seq} was given at {one.at}, the one before at {market.at}")
+    market.generation, market.seq, market.at = one.generation, one.seq, one.at
+
+
+def _deltas(one: Righted, subject: str) -> Iterator[Breach]:
+    """Nothing is made or lost, and an offer's turn is what its decision says."""
+    if sum(one.deltas.values()) != 0:
+        yield Breach("correction", subject, f"its parts add up to {sum(one.deltas.values())}")
+    effect = Effect(one.effect)
+    if effect not in {Effect.RETURN, Effect.PENALISE}:
+        return
+    if one.decided is None:
+        yield Breach("correction", subject, f"offer {one.offer_id} followed from no decision")
+        return
+    rotation, chosen, shares = one.decided
+    if (one.rotation, one.deltas) != (rotation, of_offer(effect, chosen, shares)):
+        yield Breach("correction", subject, f"is not what the decision of offer {one.offer_id} says")
 
 
 def _tiers(past: Past, tried: AbstractSet[int]) -> Iterator[Breach]:

@@ -227,17 +227,16 @@ def _turn(row: Any) -> Turn:
     if row.delta is not None:
         deltas = dict(zip(row.member, row.delta, strict=True))
         return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, None, {}, deltas)
-    shares = shares_of(row) if row.chosen is not None and row.mode == Mode.FAIR else {}
+    fair = row.chosen is not None and row.mode == Mode.FAIR
+    shares = shares_of(row.member, row.weight, row.gate) if fair else {}
     return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, row.chosen, shares)
 
 
-def shares_of(row: Any) -> dict[int, int]:
+def shares_of(member: Sequence[int], weight: Sequence[int], gate: Sequence[int]) -> dict[int, int]:
     """What each eligible member earned: its part of one turn by weight, rounded down (routing/fairness.py)."""
-    eligible = [
-        (member, weight) for member, weight, gate in zip(row.member, row.weight, row.gate, strict=True) if gate == 0
-    ]
-    total = max(sum(weight for _, weight in eligible), 1)
-    return {member: weight * TURN // total for member, weight in eligible}
+    eligible = [(one, its) for one, its, gate_ in zip(member, weight, gate, strict=True) if gate_ == 0]
+    total = max(sum(its for _, its in eligible), 1)
+    return {one: its * TURN // total for one, its in eligible}
 
 
 def _members(book: Book) -> set[int]:

@@ -22,7 +22,9 @@ from storage.postgres.engine import transaction
 #: Corrections carried out by one call.
 TOGETHER = 200
 #: What the ledger says when a number is given a second time: the turnstile was set back.
-NUMBERED_TWICE = frozenset({"uq_corrections_market_generation_seq", "corrections_numbered_once", "decisions_numbered_once"})
+NUMBERED_TWICE = frozenset(
+    {"uq_corrections_market_generation_seq", "corrections_numbered_once", "decisions_numbered_once"}
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,10 +37,10 @@ def owe_correction(conn: sa.Connection, offers: Sequence[UUID], effect: TurnEffe
     if effect is TurnEffect.CONSUME or not offers:
         return 0
     what = Effect(effect.value)
-    made = [
-        Correction(row.id, row.market, row.rotation, what, reason, of_offer(what, row.chosen, shares_of(row)), row.id)
-        for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)})
-    ]
+    made = []
+    for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
+        deltas = of_offer(what, row.chosen, shares_of(row.member, row.weight, row.gate))
+        made.append(Correction(row.id, row.market, row.rotation, what, reason, deltas, row.id))
     return _owe(conn, made)
 
 

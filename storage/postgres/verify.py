@@ -1,11 +1,14 @@
 """The ledger checked against itself: every decision made again, every invariant looked at."""
 
+import heapq
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from routing.verify import Breach, Past, Recount, Report
+from routing.verify import Breach, Past, Recount, Report, Righted
+from storage.postgres.books import shares_of
 from storage.postgres.engine import transaction
 from storage.postgres.export import rows, stream
 from storage.postgres.tables import decisions, offers
@@ -22,7 +25,10 @@ class Verify:
         self._engine = engine
 
     def run(self, progress: Callable[[int], None] = lambda _done: None) -> Report:
-        """Make every decision again and look at every invariant; `progress` hears how many decisions are done."""
+        """Make every decision again, add up every correction and look at every invariant.
+
+        `progress` hears how many decisions are done.
+        """
         recount = Recount()
         found = _few(self._recounted(recount, progress))
         found += _few(self._invariants())
@@ -35,6 +41,7 @@ class Verify:
             drifts=recount.drifts,
             breaches=tuple(found),
             worst=recount.worst(),
+            corrections=recount.corrections,
         )
 
     def decision(self, decision_id: UUID) -> Past | None:
@@ -49,12 +56,15 @@ class Verify:
             return int(connection.execute(sa.select(sa.func.count()).select_from(decisions)).scalar_one())
 
     def _recounted(self, recount: Recount, progress: Callable[[int], None]) -> Iterator[Breach]:
-        query = sa.select(*COLUMNS).order_by(decisions.c.market, decisions.c.generation, decisions.c.seq)
-        with stream(self._engine) as connection:
-            for row in rows(connection, query):
-                yield from recount.add(Past(*row))
-                if recount.decisions % 500 == 0:
-                    progress(recount.decisions)
+        with stream(self._engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
+            for market in connection.execute(_MARKETS).scalars().all():
+                for one in _in_order(connection, market):
+                    if isinstance(one, Righted):
+                        yield from recount.correct(one)
+                        continue
+                    yield from recount.add(one)
+                    if recount.decisions % 500 == 0:
+                        progress(recount.decisions)
         progress(recount.decisions)
 
     def _invariants(self) -> Iterator[Breach]:
@@ -65,6 +75,39 @@ class Verify:
                     yield Breach(view.removeprefix("inv_"), row.subject, row.detail)
 
 
+def _in_order(connection: sa.Connection, market: str) -> Iterator[Past | Righted]:
+    """A market's decisions and corrections by number."""
+    query = sa.select(*COLUMNS).where(decisions.c.market == market)
+    made = (Past(*row) for row in rows(connection, query.order_by(decisions.c.generation, decisions.c.seq)))
+    righted = (_righted(row) for row in rows(connection, _CORRECTIONS.bindparams(market=market)))
+    return heapq.merge(made, righted, key=lambda one: (one.generation, one.seq))
+
+
+def _righted(row: Any) -> Righted:
+    decided = None
+    if row.chosen is not None:
+        decided = row.decided_rotation, row.chosen, shares_of(row.decided_member, row.weight, row.gate)
+    deltas = dict(zip(row.member, row.delta, strict=True))
+    return Righted(
+        row.id, row.market, row.rotation, row.generation, row.seq, row.at, row.effect, deltas, row.offer_id, decided
+    )
+
+
+# From one market to the next by the index.
+_MARKETS = sa.text("""
+    WITH RECURSIVE m AS (
+        (SELECT market FROM decisions ORDER BY market LIMIT 1)
+        UNION ALL
+        SELECT (SELECT market FROM decisions WHERE market > m.market ORDER BY market LIMIT 1)
+        FROM m WHERE m.market IS NOT NULL
+    )
+    SELECT market FROM m WHERE market IS NOT NULL UNION SELECT market FROM corrections ORDER BY market
+""")
+_CORRECTIONS = sa.text("""
+    SELECT c.*, d.chosen, d.rotation AS decided_rotation, d.member AS decided_member, d.weight, d.gate
+    FROM corrections c LEFT JOIN decisions d ON d.id = c.offer_id AND d.chosen IS NOT NULL AND d.mode = 'fair'
+    WHERE c.market = :market ORDER BY c.generation, c.seq
+""")
 _VIEWS = sa.text(
     r"SELECT viewname FROM pg_views WHERE schemaname = current_schema() AND viewname LIKE 'inv\_%' ORDER BY 1"
 )
