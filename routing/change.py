@@ -109,7 +109,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """One leased row that asks the turnstile to free an ended offer's place."""
+    """One leased row that asks the turnstile to free an ended offer's place, or to hold that of an open one."""
 
     outbox_id: int
     token: UUID
@@ -117,3 +117,4 @@ class Free:
     member_id: int
     market: str
     lead_id: int
+    holds: bool = False  # the offer is open, and was not made by the turnstile

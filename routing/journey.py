@@ -319,9 +319,11 @@ class Journey:
     def _send_on(self, taken: Taken) -> dict[str, int]:
         if taken.dirty:
             self.nudge("leads.refresh")
-        if taken.withdrawn:
+        if taken.withdrawn or taken.asked:
             self.nudge("outbox.free")
-        if taken.review:
+        if taken.asked:
+            self.nudge("leads.heed")
+        if taken.review or taken.withdrawn or taken.asked:
             self.nudge("outbox.deliver")
         if taken.resync_since is not None:
             self.nudge("sweep.resync")

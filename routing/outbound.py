@@ -1,8 +1,9 @@
 """What leaves the house after a commit: write-backs to Salesforce, and places given back to the turnstile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from routing.change import Delivery, Free, Outcome, WriteBack, Written
 from routing.dispatcher import Dispatcher
@@ -39,6 +40,7 @@ class Outbound:
     write: Callable[[Sequence[WriteBack]], list[Written]]
     withdraw: Callable[[Sequence[int], Reason], object]
     nudge: Callable[[str], object]
+    hold: Callable[[str, Mapping[UUID, int]], bool] = lambda _market, _offers: True
     may_go_on: Callable[[], bool] = always  # asked between claims
     correct: Callable[[], int] = nothing  # carry out the corrections of turns that are owed
 
@@ -67,7 +69,10 @@ class Outbound:
     def _free(self, task_id: str) -> dict[str, int]:
         freed = offered = 0
         while self.may_go_on() and (claimed := self.outbox.claim_frees()):
-            for market, rows in _together(claimed):
+            for market, rows in _together([row for row in claimed if row.holds]):
+                if self.hold(market, {row.offer_id: row.member_id for row in rows}):
+                    self.outbox.freed(rows)
+            for market, rows in _together([row for row in claimed if not row.holds]):
                 ended = {row.offer_id: row.member_id for row in rows}
                 offered += self.dispatcher.free(market, ended, task_id=task_id).offered
                 self.outbox.freed(rows)

@@ -46,6 +46,7 @@ class Sweeper:
     depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
     corrector: Corrector | None = None
+    edited: Callable[[], bool] = lambda: False  # whether people gave answers in Salesforce that wait
 
     def relay(self, *, without_broker: bool = False, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled.
@@ -64,6 +65,8 @@ class Sweeper:
             self.nudge("leads.wake")
         if self.journey.leads.are_dirty(for_s=self.journey.gather_s):
             self.nudge("leads.refresh")
+        if self.edited():
+            self.nudge("leads.heed")
         if self.comparer.scans.waiting():
             self.nudge("sweep.resync")
         if self.due("salesforce"):

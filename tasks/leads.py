@@ -16,6 +16,12 @@ def refresh() -> dict[str, int]:
     return wiring.journey(announce, nudge).refresh(task_id=task_id() or "")
 
 
+@app.task(name="leads.heed")
+def heed() -> dict[str, int]:
+    """Give the answers that people gave in Salesforce."""
+    return wiring.heeder(announce, nudge).heed(task_id=task_id() or "")
+
+
 @app.task(name="leads.geocode")
 def geocode(lead_ids: list[int]) -> dict[str, int]:
     """Find the places of new leads."""

@@ -250,6 +250,7 @@ def _does(desk: Desk) -> Mapping[str, Work]:
         "leads.route": journey.route,
         "leads.refresh": lambda _: journey.refresh(),
         "leads.wake": lambda _: journey.wake(),
+        "leads.heed": lambda _: wiring.heeder(desk.announce, desk.nudge).heed(),
         "outbox.deliver": lambda _: outbound.deliver(),
         "outbox.free": lambda _: outbound.free(),
         "sweep.resync": lambda _: wiring.comparer(desk.announce, desk.nudge).work(),

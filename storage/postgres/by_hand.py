@@ -248,7 +248,7 @@ _WAS_ASKED = sa.text("""
     SELECT FROM offers o JOIN members m ON m.id = o.member_id
     WHERE o.lead_id = :lead AND o.state <> 'void' AND left(m.salesforce_id, 15) = left(:record, 15)
 """)
-# The place is counted whether there is room or not: a person has decided.
+# The place is counted whether there is room or not, and the ring is as wide as it takes: a person has decided.
 _HOLD = sa.text("""
     WITH lead AS (
         UPDATE leads SET attempt = attempt + CASE WHEN :ended THEN 1 ELSE 0 END, next_try_at = NULL
@@ -256,8 +256,8 @@ _HOLD = sa.text("""
     ), taken AS (UPDATE members SET open = open + 1 WHERE id = :member)
     INSERT INTO offers (id, lead_id, member_id, market, attempt, state, kind, actor, distance_m, ring_m, offered_at,
                         expires_at, accepted_at, worked_at)
-    SELECT :id, :lead, :member, :market, lead.attempt, 'accepted', 'manual', 'salesforce', :distance, 0, now, now, now,
-           now
+    SELECT :id, :lead, :member, :market, lead.attempt, 'accepted', 'manual', 'salesforce', :distance, ceil(:distance),
+           now, now, now, now
     FROM lead, (SELECT clock_timestamp() AS now) clock
 """)
 _NEXT_ATTEMPT = sa.text("UPDATE leads SET attempt = attempt + 1 WHERE id = :id")

@@ -171,7 +171,8 @@ CLAIM_FREES = sa.text("""
                      ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
         RETURNING id, token, offer_id
     )
-    SELECT leased.id, leased.token, o.id, o.member_id, o.market, o.lead_id
+    SELECT leased.id, leased.token, o.id, o.member_id, o.market, o.lead_id,
+           o.state IN ('offered', 'accepted')
     FROM leased JOIN offers o ON o.id = leased.offer_id
     ORDER BY leased.id
 """)

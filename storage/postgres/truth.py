@@ -54,7 +54,7 @@ class Truth:
             if books is None:
                 return None
             rotations = _as_of(connection, books, held).rotations
-            open_offers = _open_offers(connection, market, held)
+            open_offers = _open_offers(connection, market, held, since)
             leaving = _leaving(connection, [o for o in held.offers if o not in open_offers], since)
         self._keep(books)
         return Known(open_offers, leaving, rotations)
@@ -110,8 +110,8 @@ def _as_of(connection: sa.Connection, books: Books, held: Held) -> Books:
     return copy
 
 
-def _open_offers(connection: sa.Connection, market: str, held: Held) -> dict[UUID, int]:
-    values = {"market": market, "generation": held.generation, "seq": held.seq}
+def _open_offers(connection: sa.Connection, market: str, held: Held, since: datetime) -> dict[UUID, int]:
+    values = {"market": market, "generation": held.generation, "seq": held.seq, "since": since}
     return {row.id: row.member_id for row in connection.execute(_OPEN_THEN, values)}
 
 
@@ -128,6 +128,10 @@ _OPEN_THEN = sa.text("""
     SELECT o.id, o.member_id FROM offers o
     WHERE o.market = :market AND o.state IN ('offered', 'accepted')
       AND NOT EXISTS (SELECT FROM decisions d WHERE d.id = o.id AND (d.generation, d.seq) > (:generation, :seq))
+      -- What the turnstile did not give itself it is told of, as it is of ends: until then it may hold it or not.
+      AND (o.kind = 'turn' OR NOT EXISTS (
+          SELECT FROM outbox x WHERE x.lead_id = o.lead_id AND x.kind = 'turnstile' AND x.offer_id = o.id
+                                 AND (x.state = 'pending' OR x.done_at >= :since)))
 """)
 _LEAVING = sa.text("""
     SELECT o.id FROM offers o JOIN outbox x ON x.lead_id = o.lead_id AND x.kind = 'turnstile' AND x.offer_id = o.id

@@ -18,6 +18,8 @@ from routing.compare import Comparer, Seen
 from routing.corrector import Corrector
 from routing.dispatcher import Dispatcher
 from routing.errors import GiveUp, TryLater
+from routing.heeding import Heeder
+from routing.holding import Holder
 from routing.intake import Folded, Sheet, fold
 from routing.journey import Journey
 from routing.lane import Lane
@@ -27,6 +29,7 @@ from routing.policy import Answering
 from routing.sweeper import Sweeper
 from storage.postgres.answers import Answers
 from storage.postgres.corrections import Corrections
+from storage.postgres.edits import Edits
 from storage.postgres.engine import connect, transaction
 from storage.postgres.events import Events
 from storage.postgres.leads import Leads
@@ -38,6 +41,8 @@ from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
+from storage.postgres.truth import Truth
+from storage.redis.audit import TurnstileAudit
 from storage.redis.turnstile import RedisTurnstile
 
 TOPIC = "/data/LeadChangeEvent"
@@ -81,7 +86,8 @@ def read(change: Change, known: Sheet | None) -> Folded:
     """Bodies in these tests use our own field names; `ours` in the origin marks an echo, `poison` breaks the reader."""
     if change.body.get("poison"):
         raise ValueError(change.body["poison"])
-    return fold(known, change, change.body, ours=change.origin == "ours", alpha2=alpha2)
+    by_us = change.origin in {"ours", "by us"}
+    return fold(known, change, change.body, ours=change.origin == "ours", by_us=by_us, alpha2=alpha2)
 
 
 @dataclass
@@ -101,9 +107,10 @@ class House:
     open: list[Seen] = field(default_factory=list)
     geography: Geography = field(default_factory=Geography)
     new_id: Callable[[], UUID] = uuid_utils.uuid7
+    connections: int = 10
 
     def __post_init__(self) -> None:
-        self.engine = connect(self.database_url, pool_size=10)
+        self.engine = connect(self.database_url, pool_size=self.connections)
         self.turnstile = RedisTurnstile(self.redis_url)
         self.ledger = RoutingLedger(self.engine, policy_file.parse)
         self.dispatcher = Dispatcher(ledger=self.ledger, turnstile=self.turnstile, new_id=self.new_id)
@@ -137,7 +144,9 @@ class House:
             withdraw=self.leads.withdraw,
             nudge=self.wanted.append,
             correct=self.corrector.correct,
+            hold=Holder(Truth(self.engine), TurnstileAudit(self.redis_url)).hold,
         )
+        self.heeder = Heeder(Edits(self.engine), self.desk, self.wanted.append)
         self.sweeper = Sweeper(
             journey=self.journey,
             dispatcher=self.dispatcher,
@@ -149,6 +158,7 @@ class House:
             depth=lambda _lane: 0,
             nudge=self.wanted.append,
             corrector=self.corrector,
+            edited=Edits(self.engine).waiting,
         )
         self._numbers = count(1)
 
@@ -263,6 +273,7 @@ class House:
             "outbox.deliver": self.outbound.deliver,
             "outbox.free": self.outbound.free,
             "leads.wake": self.journey.wake,
+            "leads.heed": self.heeder.heed,
             "leads.refresh": self.journey.refresh,
             "sweep.hourly": self.sweeper.hourly,
             "sweep.resync": self.sweeper.comparer.work,
