@@ -36,13 +36,17 @@ from routing.errors import BadInput
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
+from routing.heeding import Heeder
+from routing.holding import Holder
 from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
 from storage.postgres.api_keys import ApiKeys
 from storage.postgres.clients import Clients
-from storage.postgres.answers import Answers
+from storage.postgres.corrections import Corrections
+from storage.postgres.device_logins import DeviceLogins
+from storage.postgres.edits import Edits
 from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
@@ -231,6 +235,17 @@ def _answering() -> Mapping[str, Answering]:
 
 
 def _at_once() -> frozenset[Verb]:
+@cache
+def heeder(announce: Announce, nudge: Nudge) -> Heeder:
+    """Gives the answers that people gave in Salesforce."""
+    return Heeder(edits=edits(), desk=desk(announce, nudge), nudge=nudge)
+
+
+@cache
+def edits() -> Edits:
+    return Edits(engine())
+
+
     """Every verb but that of asking other people's geocoders: who waits for those holds nobody else up."""
     return frozenset({"route", "locate"} if geocoder().is_local else {"route"})
 
@@ -248,6 +263,27 @@ def outbound(nudge: Nudge) -> Outbound:
 
 @cache
 def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
+        correct=corrector().correct,
+        hold=holder().hold,
+    )
+
+
+@cache
+def holder() -> Holder:
+    """Has the turnstile hold places of offers that it did not give."""
+    return Holder(truth=Truth(engine()), turnstile=TurnstileAudit(settings.load().turnstile()))
+
+
+@cache
+def corrections() -> Corrections:
+    return Corrections(engine())
+
+
+@cache
+def corrector() -> Corrector:
+    """Sets turns right that are owed."""
+    return Corrector(
+        book=corrections(), turnstile=turnstile(), mend=dispatcher().mend, stand_alone=ledger().stand_alone
     return Sweeper(
         journey=journey(announce, nudge),
         dispatcher=dispatcher(),
@@ -263,6 +299,8 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
 
 @cache
 def traces() -> "Traces | None":
+        corrector=corrector(),
+        edited=edits().waiting,
     """The way to the collector of traces; None where none is set."""
     from gateways.traces import Traces  # noqa: PLC0415 - its libraries take a third of a second to load
 
