@@ -217,6 +217,7 @@ def _onward(
     pool, answering = rules
     lead, stays = answered.lead_id, None
     if answered.state is OfferState.WITHDRAWN and then == "hold":
+        conn.execute(_NEXT_ATTEMPT, {"id": lead})
         withdraw(conn, [lead], Reason.RESCINDED, by.task_id)
         tell_salesforce(conn, [lead])
         return answered
@@ -324,6 +325,7 @@ _END = sa.text("""
       AND (CAST(:version AS bigint) IS NULL OR version = :version)
     RETURNING ended_at
 """).bindparams(sa.bindparam("person", type_=sa.Uuid), sa.bindparam("version", type_=sa.BigInteger))
+_NEXT_ATTEMPT = sa.text("UPDATE leads SET attempt = attempt + 1 WHERE id = :id")
 _DONE = sa.text("""
     UPDATE leads SET state = 'done', reason = NULL, version = version + 1, updated_at = clock_timestamp(),
            next_try_at = NULL
