@@ -1,16 +1,21 @@
 """What the web process reads: built from the settings on first use."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from config import celery as celery_config
-from config import wiring
+from config import settings, wiring
 from config.accounts import Account, Fairness, PoolAccounts
 from config.ops import Ops
+from routing.policy import Answering
 from storage.postgres.explain import Explain
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
+from storage.postgres.partner import Partner
+from storage.postgres.replays import Replays
 from storage.postgres.stats import Stats
 from storage.postgres.vitals import Vitals
+from storage.redis.buckets import Buckets
 
 __all__ = ["Account", "Fairness", "PoolAccounts", "explain", "fairness", "gate", "ops", "stats", "vitals"]
 
@@ -54,3 +59,23 @@ def invariants() -> list[Invariant]:
 @cache
 def stats() -> Stats:
     return Stats(wiring.engine())
+
+
+@cache
+def partner() -> Partner:
+    return Partner(wiring.engine())
+
+
+@cache
+def replays() -> Replays:
+    return Replays(wiring.engine())
+
+
+@cache
+def buckets() -> Buckets:
+    return Buckets(settings.load().turnstile())
+
+
+def answering() -> Mapping[str, Answering]:
+    """How offers are answered, by pool, as the published policy says."""
+    return {pool.name: pool.answering for pool in wiring.ledger().published().pools}

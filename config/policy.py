@@ -212,7 +212,7 @@ class AnswersPart(_Part):
     return_within: Duration = timedelta(hours=72)
     return_reasons: Effects = dict(RETURN_REASONS)
     returns_percent: Annotated[int, Field(ge=0, le=100)] = 10
-    shown: list[Literal["city", "region", "postal_code", "country", "product", "size"]] = list(SHOWN)  # type: ignore[arg-type]  # the same words
+    shown: list[Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,39}$")]] = list(SHOWN)
 
     @model_validator(mode="after")
     def _ascend(self) -> Self:
@@ -323,6 +323,10 @@ class Document(_Part):
         _once([c for pool in self.pools for c in pool.countries], "pools name", "country")
         if sum(not pool.countries for pool in self.pools) > 1:
             raise _wrong("two pools take every country", "Name the countries of each pool but one.")
+        known = {tier.name for tier in self.tiers}
+        asked = [tier for pool in self.pools for rung in pool.answers.ladder for tier in rung.tiers]
+        if unknown := [tier for tier in asked if tier not in known]:
+            raise _wrong(f"a ladder asks the tier {unknown[0]!r}, which tiers does not name", "Name it there as well.")
         return self
 
     def made(self, version: int) -> Policy:

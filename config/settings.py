@@ -25,7 +25,7 @@ def _comma_list(value: object) -> object:
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 #: Settings that may hold a password or a key: never shown.
-PRIVATE = frozenset({"database_url", "redis_url", "broker_url", "turnstile_url", "geocoder_keys"})
+PRIVATE = frozenset({"database_url", "redis_url", "broker_url", "turnstile_url", "geocoder_keys", "notify_urls"})
 
 _REDIS = rf"^({address.SERVER}|{address.SENTINEL})?$"
 _REDIS_OR_CLUSTER = rf"^({address.SERVER}|{address.SENTINEL}|{address.CLUSTER})?$"
@@ -118,10 +118,17 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr("")  # what keys and addresses in the ledger are sealed under
     oidc_issuer: str = Field("", pattern=r"^(https?://[^\s?#@]+)?$")
     oidc_audience: str = ""
+    api_per_minute: int = Field(600, ge=1)
     flower_host: str = "127.0.0.1"
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
     flower_password: SecretStr = SecretStr("")
+
+    # --- telling members
+    notify_urls: CommaList = ()  # channel=URL pairs
+    notify_fallback_s: float = Field(300.0, gt=0, allow_inf_nan=False)
+    notify_hot_in_quiet_hours: bool = False
+    notify_loopback: bool = False
 
     # --- traces
     otlp_endpoint: str = Field("", validation_alias=plain("OTEL_EXPORTER_OTLP_ENDPOINT"), pattern=r"^(https?://\S+)?$")

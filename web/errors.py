@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from config import logs
+from routing.access import LoginRefused
 from routing.errors import BadInput, FairturnError, GiveUp, Refused, TryLater
-from routing.offer import UnknownOffer
+from routing.offer import OfferChanged, UnknownOffer
 from storage.postgres.replays import IdempotencyKeyReused
 
 log = structlog.get_logger()
@@ -32,10 +33,6 @@ class Forbidden(Refused):
 
 class Unauthorized(Refused):
     """Say who you are: send `Authorization: Bearer` with an access token, an API key or FAIRTURN_API_TOKEN's value."""
-
-
-class VersionChanged(Refused):
-    """It has changed since you read it: its version is not the one that If-Match names. Read it again."""
 
 
 class TooManyRequests(Refused):
@@ -78,10 +75,11 @@ BY_STATUS = {
 _KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (UnknownOffer, 404, "Not found"),
-    (VersionChanged, 412, "Precondition failed"),
+    (OfferChanged, 412, "Precondition failed"),
     (TooManyRequests, 429, "Too many requests"),
     (IdempotencyKeyReused, 422, "Bad input"),
     (Unauthorized, 401, "Not logged in"),
+    (LoginRefused, 401, "Not logged in"),
     (Forbidden, 403, "Not allowed"),
     (BadInput, 422, "Bad input"),
     (Refused, 409, "Refused by the rules"),

@@ -8,9 +8,13 @@ from fastapi import Depends, FastAPI
 from config import desk, logs, metrics, settings, wiring
 from config.version import VERSION
 from routing.access import Scope
-from web import docs, errors, health, identity, panel
+from tasks.app import announce, nudge
+from web import docs, errors, health, identity, panel, phone
 from web.api import invariants, leads, pools, stats
+from web.api.partner import routes as partner
 from web.door import Door
+from web.limits import Limits
+from web.oauth import routes as oauth
 
 API = "/api/v1"
 
@@ -41,9 +45,14 @@ def app() -> FastAPI:
     web.include_router(health.routes(desk.ops, token=token, counts=counts))
     web.include_router(docs.routes(web), prefix=API)
     web.include_router(panel.routes(desk.invariants, style=f"{API}/docs.css"))
+    web.include_router(phone.routes(), prefix="/app")
     web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
+    oauth.install(web, wiring.tokens_for, wiring.signer_or_none, face=cfg.face(), api=API)
     operators = [Depends(identity.allow(Scope.OPERATE))]
     for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats, desk.gate)):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
+    for router in partner.routers(answers=lambda: wiring.desk(announce, nudge), per_minute=cfg.api_per_minute):
+        web.include_router(router, prefix=API)
+    web.add_middleware(Limits, api=API)
     web.add_middleware(Door)
     return web

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from routing.offer import Notice, UnknownOffer
+from routing.offer import Actor, Notice, UnknownOffer
 from storage.postgres.engine import transaction
 from storage.postgres.notices import tell_members
 from storage.postgres.steps import note
@@ -127,10 +127,10 @@ class Partner:
         with as_member(self._engine, member_id) as conn:
             return _one(conn, member_id, offer_id)
 
-    def opened(self, member_id: int, offer_id: UUID, *, actor: str, person: UUID | None) -> tuple[Seen, Contact | None]:
+    def opened(self, member_id: int, offer_id: UUID, *, by: str) -> tuple[Seen, Contact | None]:
         """One offer, with its contact data once it is accepted; that somebody saw those goes on the timeline.
 
-        Raises UnknownOffer when it is not the member's.
+        `by` is the id of the person or program that looks. Raises UnknownOffer when it is not the member's.
         """
         with as_member(self._engine, member_id) as conn:
             seen = _one(conn, member_id, offer_id)
@@ -139,17 +139,16 @@ class Partner:
                 row = conn.execute(_CONTACT, {"member": member_id, "id": offer_id}).mappings().first()
         if row is None:
             return seen, None
-        self._write_down(seen, member_id, actor, person)
+        self._write_down(seen, member_id, by)
         return seen, Contact(**row)
 
-    def _write_down(self, seen: Seen, member_id: int, actor: str, person: UUID | None) -> None:
-        """Note the look at contact data: once a minute for each person. Without it nothing is shown."""
-        who = str(person or "")
+    def _write_down(self, seen: Seen, member_id: int, by: str) -> None:
+        """Note the look at contact data: once a minute for each who looks. Without it nothing is shown."""
         with transaction(self._engine) as conn:
-            conn.execute(_ONE_LOOK, {"key": f"viewed:{seen.id}:{who}"})
-            if conn.execute(_LOOKED, {"lead": seen.lead_id, "offer": str(seen.id), "who": who}).first() is None:
-                detail = {"offer": str(seen.id), "member": member_id, "person": who}
-                note(conn, [(seen.lead_id, VIEWED, detail)], "", actor=actor)
+            conn.execute(_ONE_LOOK, {"key": f"viewed:{seen.id}:{by}"})
+            if conn.execute(_LOOKED, {"lead": seen.lead_id, "offer": str(seen.id), "by": by}).first() is None:
+                detail = {"offer": str(seen.id), "member": member_id, "by": by}
+                note(conn, [(seen.lead_id, VIEWED, detail)], "", actor=Actor.MEMBER)
 
     def told(self, member_id: int, *, since: int, limit: int) -> list[Told]:
         """The member's notices after a number, in their order."""
@@ -181,7 +180,7 @@ class Partner:
             row = conn.execute(_ASSIGN, values).first()
             if row is not None:
                 detail = {"offer": str(offer_id), "member": member_id, "person": str(by or ""), "to": str(person or "")}
-                note(conn, [(row.lead_id, "assigned", detail)], "", actor="member")
+                note(conn, [(row.lead_id, "assigned", detail)], "", actor=Actor.MEMBER)
                 tell_members(conn, [(member_id, offer_id, row.lead_id, Notice.CHANGED)])
         return self.offer(member_id, offer_id)
 
@@ -242,7 +241,7 @@ _HEADS = sa.text("SELECT id, notices FROM members WHERE id = ANY(CAST(:ids AS in
 _ONE_LOOK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 _LOOKED = sa.text(f"""
     SELECT 1 FROM timeline WHERE lead_id = :lead AND what = '{VIEWED}' AND at > clock_timestamp() - interval '1 minute'
-      AND detail->>'offer' = :offer AND detail->>'person' = :who LIMIT 1
+      AND detail->>'offer' = :offer AND detail->>'by' = :by LIMIT 1
 """)  # noqa: S608 - words of ours
 _ASSIGN = sa.text("""
     UPDATE offers SET assignee_id = :person, version = version + 1

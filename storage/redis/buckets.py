@@ -63,13 +63,6 @@ class LocalBuckets:
                 del self._full[next(iter(self._full))]
         return Taken(int((ROUNDING_S - over) / step), full - now) if fits else Taken(-1, over)
 
-    def spent(self, name: str, allowance: Allowance) -> float:
-        """How long this caller has to wait for its next request; nothing is taken."""
-        step = allowance.step_us / 1e6
-        with self._lock:
-            now = self._clock()
-            return max(0.0, self._full.get(name, now) + step - now - step * allowance.burst)
-
 
 class Buckets:
     """Allowances shared by all processes; each process keeps to them alone while Redis does not answer."""
