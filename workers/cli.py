@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -18,6 +19,8 @@ from config import policy as policy_file
 from config import settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
+from routing.fairness import TURN
+from routing.turns import Effect
 from storage.postgres.parked import Letter
 from workers import checks, demo, house, imports, render, replay, running
 
@@ -70,6 +73,7 @@ def up(data_dir: Path | None) -> None:
 @click.option("--capacity", type=click.IntRange(min=1), help="Every member's capacity, instead of the file's.")
 @click.option("--json", "report", type=click.Path(path_type=Path, dir_okay=False), help="Write the outcome as JSON.")
 @click.option("--exit", "leave", is_flag=True, help="End when every lead is placed, also in a terminal.")
+@click.option("--answers/--no-answers", default=None, help="Simulated installers answer; with the samples they do.")
 @click.option("--dir", "data_dir", type=click.Path(path_type=Path), help="Data directory, emptied at the start.")
 def demo_command(
     *,
@@ -79,10 +83,20 @@ def demo_command(
     capacity: int | None,
     report: Path | None,
     leave: bool,
+    answers: bool | None,
     data_dir: Path | None,
 ) -> None:
     """Run the whole system with a pretend Salesforce and watch leads arrive and be offered."""
-    plan = demo.Plan.of(leads, members, rate=rate, capacity=capacity, report=report, leave=leave, directory=data_dir)
+    plan = demo.Plan.of(
+        leads,
+        members,
+        rate=rate,
+        capacity=capacity,
+        report=report,
+        leave=leave,
+        directory=data_dir,
+        answers=answers,
+    )
     sys.exit(demo.run(plan, out))
 
 
@@ -175,6 +189,46 @@ def policy_show(version: int | None, data_dir: Path | None) -> None:
     click.echo(policy_file.dump(document), nl=False)
 
 
+@cli.group()
+def turns() -> None:
+    """Corrections by hand: what a member is owed in a rotation, with a reason that stays in the ledger."""
+
+
+@turns.command("give")
+@click.argument("member")
+@click.argument("count", type=int)
+@click.option("--reason", required=True, help="Why; it stays in the ledger.")
+@click.option("--rotation", default="", help="Which one, where the member's market has several.")
+@DIR
+def turns_give(member: str, count: int, reason: str, rotation: str, data_dir: Path | None) -> None:
+    """Owe a member COUNT turns; the others of its rotation pay for them, each by its weight."""
+    _turns_by_hand(Effect.GIVE, member, count, reason=reason, rotation=rotation, data_dir=data_dir)
+
+
+@turns.command("take")
+@click.argument("member")
+@click.argument("count", type=int)
+@click.option("--reason", required=True, help="Why; it stays in the ledger.")
+@click.option("--rotation", default="", help="Which one, where the member's market has several.")
+@DIR
+def turns_take(member: str, count: int, reason: str, rotation: str, data_dir: Path | None) -> None:
+    """Take COUNT turns from a member; the others of its rotation gain them, each by its weight."""
+    _turns_by_hand(Effect.TAKE, member, count, reason=reason, rotation=rotation, data_dir=data_dir)
+
+
+def _turns_by_hand(
+    effect: Effect, member: str, count: int, *, reason: str, rotation: str, data_dir: Path | None
+) -> None:
+    with house.opened(data_dir, new=False):
+        made = wiring.corrections().by_hand(
+            uuid4(), effect, member=member, turns=count, reason=reason, rotation=rotation, actor="fairturn turns"
+        )
+        wiring.corrector().correct()
+    moved = max(map(abs, made.deltas.values())) / TURN
+    word = "is owed" if effect is Effect.GIVE else "gives up"
+    out.print(f"Member {member} {word} {moved:.6g} turns more in rotation {made.rotation}.", markup=False)
+
+
 @cli.command()
 @click.argument("lead")
 @JSON
@@ -234,7 +288,7 @@ def sweep(full: bool, data_dir: Path | None) -> None:
 
 
 @cli.command()
-@click.argument("what", type=click.Choice(["decisions", "offers", "leads", "members"]))
+@click.argument("what", type=click.Choice(["decisions", "corrections", "offers", "leads", "members"]))
 @click.option("--format", "shape", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @DIR
 def export(what: str, shape: str, data_dir: Path | None) -> None:
@@ -243,6 +297,7 @@ def export(what: str, shape: str, data_dir: Path | None) -> None:
         exports = wiring.export()
         records = {
             "decisions": exports.decisions,
+            "corrections": exports.corrections,
             "offers": exports.offers,
             "leads": exports.leads,
             "members": exports.members,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,13 +14,16 @@ from typing import Any
 
 from rich.console import Console
 
+from config import policy as policy_file
 from config import settings, wiring
 from config.celery import QUEUES
 from gateways.salesforce.seed import MOST, Seeder
+from routing.access import Scope
 from routing.errors import BadInput, FairturnError, GiveUp, TryLater
 from tasks.app import app
 from workers import embedded, house, imports, running
 from workers.demo_screen import Screen, summary
+from workers.installers import Habits
 from workers.rows import BadRow, LeadRow, read_leads, read_members
 from workers.supervisor import Job, Supervisor
 
@@ -28,6 +32,8 @@ USUAL_RATE = 12.0
 #: With nothing moving for so long, the demo says so and ends.
 STALLED_S = 120.0
 MARK = ".fairturn-demo"
+#: Time to answer where installers are simulated, so that what nobody answers is seen to move on.
+WITHIN = "20s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Plan:
     report: Path | None
     leave: bool
     directory: Path
+    answers: bool  # simulated installers answer
 
     @classmethod
     def of(
@@ -53,6 +60,7 @@ class Plan:
         report: Path | None,
         leave: bool,
         directory: Path | None,
+        answers: bool | None = None,
     ) -> "Plan":
         """A plan with the samples and the usual pace where nothing else is wanted."""
         own = leads is not None
@@ -64,6 +72,7 @@ class Plan:
             report=report,
             leave=leave,
             directory=(directory or settings.load().data_dir / "demo").resolve(),
+            answers=not own if answers is None else answers,
         )
 
 
@@ -91,6 +100,8 @@ def run(plan: Plan, out: Console) -> int:
         supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ))
         supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))
         house.migrate()
+        if plan.answers:
+            _hurry()
         feed = Feed()
         rows = list(_leads(plan.leads, feed))
         _roster(plan, out, feed)
@@ -98,9 +109,12 @@ def run(plan: Plan, out: Console) -> int:
         house.start(supervised)
         running.tell_addresses(cfg, out)
         _until_alive(supervised)
+        if plan.answers:
+            _installers(supervised, cfg, out)
         threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True).start()
         screen = Screen(out, feed, head=running.addresses(cfg))
-        code, outcome = _shown(screen, supervised, feed, linger=out.is_terminal and not plan.leave)
+        linger = out.is_terminal and not plan.leave
+        code, outcome = _shown(screen, supervised, feed, linger=linger, answered=plan.answers)
         if outcome is None:
             out.print("Stopping ...")
             outcome = _outcome(feed) if plan.report else None
@@ -109,12 +123,17 @@ def run(plan: Plan, out: Console) -> int:
         return code or (_code(outcome) if outcome else 0)
 
 
-def _shown(screen: Screen, supervised: Supervisor, feed: Feed, *, linger: bool) -> tuple[int, dict[str, Any] | None]:
-    """The exit code and the outcome, None when Ctrl-C came first; `linger` waits for Ctrl-C when all is placed."""
+def _shown(
+    screen: Screen, supervised: Supervisor, feed: Feed, *, linger: bool, answered: bool
+) -> tuple[int, dict[str, Any] | None]:
+    """The exit code and the outcome, None when Ctrl-C came first.
+
+    `linger` waits for Ctrl-C when all is placed, and, where they are `answered`, no offer is open any more.
+    """
     code, outcome = 0, None
     try:
         with screen:
-            code = _watch(supervised, feed, screen)
+            code = _watch(supervised, feed, screen, answered=answered)
             outcome = _outcome(feed)
             if linger:
                 screen.finish()
@@ -231,14 +250,14 @@ def _record(row: LeadRow) -> dict[str, object]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def _watch(supervised: Supervisor, feed: Feed, screen: Screen) -> int:
+def _watch(supervised: Supervisor, feed: Feed, screen: Screen, *, answered: bool) -> int:
     """Show what happens until every lead is placed and written back; 1 when nothing moves any more."""
     moved, last = time.monotonic(), None
     while True:
         supervised.tend()
         seen = screen.update()
         now = time.monotonic()
-        if feed.done and seen.settled(feed.sent):
+        if feed.done and seen.settled(feed.sent) and not (answered and seen.open):
             return 0
         if seen.progress != last:
             moved, last = now, seen.progress
@@ -246,6 +265,29 @@ def _watch(supervised: Supervisor, feed: Feed, screen: Screen) -> int:
             feed.errors.append(f"nothing moved for {STALLED_S:.0f} s; see the logs in {settings.load().data_dir}/logs")
             return 1
         time.sleep(0.25)
+
+
+def _hurry() -> None:
+    """Publish the policy in use with a time to answer that a watcher can wait for."""
+    _, document = wiring.policies().current() or (0, policy_file.default_document())
+    pools = [{**pool, "answer_within": WITHIN} for pool in document["pools"]]
+    wiring.publish_policy({**document, "pools": pools}, actor="fairturn demo", note=f"answers within {WITHIN}")
+
+
+def _installers(supervised: Supervisor, cfg: settings.Settings, out: Console) -> None:
+    """Have every member played: each with a key of its own, through the API alone."""
+    scopes = (Scope.OFFERS_READ, Scope.OFFERS_ANSWER, Scope.EVENTS_READ)
+    keys = {
+        one.row.key: wiring.api_keys().add("simulated phone", member=one.id, scopes=scopes, actor="fairturn demo")
+        for one in wiring.members().all()
+    }
+    file = cfg.data_dir / "installers.json"
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as private:
+        json.dump(keys, private)
+    host = f"[{cfg.web_host}]" if ":" in cfg.web_host else cfg.web_host
+    argv = [sys.executable, "-m", "workers.installers", "--url", f"http://{host}:{cfg.web_port}", "--keys", str(file)]
+    supervised.start(Job("installers", argv))
+    out.print(Habits().told(WITHIN), soft_wrap=True)
 
 
 def _until_alive(supervised: Supervisor) -> None:

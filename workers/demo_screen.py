@@ -41,7 +41,12 @@ class Seen:
     def progress(self) -> tuple[int, ...]:
         """Changes whenever anything moves."""
         m = self.moment
-        return (m.leads, m.states.get("new", 0), m.events_pending, m.outbox_pending, m.dirty)
+        return (m.leads, *m.states.values(), m.events_pending, m.outbox_pending, m.dirty)
+
+    @property
+    def open(self) -> int:
+        """Leads that somebody is yet to answer for."""
+        return self.moment.states.get("offered", 0)
 
     def settled(self, sent: int) -> bool:
         """Whether every lead that was sent has been placed and written back."""

@@ -86,7 +86,7 @@ def totals(seen: Evidence) -> dict[str, int]:
     known = {row["salesforce_id"] for row in seen.leads if row["state"] != "new"} | seen.parked()
     mine = {row["Fairturn_Source_Id__c"]: sf for sf, row in seen.records.items()}
     unknown = seen.attempted - seen.created.keys()
-    sources = Counter(row["source_id"] for row in seen.leads)
+    sources = _sources(seen)
     return {
         "attempted": len(seen.attempted),
         "acknowledged": len(seen.created),
@@ -125,12 +125,22 @@ def nothing_is_made_up(seen: Evidence) -> Iterator[Finding]:
         for row in seen.leads
         if row["salesforce_id"] not in ever
     )
-    sources = Counter(row["source_id"] for row in seen.leads)
+    sources = _sources(seen)
     yield from (
         Finding("duplicated", f"{row['source_id']} is in the ledger {sources[row['source_id']]} times", row["id"])
         for row in seen.leads
         if sources[row["source_id"]] > 1
     )
+    yield from (
+        Finding("nameless", f"{row['salesforce_id']} was read without its name, and is {row['state']}", row["id"])
+        for row in seen.leads
+        if row["source_id"] is None and row["state"] != "withdrawn"  # as when it was deleted before it was read
+    )
+
+
+def _sources(seen: Evidence) -> Counter[str]:
+    """How often each lead of the clients is in the ledger."""
+    return Counter(row["source_id"] for row in seen.leads if row["source_id"] is not None)
 
 
 def one_offer_at_a_time(seen: Evidence) -> Iterator[Finding]:
