@@ -18,6 +18,7 @@ from config.celery import LANES
 from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
 from config.signing import Signer
+from config.tokens import Postman, Tokens
 from config.vault import Vault
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
@@ -32,7 +33,7 @@ from routing.change import Change
 from routing.compare import Comparer
 from routing.dispatcher import Dispatcher
 from routing.drift import Drift
-from routing.errors import BadInput
+from routing.errors import BadInput, GiveUp
 from routing.gate import Budget
 from routing.intake import Folded, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
@@ -58,6 +59,7 @@ from storage.postgres.invariants import EXAMPLES, TURNSTILE, Invariants
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.live import Live
+from storage.postgres.logins import Logins
 from storage.postgres.members import Members
 from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
@@ -67,6 +69,7 @@ from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
+from storage.postgres.sessions import Sessions
 from storage.postgres.signing_keys import SigningKeys
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
@@ -443,6 +446,129 @@ def signer() -> Signer:
     return Signer(SigningKeys(engine()), vault(), issuer=face, audience=f"{face}/api/v1")
 
 
+def signer_or_none() -> Signer | None:
+    """The same; None where no secret is set: then nobody has a token of ours."""
+    return signer() if settings.load().secret.get_secret_value() else None
+
+
+@cache
+def tokens_for() -> Tokens | None:
+    """Gives tokens to people and programs; None where FAIRTURN_SECRET is not set."""
+    if signer_or_none() is None:
+        return None
+    return Tokens(
+        signer=signer(),
+        vault=vault(),
+        people=people(),
+        clients=clients(),
+        sessions=Sessions(engine()),
+        logins=Logins(engine()),
+        devices=DeviceLogins(engine()),
+        postman=postman,
+    )
+
+
+def postman() -> Postman:
+    """Brings letters to people, by the courier. Raises GiveUp where no way is set."""
+    if not any(pair.startswith("email=") for pair in settings.load().notify_urls):
+        raise GiveUp("No way to send mail is set: FAIRTURN_NOTIFY_URLS has no email.")
+    return post_letter
+
+
+def post_letter(kind: str, person_id: UUID, letter: Letter) -> None:
+    """Put a letter among the deliveries; the relay has it brought within a second."""
+    facts = {"code": letter.code, "link": f"{settings.load().face()}/app/#login={letter.link}"}
+    deliveries().post_letter(person_id, kind, facts, lives_s=LETTER_LIVES_S)
+
+
+@cache
+def endpoints() -> Endpoints:
+    """Webhooks of members. Raises BadInput when FAIRTURN_SECRET is not set."""
+    return Endpoints(engine(), vault())
+
+
+@cache
+def devices() -> Devices:
+    """Where people take web push. Raises BadInput when FAIRTURN_SECRET is not set."""
+    return Devices(engine(), vault())
+
+
+@cache
+def deliveries() -> Deliveries:
+    """What members are told. Raises BadInput when FAIRTURN_SECRET is not set."""
+    cfg = settings.load()
+    named = [channel for channel in Channel if any(pair.startswith(f"{channel}=") for pair in cfg.notify_urls)]
+    manners = Manners(
+        fallback=timedelta(seconds=cfg.notify_fallback_s),
+        hot_breaks_quiet=cfg.notify_hot_in_quiet_hours,
+        channels=frozenset({Channel.PUSH, *named}),
+    )
+    return Deliveries(engine(), vault(), manners=manners)
+
+
+@cache
+def links() -> Links:
+    """One-tap links. Raises BadInput when FAIRTURN_SECRET is not set."""
+    return Links(vault(), settings.load().face())
+
+
+@cache
+def links_used() -> LinksUsed:
+    return LinksUsed(engine())
+
+
+def tells() -> bool:
+    """Whether members are told anything: what that needs is sealed under FAIRTURN_SECRET."""
+    return bool(settings.load().secret.get_secret_value())
+
+
+@cache
+def courier() -> Courier | None:
+    """Takes deliveries out; None where no secret is set."""
+    if not tells():
+        return None
+    from config.mailroom import Mailroom  # noqa: PLC0415 - what calls and speaks takes long to load
+    from gateways.notify.caller import Caller  # noqa: PLC0415
+    from gateways.notify.messenger import Messenger, templates  # noqa: PLC0415
+
+    cfg = settings.load()
+    room = Mailroom(
+        vault=vault(),
+        caller=Caller(loopback=cfg.notify_loopback),
+        messenger=Messenger(templates(cfg.notify_urls)),
+        sender=push_sender,
+        links=links(),
+        face=cfg.face(),
+        shown=lambda pool: one.shown if (one := _answering().get(pool)) else (),
+        agent=f"Fairturn/{version.VERSION}",
+    )
+    return Courier(
+        book=deliveries(),
+        bring=room.bring,
+        told=lambda channel, state: metrics.count("fairturn_deliveries_total", channel=channel, state=state),
+        report=lambda exc: log.warning("delivery.failed", failure=logs.tell(exc)),
+    )
+
+
+@cache
+def push_sender() -> "push.Sender":
+    """Who we are to push services; `public` is what a page subscribes with."""
+    from gateways.notify import push  # noqa: PLC0415 - its libraries take long to load
+
+    return push.Sender.load(devices().push_key(push.new_key), settings.load().face())
+
+
+def _members_too(nudge: Nudge) -> Nudge:
+    """Whenever Salesforce must be told of something, members may have to be, too."""
+
+    def both(task: str) -> object:
+        if task == "outbox.deliver" and tells():
+            nudge("deliveries.send")
+        return nudge(task)
+
+    return both
+
+
 @cache
 def gatekeeper() -> Gatekeeper:
     """Knows who calls; without FAIRTURN_SECRET by API key and outside token only."""
@@ -451,7 +577,7 @@ def gatekeeper() -> Gatekeeper:
         clients=clients(),
         keys=api_keys(),
         members=members(),
-        signer=signer() if settings.load().secret.get_secret_value() else None,
+        signer=signer_or_none(),
     )
 
 

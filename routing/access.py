@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+from routing.errors import Refused
+
 
 class Scope(StrEnum):
     """What a caller may be allowed to do."""
@@ -54,6 +56,11 @@ SCOPES: dict[Role, frozenset[Scope]] = {
     Role.OPERATOR: frozenset({Scope.OPERATE}),
     Role.MANAGER: frozenset({Scope.OPERATE, Scope.MANAGE}),
 }
+
+
+class LoginRefused(Refused):
+    """The code is wrong, used or too old; ask for a new one."""
+
 
 Kind = Literal["person", "client", "key", "operator"]
 

@@ -13,16 +13,21 @@ from fastapi import Depends, FastAPI
 
 from config.gatekeeper import Gatekeeper
 from config.signing import Signer
+from config.tokens import Letter, Tokens
 from config.vault import Vault
 from routing.access import Principal, Role, Scope
 from storage.postgres.api_keys import ApiKeys
 from storage.postgres.clients import APP, Clients
+from storage.postgres.device_logins import DeviceLogins
 from storage.postgres.engine import connect
+from storage.postgres.logins import Logins
 from storage.postgres.members import MemberRow, Members
 from storage.postgres.people import People
+from storage.postgres.sessions import Sessions
 from storage.postgres.signing_keys import SigningKeys
 from web import errors, identity
 from web.door import Door
+from web.oauth import routes as oauth
 
 SECRET = "only-for-tests-0123456789-0123456789"
 ISSUER = "https://leads.example.com"
@@ -139,3 +144,35 @@ def _tells(scope: str) -> Callable[..., dict[str, object]]:
 
 def bearer(token: str, **more: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", **more}
+
+
+@dataclass
+class Letterbox:
+    """Letters that came, newest last."""
+
+    came: list[tuple[str, UUID, Letter]] = field(default_factory=list)
+
+    def __call__(self, kind: str, person_id: UUID, letter: Letter) -> None:
+        self.came.append((kind, person_id, letter))
+
+
+@pytest.fixture
+def letters() -> Letterbox:
+    return Letterbox()
+
+
+@pytest.fixture
+def door(town: Town, web: Web, letters: Letterbox) -> Web:
+    """The same app with everything about tokens."""
+    tokens = Tokens(
+        signer=town.signer,
+        vault=Vault(SECRET),
+        people=town.people,
+        clients=town.clients,
+        sessions=Sessions(town.engine),
+        logins=Logins(town.engine),
+        devices=DeviceLogins(town.engine),
+        postman=lambda: letters,
+    )
+    oauth.install(web.app, lambda: tokens, lambda: town.signer, face=ISSUER, api="/api/v1")
+    return web

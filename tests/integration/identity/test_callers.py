@@ -1,7 +1,5 @@
 """Tokens, keys and the operator's word at the door."""
 
-import pytest
-
 from routing.access import Role
 from tests.integration.identity.conftest import OPERATOR, Town, Web, bearer
 
@@ -47,19 +45,17 @@ def test_the_operators_token_opens_the_house_but_speaks_for_no_member(web: Web) 
     assert web.get("/offers", headers=bearer(OPERATOR, **{"Fairturn-Member": "sunny"})).status_code == 403
 
 
-@pytest.mark.parametrize("wrong", ["", "x", "ft_", "ft_0_", "ft_00_" + "a" * 43, "eyJ.eyJ.x", "ft_\u00e9_x", "a.b.c"])
-def test_all_that_opens_nothing_is_answered_alike(web: Web, wrong: str) -> None:
-    headers = {"Authorization": f"Bearer {wrong}".encode()} if wrong else {}
-    told = web.get("/offers", headers=headers)
-    assert told.status_code == 401
-    assert told.json() | {"request_id": ""} == {
-        "type": "urn:fairturn:problem:unauthorized",
-        "title": "Not logged in",
-        "status": 401,
-        "detail": told.json()["detail"],
-        "request_id": "",
-    }
-    assert told.headers["www-authenticate"].startswith("Bearer")
+OPEN_NOTHING = ("", "x", "ft_", "ft_0_", "ft_00_" + "a" * 43, "eyJ.eyJ.x", "ft_\u00e9_x", "a.b.c")
+
+
+def test_all_that_opens_nothing_is_answered_alike(town: Town, web: Web) -> None:
+    ours = town.key("offers:read")
+    headers = [{"Authorization": f"Bearer {wrong}".encode()} for wrong in (*OPEN_NOTHING, ours[:-2] + "__")]
+    answers = [web.get("/offers", headers=given) for given in ({}, *headers)]
+    for told in answers:
+        assert told.status_code == 401
+        assert told.json() | {"request_id": ""} == answers[0].json() | {"request_id": ""}
+        assert told.headers["www-authenticate"].startswith("Bearer")
 
 
 def test_who_is_shut_out_is_shut_out_within_five_seconds(town: Town, web: Web) -> None:

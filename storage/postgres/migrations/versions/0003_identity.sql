@@ -46,7 +46,11 @@ CREATE TABLE clients (
 );
 COMMENT ON TABLE clients IS 'OAuth clients: programs with a secret of their own, or apps of people without one.';
 INSERT INTO clients (id, name, scopes)
-VALUES ('fairturn-app', 'Fairturn', '{offers:read,offers:answer,me:read,me:write,team:manage,hooks:manage,events:read}');
+VALUES (
+    'fairturn-app',
+    'Fairturn',
+    '{offers:read,offers:answer,me:read,me:write,team:manage,hooks:manage,events:read,operate,manage}'
+);
 
 CREATE TABLE api_keys (
     id text NOT NULL,
