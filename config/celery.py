@@ -13,10 +13,10 @@ from storage.redis.address import Address
 
 #: Where a lane's messages wait.
 LANES: Mapping[Lane, str] = {Lane.HOT: "leads.hot", Lane.LIVE: "leads", Lane.BULK: "leads.bulk"}
-QUEUES = (*LANES.values(), "outbox", "sweeps")
+QUEUES = (*LANES.values(), "outbox", "deliveries", "sweeps")
 
 #: Modules that hold tasks, named here so that moving a file never strands a queued message.
-TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.sweeps")
+TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.deliveries", "tasks.sweeps")
 
 RELAY_EVERY_S = 1.0  # an offer must expire within 2 s of its deadline
 CANARY_EVERY_S = 10.0
@@ -82,6 +82,7 @@ def _broker(at: str) -> dict[str, Any]:
         "task_routes": {
             "leads.*": {"queue": "leads"},
             "outbox.*": {"queue": "outbox"},
+            "deliveries.*": {"queue": "deliveries"},
             "sweep.*": {"queue": "sweeps"},
         },
     }

@@ -25,10 +25,10 @@ LARGEST_BYTES = 64 * 1024
 #: So much of a refused message is kept, to see where it came from.
 SAMPLE_BYTES = 300
 #: No queue gets longer than this: messages are hints, and whoever takes one clears the desk.
-FULL: Mapping[str, int] = {**dict.fromkeys(LANES.values(), 1000), "outbox": 50, "sweeps": 100}
+FULL: Mapping[str, int] = {**dict.fromkeys(LANES.values(), 1000), "outbox": 50, "deliveries": 50, "sweeps": 100}
 #: Goes before everything else in its queue: it asks whether anybody works there, not how much there is to do.
 CANARY = "sweep.canary"
-_OURS = ("leads.", "outbox.", "sweep.")
+_OURS = ("leads.", "outbox.", "deliveries.", "sweep.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ def processes() -> dict[str, tuple[str, ...]]:
         "subscriber": ("-m", "workers.subscriber"),
         "worker": (*celery, "worker", "--queues", "leads.hot,leads,outbox,sweeps", "--hostname=worker@%h"),
         "bulk": (*celery, "worker", "--queues", "leads.bulk", "--hostname=bulk@%h", *few),
+        "courier": (*celery, "worker", "--queues", "deliveries", "--hostname=courier@%h", "--concurrency=1"),
         "standby": ("-m", "workers.standby"),
         "beat": (*celery, "beat"),
         "web": (*web, "--no-access-log", "--no-server-header"),

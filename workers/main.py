@@ -17,6 +17,10 @@ __all__ = ["app"]
 
 #: How far processes that work on imports only stand back for all others on the machine.
 BULK_NICENESS = 10
+#: The queue of the courier, which needs neither places nor members.
+DELIVERIES = "deliveries"
+LONGEST_CALL_S = 16.0
+_queues: set[str] = set()  # that this worker was started for
 
 log = structlog.get_logger()
 
@@ -38,13 +42,23 @@ def _our_metrics(**_: Any) -> None:
 def _stand_back(options: dict[str, Any], **_: Any) -> None:
     """Whoever works on imports only takes the time that others leave, which on a free machine is all of it."""
     queues = options.get("queues") or ()
-    if set(queues.split(",") if isinstance(queues, str) else queues) == {LANES[Lane.BULK]}:
+    _queues.update(queues.split(",") if isinstance(queues, str) else queues)
+    if _queues == {LANES[Lane.BULK]}:
         os.nice(BULK_NICENESS)
 
 
 @signals.worker_init.connect
 def _warm(**_: Any) -> None:
-    wiring.warm()
+    """Load what takes long, unless this worker never reads a lead."""
+    if _queues != {DELIVERIES}:
+        wiring.warm()
+
+
+@signals.worker_process_shutdown.connect
+def _bring_to_an_end(**_: Any) -> None:
+    """Calls under way end within seconds; what does not is brought again by another process."""
+    if wiring.courier.cache_info().currsize and (courier := wiring.courier()):
+        courier.rest(LONGEST_CALL_S)
 
 
 #: A flood of the same garbage is parked once in so long; every one of it is counted.

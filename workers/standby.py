@@ -41,6 +41,7 @@ HANDS: Mapping[str, str] = {
     "leads.refresh": "calls",
     "outbox.deliver": "calls",
     "sweep.resync": "calls",
+    "deliveries.send": "posts",
 }
 
 Work = Callable[[Sequence[int]], object]
@@ -180,7 +181,7 @@ class Standby:
         self.on_duty = True
         self.desk.open()
         self._over = threading.Event()
-        toil = {hand: partial(self._toil, hand) for hand in ("leads", "places", "calls")}
+        toil = {hand: partial(self._toil, hand) for hand in ("leads", "places", "calls", "posts")}
         for hand, work in {**toil, "relay": self._relay}.items():
             self._hands[hand] = threading.Thread(target=_after, args=(self._hands.get(hand), work, self._over))
             self._hands[hand].start()
@@ -253,6 +254,7 @@ def _does(desk: Desk) -> Mapping[str, Work]:
         "leads.heed": lambda _: wiring.heeder(desk.announce, desk.nudge).heed(),
         "outbox.deliver": lambda _: outbound.deliver(),
         "outbox.free": lambda _: outbound.free(),
+        "deliveries.send": lambda _: courier.work() if (courier := wiring.courier()) else None,
         "sweep.resync": lambda _: wiring.comparer(desk.announce, desk.nudge).work(),
     }
 

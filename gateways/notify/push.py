@@ -102,9 +102,14 @@ def sealed(text: bytes, there: Subscription) -> bytes:
     return body
 
 
+def raw(text: str) -> bytes:
+    """The bytes of a key as browsers write it."""
+    return base64.urlsafe_b64decode(f"{text}===")
+
+
 def _bytes(given: object, field: str) -> bytes:
     try:
-        return base64.urlsafe_b64decode(f"{given if isinstance(given, str) else ''}===")
+        return raw(given if isinstance(given, str) else "")
     except (binascii.Error, ValueError) as exc:
         raise _unusable(field) from exc
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-OURS = {"migrate", "subscriber", "worker", "bulk", "standby", "beat", "web", "flower", "sandbox"}
+OURS = {"migrate", "subscriber", "worker", "bulk", "courier", "standby", "beat", "web", "flower", "sandbox"}
 
 
 def _schema() -> Any:
