@@ -10,11 +10,11 @@ import orjson
 
 from config.links import Link, Links
 from config.vault import Vault
-from config.words import Words, words
+from config.words import Words, lead_facts, words
 from gateways.notify import push, webhook
 from gateways.notify.caller import Caller, Reply
 from gateways.notify.messenger import Messenger
-from routing.courier import About, Brought, Outcome, Parcel
+from routing.courier import Brought, Outcome, Parcel
 from routing.delivery import Channel
 from routing.offer import Notice
 from storage.postgres.deliveries import LETTER_PURPOSE
@@ -140,18 +140,6 @@ class Mailroom:
             link = Link(parcel.offer_id, parcel.person.id, "answer", parcel.until)
             return said.say("answer", link=self._links.url(link))
         return said.say("open", link=f"{self._face}/app/")
-
-
-def lead_facts(about: About | None, seen: Sequence[str], said: Words, units: str) -> dict[str, str]:
-    """What of a lead may be said before it is accepted, as words."""
-    if about is None:
-        return {"product": said.texts["product"], "area": "?", "distance": "?"}
-    area = " ".join(value for name in ("postal_code", "city") if name in seen and (value := getattr(about, name)))
-    return {
-        "product": (about.product if "product" in seen else "") or said.texts["product"],
-        "area": area or (about.region if "region" in seen else "") or about.country,
-        "distance": said.distance(about.distance_m, units),
-    }
 
 
 def message_id(parcel: Parcel) -> str:

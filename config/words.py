@@ -1,7 +1,7 @@
 """What people are told, in their language: texts of `config/locales`, numbers, distances and times by its customs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -13,6 +13,8 @@ import yaml
 from babel import Locale
 from babel.dates import format_datetime
 from babel.units import format_unit
+
+from routing.courier import About
 
 #: English first: it is spoken where nothing else is asked for.
 LANGUAGES = ("en", "de", "fr", "es", "pl")
@@ -55,6 +57,18 @@ class Words:
         forms = dict(_FORM.findall(found.group(2)))
         number = facts[found.group(1)]
         return str(forms.get(Locale(self.language).plural_form(int(str(number))), forms["other"]))
+
+
+def lead_facts(about: About | None, seen: Sequence[str], said: Words, units: str) -> dict[str, str]:
+    """What of a lead may be said before it is accepted, as words."""
+    if about is None:
+        return {"product": said.texts["product"], "area": "?", "distance": "?"}
+    area = " ".join(value for name in ("postal_code", "city") if name in seen and (value := getattr(about, name)))
+    return {
+        "product": (about.product if "product" in seen else "") or said.texts["product"],
+        "area": area or (about.region if "region" in seen else "") or about.country,
+        "distance": said.distance(about.distance_m, units),
+    }
 
 
 def known(language: str) -> str:
