@@ -13,7 +13,7 @@ from routing.policy import Mode
 from routing.verify import Past, again
 from storage.postgres.engine import transaction
 from storage.postgres.export import MILE_M, TURN, miles
-from storage.postgres.tables import decisions, members, offers, timeline
+from storage.postgres.tables import corrections, decisions, members, offers, timeline
 from storage.postgres.verify import COLUMNS
 
 #: The step that decides between the eligible, by mode; in the words of routing/fairness.py.
@@ -24,6 +24,10 @@ STEPS = {
     Mode.LEAST_LOADED: "smallest part of its capacity in use; then longest unserved; then lowest id",
     Mode.NEAREST: "nearest; then longest unserved; then lowest id",
 }
+
+
+#: What became of an offer's turn, by the correction's effect.
+TURNS = {"return": "returned", "penalise": "penalised"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class OfferTold:
     offered_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    turn: str | None  # returned, penalised; None: used up
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +167,10 @@ _FIND = sa.text("""
 
 def _steps(connection: sa.Connection, lead: int, received_at: datetime) -> tuple[Step, ...]:
     query = sa.select(timeline).where(timeline.c.lead_id == lead).order_by(timeline.c.at, timeline.c.id)
+    rows = [*connection.execute(query), *connection.execute(_TURNS, {"lead": lead})]
     steps: list[Step] = []
     last = received_at
-    for row in connection.execute(query):
+    for row in sorted(rows, key=lambda row: row.at):
         steps.append(
             Step(
                 row.at,
@@ -181,10 +187,22 @@ def _steps(connection: sa.Connection, lead: int, received_at: datetime) -> tuple
     return tuple(steps)
 
 
+# Corrections are steps of a lead's way, too: when, by what reason, and what its member got back or paid.
+_TURNS = sa.text("""
+    SELECT c.at, 'turn ' || CASE c.effect WHEN 'return' THEN 'returned' ELSE 'penalised' END AS what, c.actor,
+           CAST(NULL AS text) AS task_id, CAST(NULL AS int) AS policy_version,
+           jsonb_build_object('offer', o.id, 'member', o.member_id, 'reason', c.reason,
+                              'turns', round(c.delta[array_position(c.member, o.member_id)] / 1e6, 6)) AS detail
+    FROM offers o JOIN corrections c ON c.offer_id = o.id
+    WHERE o.lead_id = :lead ORDER BY c.at
+""")
+
+
 def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
     query = (
-        sa.select(offers, members.c.key, members.c.name)
-        .join(members)
+        sa.select(offers, members.c.key, members.c.name, corrections.c.effect)
+        .join(members, members.c.id == offers.c.member_id)
+        .join(corrections, corrections.c.offer_id == offers.c.id, isouter=True)
         .where(offers.c.lead_id == lead, offers.c.state != "void")
         .order_by(offers.c.attempt, offers.c.offered_at)
     )
@@ -201,6 +219,7 @@ def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
             offered_at=row.offered_at,
             expires_at=row.expires_at,
             ended_at=row.ended_at,
+            turn=TURNS.get(row.effect),
         )
         for row in connection.execute(query)
     )

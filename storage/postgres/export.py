@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from routing.decision import Gate
 from storage.postgres.engine import guarded
-from storage.postgres.tables import decisions, leads, members, offers, places, tiers
+from storage.postgres.tables import corrections, decisions, leads, members, offers, places, tiers
 
 MILE_M = 1609.344
 TURN = 1_000_000  # micro-turns
@@ -33,6 +33,29 @@ class Export:
             query = sa.select(decisions).order_by(decisions.c.market, decisions.c.generation, decisions.c.seq)
             for row in rows(connection, query):
                 yield _decision(row, keys)
+
+    def corrections(self) -> Generator[Record, None, None]:
+        """Every turn that was set right, in one order with a market's decisions; `turns` add up to zero."""
+        order = corrections.c.market, corrections.c.generation, corrections.c.seq
+        with stream(self._engine) as connection:
+            keys = member_keys(connection)
+            for row in rows(connection, sa.select(corrections).order_by(*order)):
+                yield {
+                    "correction_id": str(row.id),
+                    "offer_id": None if row.offer_id is None else str(row.offer_id),
+                    "at": iso(row.at),
+                    "market": row.market,
+                    "rotation": row.rotation,
+                    "generation": row.generation,
+                    "seq": row.seq,
+                    "effect": row.effect,
+                    "reason": row.reason,
+                    "actor": row.actor,
+                    "turns": [
+                        {"member": keys[member], "turns": delta / TURN, "turns_micro": delta}
+                        for member, delta in zip(row.member, row.delta, strict=True)
+                    ],
+                }
 
     def offers(self) -> Generator[Record, None, None]:
         """Every offer that lived, oldest first."""
