@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,8 +18,9 @@ from config import policy as policy_file
 from config.celery import LANES
 from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
+from config.links import Links
 from config.signing import Signer
-from config.tokens import Postman, Tokens
+from config.tokens import Letter, Postman, Tokens
 from config.vault import Vault
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
@@ -31,23 +33,30 @@ from routing.answering import Desk
 from routing.auditor import Auditor
 from routing.change import Change
 from routing.compare import Comparer
+from routing.corrector import Corrector
+from routing.courier import Courier
+from routing.delivery import Channel, Manners
 from routing.dispatcher import Dispatcher
 from routing.drift import Drift
 from routing.errors import BadInput, GiveUp
 from routing.gate import Budget
-from routing.intake import Folded, Sheet, fold
-from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.heeding import Heeder
 from routing.holding import Holder
+from routing.intake import Folded, Sheet, fold
+from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
+from storage.postgres.answers import Answers
 from storage.postgres.api_keys import ApiKeys
 from storage.postgres.clients import Clients
 from storage.postgres.corrections import Corrections
+from storage.postgres.deliveries import Deliveries
 from storage.postgres.device_logins import DeviceLogins
+from storage.postgres.devices import Devices
 from storage.postgres.edits import Edits
+from storage.postgres.endpoints import Endpoints
 from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
@@ -58,6 +67,7 @@ from storage.postgres.heartbeats import Heartbeats
 from storage.postgres.invariants import EXAMPLES, TURNSTILE, Invariants
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
+from storage.postgres.links_used import LinksUsed
 from storage.postgres.live import Live
 from storage.postgres.logins import Logins
 from storage.postgres.members import Members
@@ -81,11 +91,14 @@ from storage.redis.limiter import RateLimiter
 from storage.redis.turnstile import RedisTurnstile
 
 if TYPE_CHECKING:
+    from gateways.notify import push
     from gateways.traces import Traces
 
 log = structlog.get_logger()
 
 Nudge = Callable[[str], object]
+#: A letter of the house is of no use after that: so long a login code works.
+LETTER_LIVES_S = 600.0
 
 
 @cache
@@ -215,7 +228,7 @@ def journey(announce: Announce, nudge: Nudge) -> Journey:
         fetch=lambda ids: salesforce().read(ids),
         answering=_answering,
         announce=announce,
-        nudge=nudge,
+        nudge=_members_too(nudge),
         report=lambda exc: log.error("set.aside", failure=logs.tell(exc)),
         gather_s=GATHER_S,
         at_once=_at_once(),
@@ -230,14 +243,9 @@ def answers() -> Answers:
 @cache
 def desk(announce: Announce, nudge: Nudge) -> Desk:
     """Takes answers to offers; the caller brings the way to tell workers."""
-    return Desk(answers(), announce, nudge)
+    return Desk(answers(), announce, _members_too(nudge))
 
 
-def _answering() -> Mapping[str, Answering]:
-    return {p.name: p.answering for p in ledger().published().pools}
-
-
-def _at_once() -> frozenset[Verb]:
 @cache
 def heeder(announce: Announce, nudge: Nudge) -> Heeder:
     """Gives the answers that people gave in Salesforce."""
@@ -249,6 +257,16 @@ def edits() -> Edits:
     return Edits(engine())
 
 
+def answering(pool: str) -> Answering | None:
+    """How offers of a pool are answered; None for one that the policy does not name any more."""
+    return _answering().get(pool)
+
+
+def _answering() -> Mapping[str, Answering]:
+    return {p.name: p.answering for p in ledger().published().pools}
+
+
+def _at_once() -> frozenset[Verb]:
     """Every verb but that of asking other people's geocoders: who waits for those holds nobody else up."""
     return frozenset({"route", "locate"} if geocoder().is_local else {"route"})
 
@@ -260,12 +278,7 @@ def outbound(nudge: Nudge) -> Outbound:
         dispatcher=dispatcher(),
         write=lambda writes: salesforce().write(writes),
         withdraw=leads().withdraw,
-        nudge=nudge,
-    )
-
-
-@cache
-def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
+        nudge=_members_too(nudge),
         correct=corrector().correct,
         hold=holder().hold,
     )
@@ -287,6 +300,11 @@ def corrector() -> Corrector:
     """Sets turns right that are owed."""
     return Corrector(
         book=corrections(), turnstile=turnstile(), mend=dispatcher().mend, stand_alone=ledger().stand_alone
+    )
+
+
+@cache
+def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
     return Sweeper(
         journey=journey(announce, nudge),
         dispatcher=dispatcher(),
@@ -297,13 +315,14 @@ def corrector() -> Corrector:
         due=outbox().due,
         depth=lambda lane: broker().depth(LANES[lane]),
         nudge=nudge,
+        corrector=corrector(),
+        edited=edits().waiting,
+        untold=lambda: tells() and deliveries().due(),
     )
 
 
 @cache
 def traces() -> "Traces | None":
-        corrector=corrector(),
-        edited=edits().waiting,
     """The way to the collector of traces; None where none is set."""
     from gateways.traces import Traces  # noqa: PLC0415 - its libraries take a third of a second to load
 
@@ -539,7 +558,7 @@ def courier() -> Courier | None:
         sender=push_sender,
         links=links(),
         face=cfg.face(),
-        shown=lambda pool: one.shown if (one := _answering().get(pool)) else (),
+        shown=lambda pool: one.shown if (one := answering(pool)) else (),
         agent=f"Fairturn/{version.VERSION}",
     )
     return Courier(
