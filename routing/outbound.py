@@ -87,8 +87,14 @@ class Outbound:
     def _deliver(self, claimed: Sequence[Delivery], task_id: str) -> list[Written]:
         written = self._written(claimed)
         gone = self.outbox.finish(list(zip(claimed, written, strict=True)), task_id=task_id)
+        converted = {w.lead_id for w in written if w.outcome is Outcome.GONE and "CONVERTED" in w.code}
+        for reason, ids in (
+            (Reason.CONVERTED, [lead for lead in gone if lead in converted]),
+            (Reason.DELETED, [lead for lead in gone if lead not in converted]),
+        ):
+            if ids:
+                self.withdraw(ids, reason)
         if gone:
-            self.withdraw(gone, Reason.DELETED)
             self.nudge("outbox.free")
         return written
 

@@ -17,8 +17,10 @@ from routing.intake import Asked, Taken
 from routing.lane import Lane
 from routing.lead import LeadState, Point, Reason
 from routing.offer import Actor, Notice, OfferState
+from routing.policy import TurnEffect
 from storage.postgres import tables as t
 from storage.postgres.accepting import accepted
+from storage.postgres.corrections import owe_correction, owe_move
 from storage.postgres.ending import Ended, conclude, end_offers, tell_salesforce
 from storage.postgres.notices import tell_members
 from storage.postgres.onward import go_on
@@ -47,7 +49,9 @@ class Stand:
     reason: str | None
     lane: Lane
     place: Point | None
-    offers: list[Any] = field(default_factory=list)  # open ones: id, member_id, state, offered_at, salesforce_id
+    offers: list[Any] = field(
+        default_factory=list
+    )  # open ones: id, member_id, state, offered_at, market, salesforce_id
 
     @property
     def over(self) -> bool:
@@ -115,10 +119,12 @@ def _give(conn: sa.Connection, lead: Stand, owner: str, task_id: str) -> None:
     if member is None:
         if lead.state is not LeadState.WITHDRAWN:
             withdraw(conn, [lead.id], Reason.OWNED, task_id)
+            owe_correction(conn, [one.id for one in lead.offers], TurnEffect.RETURN, Reason.OWNED)
             tell_salesforce(conn, [lead.id])
         return
     _lock_members(conn, [*(one.member_id for one in lead.offers), member.id])
     ended = end_offers(conn, [lead.id], OfferState.WITHDRAWN, Reason.OWNED, task_id, by=Actor.SALESFORCE)
+    _move_turns(conn, lead, ended, member)
     offer = uuid_utils.uuid7()
     values = {"id": offer, "lead": lead.id, "member": member.id, "market": member.market, "ended": bool(ended)}
     conn.execute(_HOLD, values | {"distance": _distance(conn, lead, member.id)})
@@ -127,6 +133,14 @@ def _give(conn: sa.Connection, lead: Stand, owner: str, task_id: str) -> None:
     tell_members(conn, [(member.id, offer, lead.id, Notice.CREATED)], locked=True)
     accepted(conn, [(offer, lead.id, member.id)], By(Actor.SALESFORCE, task_id=task_id))
     conn.execute(sa.insert(t.outbox), {"kind": "turnstile", "lead_id": lead.id, "version": 0, "offer_id": offer})
+
+
+def _move_turns(conn: sa.Connection, lead: Stand, ended: Sequence[Ended], member: Any) -> None:
+    """A turn goes with the lead: whoever has it now has paid for it, where both take turns in the same market."""
+    here = [one.id for one in lead.offers if one.market == member.market]
+    ids = [one.offer for one in ended]
+    owe_move(conn, [one for one in ids if one in here], member.id, Reason.OWNED)
+    owe_correction(conn, [one for one in ids if one not in here], TurnEffect.RETURN, Reason.OWNED)
 
 
 def _distance(conn: sa.Connection, lead: Stand, member: int) -> float:
@@ -237,7 +251,8 @@ def _same(known: str | None, told: str) -> bool:
 
 _LEAD = sa.text("SELECT id, state, reason, lane, lat, lon FROM leads WHERE id = :id FOR UPDATE")
 _OFFERS = sa.text("""
-    SELECT o.id, o.member_id, o.state, o.offered_at, m.salesforce_id FROM offers o JOIN members m ON m.id = o.member_id
+    SELECT o.id, o.member_id, o.state, o.offered_at, o.market, m.salesforce_id
+    FROM offers o JOIN members m ON m.id = o.member_id
     WHERE o.lead_id = :id AND o.state IN ('offered', 'accepted') ORDER BY o.slot
 """)
 _MEMBER = sa.text("""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -41,6 +41,22 @@ def owe_correction(conn: sa.Connection, offers: Sequence[UUID], effect: TurnEffe
     for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
         deltas = of_offer(what, row.chosen, shares_of(row.member, row.weight, row.gate))
         made.append(Correction(row.id, row.market, row.rotation, what, reason, deltas, row.id))
+    return _owe(conn, made)
+
+
+def owe_move(conn: sa.Connection, offers: Sequence[UUID], member: int, reason: str) -> int:
+    """Have another member of the market pay for the turns of these offers, to whom the lead was given by hand.
+
+    Who was chosen gets its turn back, and the accounts become what they were had the member been chosen instead. Call
+    it as `owe_correction`.
+    """
+    made = []
+    for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
+        shares = shares_of(row.member, row.weight, row.gate)
+        back = of_offer(Effect.RETURN, row.chosen, shares)
+        made.append(Correction(row.id, row.market, row.rotation, Effect.RETURN, reason, back, row.id))
+        paid = of_offer(Effect.PENALISE, member, {member: 0} | shares)
+        made.append(Correction(uuid5(row.id, reason), row.market, row.rotation, Effect.TAKE, reason, paid))
     return _owe(conn, made)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from storage.postgres.verify import Verify
 from tests.integration.routing.house import MARKET, House
 
 LEAD = "00Q000000000001AAA"
@@ -154,6 +155,31 @@ def test_U4_a_missed_owner_change_is_found_in_the_record_itself(house: House, ne
     house.records[LEAD] = house.snapshot(LEAD, **(WHOLE | {"owner_id": REP}), **shown)
     take(house, house.change(LEAD, "GAP_UPDATE"))
     assert house.state(lead) == ("withdrawn", "owned")
+
+
+def test_U4_the_turn_goes_with_the_lead(house: House, near: int, far: int) -> None:
+    lead = lead_of(house)
+    first = house.holder(lead)
+    assert first is not None
+    second = far if first == near else near
+    before = standings(house)
+    edit(house, shown_partner=FAR if first == near else NEAR)
+    house.tick()
+    after = standings(house)
+    assert (after[second], after[first]) == (before[first], before[second])
+    assert sum(after.values()) == 0
+    edit(house, owner_id=REP)  # now it is nobody's of ours, and so is the turn; what was given by hand cost none
+    house.tick()
+    assert house.state(lead) == ("withdrawn", "owned")
+    assert standings(house) == after
+    assert Verify(house.engine).run().breaches == ()
+    sound(house)
+
+
+def standings(house: House) -> dict[int, int]:
+    rotation = house.value("SELECT rotation FROM decisions LIMIT 1")
+    found = {member: one.standing for member, one in house.turnstile.standings(MARKET, rotation).items()}
+    return dict.fromkeys((1, 2), 0) | found
 
 
 # --- U6: gone, merged, converted, back
