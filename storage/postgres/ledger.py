@@ -81,9 +81,12 @@ class RoutingLedger:
         limit: int,
         after: Waiting | None = None,
         besides: Sequence[int] = (),
+        again: bool = False,
     ) -> Sequence[Waiting]:
         with transaction(self._engine) as conn:
-            return waiting_near(conn, places, radius_m, member_id, limit=limit, after=after, besides=besides)
+            return waiting_near(
+                conn, places, radius_m, member_id, limit=limit, after=after, besides=besides, again=again
+            )
 
     def wake(self, ids: Sequence[int]) -> int:
         return self._leads.wake(ids) if ids else 0
@@ -128,7 +131,7 @@ _WITH_ROOM = sa.text("""
         SELECT m.id, coalesce(m.capacity, (SELECT capacity FROM tiers WHERE name = m.tier),
                               (SELECT capacity FROM tiers WHERE name = '')) - m.open AS room
         FROM members m
-        WHERE m.market = :market AND m.active
+        WHERE m.market = :market AND m.active AND m.present
           AND (CAST(:ids AS int[]) IS NULL OR m.id = ANY(CAST(:ids AS int[])))
     ) r WHERE room > 0 ORDER BY id
 """)

@@ -150,6 +150,22 @@ class Members:
                 record(connection, actor, action, members=sorted(row.key for row in rows))
             return sorted(row.id for row in rows)
 
+    def set_present(self, member_id: int, present: bool, *, actor: str) -> bool:
+        """On duty or off, by the member's own word: off duty it gets no new leads. Whether that is a change."""
+        change = (
+            sa.update(members)
+            .where(members.c.id == member_id, members.c.present.is_(not present))
+            .values(present=present, updated_at=NOW)
+            .returning(members.c.key, members.c.market)
+        )
+        with transaction(self._engine) as connection:
+            connection.execute(ONE_AT_A_TIME)
+            row = connection.execute(change).first()
+            if row is not None:
+                _raise_versions(connection, [row.market])
+                record(connection, actor, "member.present" if present else "member.away", member=row.key)
+            return row is not None
+
     def link(self, salesforce_ids: Mapping[str, str]) -> int:
         """Tell members (by key) their Salesforce ids; how many were not so already."""
         with transaction(self._engine) as connection:
@@ -167,7 +183,7 @@ _ROSTER = sa.text(f"""
                array_agg(name ORDER BY id) AS names, array_agg(tier ORDER BY id) AS tiers,
                array_agg(coalesce(capacity, {TIERS_OWN}) ORDER BY id) AS capacities,
                array_agg(coalesce(weight, {TIERS_OWN}) ORDER BY id) AS weights,
-               array_agg(active ORDER BY id) AS actives
+               array_agg(active AND present ORDER BY id) AS actives
         FROM members WHERE market = :market
     ) m, (
         SELECT array_agg(member_id ORDER BY member_id, id) AS owners, array_agg(lat ORDER BY member_id, id) AS lats,
