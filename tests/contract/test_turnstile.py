@@ -16,6 +16,7 @@ from routing.errors import ColdTurnstile
 from routing.fairness import TURN
 from routing.policy import Mode
 from routing.ports import Mark, Snapshot, Standing, Turnstile
+from routing.turns import Correction, Effect, Uncertain
 from storage.redis.turnstile import RedisTurnstile
 from tests.fakes.turnstile import FakeTurnstile
 
@@ -254,6 +255,8 @@ def test_a_market_never_built_is_cold(turnstile: Turnstile) -> None:
         lambda: turnstile.pending(nowhere, older_than_s=0),
         lambda: turnstile.standings(nowhere, "installers"),
         lambda: turnstile.open_counts(nowhere),
+        lambda: turnstile.correct(nowhere, [a_correction(m1=0)], generation=1),
+        lambda: turnstile.uncertain(nowhere, older_than_s=0),
     ]
     for call in calls:
         with pytest.raises(ColdTurnstile):
@@ -296,6 +299,67 @@ def test_markets_know_nothing_of_each_other(turnstile: Turnstile) -> None:
     assert turnstile.open_counts(MARKET) == turnstile.open_counts("heat pumps") == {1: 1}
 
 
+# --- corrections
+
+
+def a_correction(**deltas: int) -> Correction:
+    moved = {int(member[1:]): delta for member, delta in deltas.items()}
+    return Correction(uuid4(), MARKET, "installers", Effect.RETURN, "too_far", moved)
+
+
+def stand(turnstile: Turnstile) -> dict[int, int]:
+    return {member: account.standing for member, account in turnstile.standings(MARKET, "installers").items()}
+
+
+def test_F9_a_correction_moves_standings_and_nothing_else(turnstile: Turnstile) -> None:
+    grants = ask(turnstile, *(an_ask(a_group(1, 2, 3)) for _ in range(4)))
+    before, open_ = turnstile.standings(MARKET, "installers"), turnstile.open_counts(MARKET)
+    one, other = a_correction(m1=-5, m2=5), a_correction(m3=-1, m40=1)
+    first, second = turnstile.correct(MARKET, [one, other], generation=1)
+    assert (first.seq, second.seq) == (grants[-1].seq + 1, grants[-1].seq + 2)
+    assert grants[-1].at_us < first.at_us < second.at_us
+    after = turnstile.standings(MARKET, "installers")
+    expected = {m: Standing(before[m].standing + by, before[m].served) for m, by in ((1, -5), (2, 5), (3, -1))}
+    assert after == expected | {40: Standing(1, 0)}
+    assert turnstile.open_counts(MARKET) == open_
+    (grant,) = ask(turnstile, an_ask(a_group(1, 2, 3)))
+    assert grant.seq == second.seq + 1
+
+
+def test_F9_a_correction_is_carried_out_once_until_it_is_settled(turnstile: Turnstile) -> None:
+    one = a_correction(m1=-5, m2=5)
+    first = turnstile.correct(MARKET, [one], generation=1)
+    assert turnstile.correct(MARKET, [one], generation=1) == first
+    assert stand(turnstile) == {1: -5, 2: 5}
+    assert turnstile.uncertain(MARKET, older_than_s=0) == [Uncertain(one.id, 1, first[0].seq)]
+    assert turnstile.uncertain(MARKET, older_than_s=3600) == []
+    for _ in range(2):
+        turnstile.settle_corrections(MARKET, keep=[(one.id, first[0].seq)])
+        assert turnstile.uncertain(MARKET, older_than_s=0) == []
+        assert stand(turnstile) == {1: -5, 2: 5}
+
+
+def test_F9_a_correction_that_never_came_to_be_is_undone_once(turnstile: Turnstile) -> None:
+    one = a_correction(m1=-5, m2=5)
+    (number,) = turnstile.correct(MARKET, [one], generation=1)
+    turnstile.settle_corrections(MARKET, undo=[(one.id, number.seq + 1)])  # of another number: not this one
+    assert stand(turnstile) == {1: -5, 2: 5}
+    for _ in range(2):
+        turnstile.settle_corrections(MARKET, undo=[(one.id, number.seq)])
+        assert stand(turnstile) == {}
+
+
+def test_F9_a_rebuild_forgets_corrections_and_an_older_generation_gets_none(turnstile: Turnstile) -> None:
+    one = a_correction(m1=-5, m2=5)
+    turnstile.correct(MARKET, [one], generation=1)
+    turnstile.rebuild(MARKET, dataclasses.replace(EMPTY, generation=2))
+    assert turnstile.uncertain(MARKET, older_than_s=0) == []
+    with pytest.raises(ColdTurnstile):
+        turnstile.correct(MARKET, [one], generation=1)
+    assert stand(turnstile) == {}
+    assert [one.seq for one in turnstile.correct(MARKET, [one], generation=2)] == [1]
+
+
 # --- the two side by side on generated lives ------------------------------------------------------------------------
 
 members = st.integers(1, 9)
@@ -322,6 +386,17 @@ asks = st.builds(
 )
 accounts = st.dictionaries(
     members, st.builds(Standing, st.integers(-(10**12), 10**12), st.integers(0, 10**9)), max_size=6
+)
+
+
+corrections = st.builds(
+    lambda id_, rotation, deltas, last: Correction(
+        id_, MARKET, rotation, Effect.GIVE, "because", deltas | {last: -sum(deltas.values())}
+    ),
+    st.sampled_from([UUID(int=n) for n in range(1, 6)]),
+    st.sampled_from(["a", "b", "never turned"]),
+    st.dictionaries(members, st.integers(-(10**9), 10**9), max_size=5),
+    st.integers(20, 22),
 )
 
 
@@ -382,6 +457,18 @@ class SideBySide(RuleBasedStateMachine):
         for one in (self.fake, self.real):
             one.settle(MARKET, keep=keep, cancel=cancel)
 
+    @rule(made=st.lists(corrections, min_size=1, max_size=4, unique_by=lambda one: one.id))
+    def correct(self, made: list[Correction]) -> None:
+        mine, theirs = (one.correct(MARKET, made, generation=self.generation) for one in (self.fake, self.real))
+        assert [(one.id, one.seq) for one in mine] == [(one.id, one.seq) for one in theirs]
+
+    @rule(data=st.data(), undone=st.booleans(), late=st.integers(0, 1))
+    def settle_corrections(self, data: st.DataObject, undone: bool, late: int) -> None:
+        known = [(one.id, one.seq - late) for one in self.fake.uncertain(MARKET, older_than_s=0)]
+        some = data.draw(st.lists(st.sampled_from(known), unique=True)) if known else []
+        for one in (self.fake, self.real):
+            one.settle_corrections(MARKET, **{"undo" if undone else "keep": some})
+
     @rule()
     def ask_an_older_generation(self) -> None:
         for one in (self.fake, self.real):
@@ -393,8 +480,9 @@ class SideBySide(RuleBasedStateMachine):
         if not self.generation:
             return
         assert self.real.open_counts(MARKET) == self.fake.open_counts(MARKET)
-        for rotation in ("a", "b", "c", "ünï:cödé {x}"):
+        for rotation in ("a", "b", "c", "ünï:cödé {x}", "never turned"):
             assert self.real.standings(MARKET, rotation) == self.fake.standings(MARKET, rotation)
+        assert self.real.uncertain(MARKET, older_than_s=0) == self.fake.uncertain(MARKET, older_than_s=0)
         mine, theirs = (
             [dataclasses.replace(p, age_s=0.0) for p in one.pending(MARKET, older_than_s=0)]
             for one in (self.fake, self.real)
