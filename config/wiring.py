@@ -24,11 +24,13 @@ from config.tokens import Letter, Postman, Tokens
 from config.vault import Vault
 from gateways.countries import alpha2
 from gateways.geocoding.chain import Chain, providers
+from gateways.oidc import OutsideIssuer
 from gateways.salesforce.auth import ClientCredentials, Flow, JwtBearer, TokenProvider
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.rest import Salesforce
 from gateways.salesforce.stream import Endpoint, Stream
 from routing import near
+from routing.access import Outsider
 from routing.answering import Desk
 from routing.auditor import Auditor
 from routing.change import Change
@@ -48,8 +50,10 @@ from routing.lane import Flows, Lane, is_hot
 from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
+from routing.timekeeper import Openings, Timekeeper
 from storage.postgres.answers import Answers
 from storage.postgres.api_keys import ApiKeys
+from storage.postgres.chances import Chances
 from storage.postgres.clients import Clients
 from storage.postgres.corrections import Corrections
 from storage.postgres.deliveries import Deliveries
@@ -71,6 +75,7 @@ from storage.postgres.links_used import LinksUsed
 from storage.postgres.live import Live
 from storage.postgres.logins import Logins
 from storage.postgres.members import Members
+from storage.postgres.open_pool import OpenPool
 from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
 from storage.postgres.people import People
@@ -83,6 +88,7 @@ from storage.postgres.sessions import Sessions
 from storage.postgres.signing_keys import SigningKeys
 from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
+from storage.postgres.timers import Timers
 from storage.postgres.truth import Truth
 from storage.postgres.verify import Verify
 from storage.redis.audit import TurnstileAudit
@@ -316,9 +322,27 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         depth=lambda lane: broker().depth(LANES[lane]),
         nudge=nudge,
         corrector=corrector(),
+        timekeeper=timekeeper(announce, nudge),
         edited=edits().waiting,
         untold=lambda: tells() and deliveries().due(),
     )
+
+
+@cache
+def timekeeper(announce: Announce, nudge: Nudge) -> Timekeeper:
+    """Looks what is due by the clock."""
+    return Timekeeper(timers=Timers(engine(), _answering), pool=open_pool(), announce=announce, nudge=nudge)
+
+
+@cache
+def openings(nudge: Nudge) -> Openings:
+    """Other ways to a lead than one's turn; the caller brings the way to tell workers."""
+    return Openings(chances=Chances(engine(), _answering), pool=open_pool(), nudge=nudge)
+
+
+@cache
+def open_pool() -> OpenPool:
+    return OpenPool(engine(), _answering, new_id)
 
 
 @cache
@@ -588,6 +612,16 @@ def _members_too(nudge: Nudge) -> Nudge:
     return both
 
 
+def outside_issuer() -> Callable[[str], Outsider | None] | None:
+    """Whose tokens are taken besides our own; None where no outside issuer is set."""
+    cfg = settings.load()
+    if not cfg.oidc_issuer:
+        return None
+    if not cfg.oidc_audience:
+        raise BadInput("it is not set", field="FAIRTURN_OIDC_AUDIENCE", fix="Name what its tokens are for.")
+    return OutsideIssuer(cfg.oidc_issuer, cfg.oidc_audience).verify
+
+
 @cache
 def gatekeeper() -> Gatekeeper:
     """Knows who calls; without FAIRTURN_SECRET by API key and outside token only."""
@@ -597,6 +631,7 @@ def gatekeeper() -> Gatekeeper:
         keys=api_keys(),
         members=members(),
         signer=signer_or_none(),
+        outside=outside_issuer(),
     )
 
 

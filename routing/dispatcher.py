@@ -11,6 +11,7 @@ from uuid import UUID
 from routing.batch import Batch, Market, Saved
 from routing.decision import Grant
 from routing.errors import BadInput, ColdTurnstile, GiveUp, Refused, TryLater, TurnstileUnreachable
+from routing.ladder import is_asked
 from routing.lead import Lead, Point, Reason
 from routing.member import Roster
 from routing.near import Index, cells_around
@@ -37,6 +38,10 @@ class WaitingLead(Protocol):
     def country(self) -> str: ...
     @property
     def reason(self) -> Reason: ...
+    @property
+    def moves(self) -> int: ...
+    @property
+    def rung(self) -> int | None: ...
 
 
 class Stand(NamedTuple):
@@ -88,11 +93,12 @@ class Ledger(Protocol):
         limit: int,
         after: Any = None,
         besides: Sequence[int] = (),
+        again: bool = False,
     ) -> Sequence[WaitingLead]:
         """Waiting leads this near, never offered to the member: best priority, then oldest, first.
 
-        `after`: the last one of the page before. `besides`: leads that are left out. A few that are a little too far
-        may be among them.
+        `after`: the last one of the page before. `besides`: leads that are left out. `again`: with those it let expire
+        and may be offered once more. A few that are a little too far may be among them.
         """
         ...
 
@@ -359,7 +365,13 @@ class Dispatcher:
         limit, last = count, None
         while len(found) < count:
             page = self._ledger.waiting_near(
-                member.places, furthest, member_id, limit=limit, after=last, besides=besides
+                member.places,
+                furthest,
+                member_id,
+                limit=limit,
+                after=last,
+                besides=besides,
+                again=_may_come_again(policy, market),
             )
             found += _in_reach(page, alone, policy, market)
             if len(page) < limit:
@@ -458,9 +470,19 @@ def _furthest(policy: Policy, market: str) -> float | None:
     return max((radius for one in rings for radius in one.metres), default=None)
 
 
+def _may_come_again(policy: Policy, market: str) -> bool:
+    """Whether a member may be offered a lead once more that it let expire."""
+    rules = [pool.answering for pool in policy.pools if pool.market == market]
+    return any(one.again_when_exhausted or one.second_chance for one in rules)
+
+
 def _in_reach(page: Sequence[WaitingLead], alone: Index, policy: Policy, market: str) -> list[int]:
     mine = [
         (lead, pool) for lead in page if (pool := policy.pool_for(lead.country)) is not None and pool.market == market
     ]
     near = alone.within([lead.place for lead, _ in mine], [p.rings_for(lead.country).metres for lead, p in mine])
-    return [lead.id for (lead, _), hits in zip(mine, near, strict=True) if hits]
+    return [
+        lead.id
+        for (lead, pool), hits in zip(mine, near, strict=True)
+        if hits and is_asked(pool, lead, hits[0].ring, hits[0].member.tier)
+    ]

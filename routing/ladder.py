@@ -1,8 +1,9 @@
 """Where a lead looks for a member: rung by rung of its pool's ladder, at last among those who let it expire."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from routing.lead import Lead, Precision
+from routing.lead import Lead, Precision, Reason
 from routing.policy import Policy, Pool, PoorPlace, Rung
 
 #: The look after the last rung: everyone was asked, and who did not answer may be asked once more.
@@ -50,6 +51,33 @@ def look(lead: Lead, pool: Pool, policy: Policy, rung: int) -> Look:
         frozenset(policy.tier(name).rank for name in step.tiers) if step.tiers else None,
         tried - lead.lapsed if rung == AGAIN else tried,
     )
+
+
+class Waits(Protocol):
+    """A waiting lead."""
+
+    @property
+    def reason(self) -> Reason: ...
+    @property
+    def moves(self) -> int: ...
+    @property
+    def rung(self) -> int | None: ...
+
+
+def is_asked(pool: Pool, lead: Waits, ring: int, tier: str) -> bool:
+    """Whether a waiting lead would ask a member of this tier in this ring.
+
+    It waits for room on one rung; while nobody is in range, whoever comes on any further rung is asked.
+    """
+    ladder = pool.answering.ladder
+    if not ladder:
+        return True
+    last = len(ladder) - 1
+    if lead.reason is Reason.NO_ROOM and lead.rung is not None:
+        rungs = ladder[lead.rung :][:1] if lead.rung != AGAIN else ladder[last:]
+    else:
+        rungs = ladder[min(lead.moves, last) :]
+    return any((one.rings is None or ring < one.rings) and (not one.tiers or tier in one.tiers) for one in rungs)
 
 
 def reach_m(lead: Lead, pool: Pool, rings: int | None = None) -> tuple[float, ...]:

@@ -131,6 +131,14 @@ class ExtensionRefused(Refused):
     """The lead cannot be kept any longer; ask the programme's manager."""
 
 
+class NoSecondChance(Refused):
+    """The lead cannot be asked for again."""
+
+
+class NoRoom(Refused):
+    """You hold as many leads as you may; complete one, or give one back."""
+
+
 def refusal(asked: OfferState, state: OfferState, ended_at: datetime | None) -> Refused:
     """Why an offer in `state` cannot become what was asked for."""
     when = f" at {ended_at:%Y-%m-%d %H:%M:%S} UTC" if ended_at else ""

@@ -79,11 +79,16 @@ def refusal(lead: Lead, pool: Pool | None) -> Reason | None:
     """Why a lead cannot be planned at all, if so."""
     if pool is None:
         return Reason.UNKNOWN_COUNTRY
-    if lead.moves > pool.reassignments:
+    if is_over(lead, pool) and not lead.chances:
         return Reason.EXHAUSTED
     if poor_place(lead, pool) is PoorPlace.REVIEW:
         return Reason.IMPRECISE_PLACE
     return None
+
+
+def is_over(lead: Lead, pool: Pool) -> bool:
+    """Whether the last reassignment is used up; who asked for another chance before is still asked."""
+    return lead.moves > pool.reassignments
 
 
 def plan_all(
@@ -119,7 +124,7 @@ def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_ring
             one.lead,
             one.pool,
             radii[i],
-            _chances_first(one.lead, tuple(_group(one.pool, crowd, run) for run in groups[i])),
+            _chances_first(one, tuple(_group(one.pool, crowd, run) for run in groups[i])),
             tried[i],
             away[1] if (away := nearest.get(i)) else None,
             upto[i] < len(radii[i]) - 1,
@@ -129,15 +134,17 @@ def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_ring
     ]
 
 
-def _chances_first(lead: Lead, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+def _chances_first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     """Who asked for another chance is asked before all others, each alone, in the order of asking (row O18)."""
+    lead = asked.lead
     if not lead.chances:
         return groups
     queued = {
         c.member: Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member in lead.chances
     }
     others = (Group(g.ring, g.rotation, tuple(c for c in g.candidates if c.member not in queued)) for g in groups)
-    return (*(queued[m] for m in lead.chances if m in queued), *(g for g in others if g.candidates))
+    first = tuple(queued[m] for m in lead.chances if m in queued)
+    return first if is_over(lead, asked.pool) else (*first, *(g for g in others if g.candidates))
 
 
 def _radii(asked: Sequence[Look]) -> list[tuple[float, ...]]:
@@ -349,6 +356,8 @@ def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> l
 
 
 def _why_nobody(plan: Plan) -> Reason:
+    if is_over(plan.lead, plan.pool):
+        return Reason.EXHAUSTED
     if plan.groups:
         return Reason.NO_ROOM
     tried = any(one.gate is Gate.TRIED for one in plan.tried)

@@ -1,6 +1,6 @@
 """What beat starts: the relay that heals lost messages, and the hourly sweep."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +13,7 @@ from routing.errors import ColdTurnstile, TurnstileUnreachable
 from routing.journey import Journey
 from routing.lane import Lane
 from routing.ports import Pending, Turnstile
+from routing.timekeeper import Timekeeper
 
 #: A reservation nobody settled is looked at when it is older than this.
 UNSETTLED_S = 10.0
@@ -46,7 +47,9 @@ class Sweeper:
     depth: Callable[[Lane], int]  # messages waiting in a lane's queue
     nudge: Callable[[str], object]
     corrector: Corrector | None = None
+    timekeeper: Timekeeper | None = None
     edited: Callable[[], bool] = lambda: False  # whether people gave answers in Salesforce that wait
+    untold: Callable[[], bool] = lambda: False  # whether there is anything to tell members
 
     def relay(self, *, without_broker: bool = False, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled.
@@ -54,6 +57,8 @@ class Sweeper:
         `without_broker`: nothing can be on its way, so whatever is to do is announced at once.
         """
         counts = self.journey.expire(task_id=task_id)
+        if self.timekeeper is not None:
+            counts |= self.timekeeper.look(task_id=task_id)
         counts |= self.journey.bury(task_id=task_id)
         depths = dict.fromkeys(Lane, 0) if without_broker else {lane: self.depth(lane) for lane in Lane}
         if idle := [lane for lane, depth in depths.items() if 0 < depth < BUSY]:
@@ -61,20 +66,24 @@ class Sweeper:
         if empty := [lane for lane, depth in depths.items() if depth == 0]:
             for name, n in self.journey.bring_back(empty, older_than_s=UNTOUCHED_S).items():
                 counts[name] = counts.get(name, 0) + n
-        if self.journey.leads.woken(limit=1):
-            self.nudge("leads.wake")
-        if self.journey.leads.are_dirty(for_s=self.journey.gather_s):
-            self.nudge("leads.refresh")
-        if self.edited():
-            self.nudge("leads.heed")
-        if self.comparer.scans.waiting():
-            self.nudge("sweep.resync")
-        if self.due("salesforce"):
-            self.nudge("outbox.deliver")
-        if self.due("turnstile"):
-            self.nudge("outbox.free")
+        self._nudge()
+        if self.untold():
+            self.nudge("deliveries.send")
         counts["settled"] = sum(self.reap(market) for market in self.markets())
         return {name: n for name, n in counts.items() if n}
+
+    def _nudge(self) -> None:
+        """Tell the workers what there is to do that names no rows."""
+        due: Mapping[str, bool] = {
+            "leads.wake": bool(self.journey.leads.woken(limit=1)),
+            "leads.refresh": self.journey.leads.are_dirty(for_s=self.journey.gather_s),
+            "leads.heed": self.edited(),
+            "sweep.resync": self.comparer.scans.waiting(),
+            "outbox.deliver": self.due("salesforce"),
+            "outbox.free": self.due("turnstile"),
+        }
+        for task in [task for task, is_due in due.items() if is_due]:
+            self.nudge(task)
 
     def reap(self, market: str) -> int:
         """Settle what a crash left between the turnstile and the ledger: the ledger knows, and is asked.

@@ -156,7 +156,9 @@ class Leads:
         """Let waiting leads be planned again (all of them when no ids are given); returns how many."""
         which = sa.true() if ids is None else t.leads.c.id == sa.any_(bigints(ids))
         statement = (
-            sa.update(t.leads).where(t.leads.c.state == "waiting", which).values(next_try_at=sa.func.clock_timestamp())
+            sa.update(t.leads)
+            .where(t.leads.c.state == "waiting", t.leads.c.reason != Reason.OPEN_POOL, which)
+            .values(next_try_at=sa.func.clock_timestamp())
         )
         with transaction(self._engine) as conn:
             return int(conn.execute(statement).rowcount)

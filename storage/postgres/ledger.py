@@ -131,7 +131,7 @@ _WITH_ROOM = sa.text("""
         SELECT m.id, coalesce(m.capacity, (SELECT capacity FROM tiers WHERE name = m.tier),
                               (SELECT capacity FROM tiers WHERE name = '')) - m.open AS room
         FROM members m
-        WHERE m.market = :market AND m.active AND m.present
+        WHERE m.market = :market AND m.active AND m.present AND m.left_at IS NULL
           AND (CAST(:ids AS int[]) IS NULL OR m.id = ANY(CAST(:ids AS int[])))
     ) r WHERE room > 0 ORDER BY id
 """)

@@ -9,6 +9,7 @@ from routing.lane import Lane
 from routing.lead import Reason
 from routing.policy import Answering
 from storage.postgres.ending import tell_salesforce
+from storage.postgres.exhausted import to_open
 from storage.postgres.steps import review
 
 #: Where a lead's pool is no more, or it never had one.
@@ -20,7 +21,7 @@ class Onward:
     """Leads by what follows for them; those in neither have another open offer."""
 
     again: dict[int, Lane] = field(default_factory=dict)  # routed anew, by these lanes
-    over: list[int] = field(default_factory=list)  # their last reassignment was used up
+    over: list[int] = field(default_factory=list)  # their last reassignment was used up, a person looks
 
 
 def go_on(
@@ -39,6 +40,11 @@ def go_on(
     ids = sorted(set(lead_ids))
     rows = conn.execute(_NEXT, {"ids": ids, "counts": int(counts)}).all() if ids else []
     last = {r.id for r in rows if counts and r.moves > answering.get(r.pool, NO_POOL).reassignments}
+    if last and not stays:
+        last -= set(conn.execute(_HAVE_CHANCES, {"ids": sorted(last)}).scalars())
+        pools = {r.id: answering.get(r.pool, NO_POOL) for r in rows}
+        opened = to_open(conn, [lead for lead in last if pools[lead].open_for], task_id)
+        rows, last = [r for r in rows if r.id not in opened], last - opened
     onward = Onward({r.id: Lane(r.lane) for r in rows if r.id not in last and not stays}, sorted(last))
     review(conn, onward.over, Reason.EXHAUSTED, task_id)
     if stays:
@@ -54,4 +60,7 @@ _NEXT = sa.text("""
     WHERE id = ANY(CAST(:ids AS bigint[]))
       AND NOT EXISTS (SELECT FROM offers o WHERE o.lead_id = leads.id AND o.state IN ('offered', 'accepted'))
     RETURNING id, lane, pool, moves
+""")
+_HAVE_CHANCES = sa.text("""
+    SELECT DISTINCT lead_id FROM chances WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND used_at IS NULL
 """)

@@ -25,6 +25,7 @@ from storage.postgres.books import Shelf
 from storage.postgres.decided import write_decisions
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.engine import transaction
+from storage.postgres.exhausted import to_open
 from storage.postgres.steps import note, review
 
 
@@ -79,7 +80,9 @@ class LockedBatch:
         settled = [v for v in verdicts if v.decision.chosen is not None or v.waits]
         if settled:
             conn.execute(_SETTLE, _states(settled))
-        reviewed = [v for v in verdicts if v.decision.chosen is None and not v.waits]
+        over = [v for v in verdicts if v.decision.chosen is None and not v.waits]
+        opened = to_open(conn, [v.plan.lead.id for v in over if v.plan.pool.answering.open_for], self._task_id)
+        reviewed = [v for v in over if v.plan.lead.id not in opened]
         for reason in {v.reason for v in reviewed if v.reason}:
             review(conn, [v.plan.lead.id for v in reviewed if v.reason is reason], reason, self._task_id)
         tell_salesforce(conn, [v.plan.lead.id for v in settled])

@@ -454,15 +454,6 @@ chances = sa.Table(
     comment="Members who let an offer expire and ask for another, the first first.",
 )
 
-holds = sa.Table(
-    "holds",
-    metadata,
-    sa.Column("offer_id", UUID(as_uuid=True), sa.ForeignKey("offers.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("market", Text, nullable=False),
-    sa.Column("at", Time, nullable=False, server_default=sa.text("clock_timestamp()")),
-    comment="Open offers that came about without the turnstile, which is to be told of their places.",
-)
-
 standings = sa.Table(
     "standings",
     metadata,
@@ -546,8 +537,8 @@ watches = sa.Table(
     "watches",
     metadata,
     sa.Column("object", Text, primary_key=True),
-    sa.Column("seen_to", Time, nullable=False),
-    sa.Column("record", Text, nullable=False, server_default=""),
+    sa.Column("seen_to", Time, nullable=False),  # everybody who changed up to then is known
+    sa.Column("looked_at", Time, nullable=False),
     comment="How far we have looked who became inactive in Salesforce, by object.",
 )
 

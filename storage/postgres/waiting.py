@@ -23,6 +23,8 @@ class Waiting:
     reason: Reason
     priority: int
     received_at: datetime
+    moves: int = 0
+    rung: int | None = None  # of its pool's ladder, on which it waits
 
 
 def waiting_near(
@@ -34,12 +36,13 @@ def waiting_near(
     limit: int,
     after: Waiting | None = None,
     besides: Sequence[int] = (),
+    again: bool = False,
 ) -> list[Waiting]:
-    """Waiting leads within the radius of a place, never offered to the member: best priority, then oldest, first.
+    """Waiting leads within the radius of a place that the member may be offered: best priority, then oldest, first.
 
-    Those named in `besides` are left out. Measured on a sphere that is a little too small, so that nobody is missed;
-    the caller measures again. Each cell of the neighbourhood gives its first few by its own index, so it matters little
-    how many wait in all.
+    Those named in `besides` are left out; `again`: some may be offered to a member who let them expire before.
+    Measured on a sphere that is a little too small, so that nobody is missed; the caller measures again. Each cell of
+    the neighbourhood gives its first few by its own index, so it matters little how many wait in all.
     """
     cells, wide = cover(places, radius_m), angle(radius_m)
     values: dict[str, Any] = {
@@ -56,21 +59,24 @@ def waiting_near(
         values |= {f"south{n}": place.lat - wide, f"north{n}": place.lat + wide}
     if after is not None:
         values |= {"priority": after.priority, "received_at": after.received_at, "last": after.id}
-    rows = conn.execute(_statement(len(places), cells.everywhere, after is not None), values)
-    return [Waiting(r.id, Point(r.lat, r.lon), r.country, Reason(r.reason), r.priority, r.received_at) for r in rows]
+    rows = conn.execute(_statement(len(places), cells.everywhere, after is not None, again), values)
+    return [
+        Waiting(r.id, Point(r.lat, r.lon), r.country, Reason(r.reason), r.priority, r.received_at, r.moves, r.rung)
+        for r in rows
+    ]
 
 
 @cache
-def _statement(places: int, everywhere: bool, on: bool) -> sa.TextClause:
+def _statement(places: int, everywhere: bool, on: bool, again: bool) -> sa.TextClause:
     near = " OR ".join(_NEAR.format(n=n) for n in range(places)) or "false"
-    mine = _MINE.format(near=near, on=_ON if on else "")
+    mine = _MINE.format(near=near, on=_ON if on else "", fresh=_FRESH_OR_AGAIN if again else _FRESH)
     if everywhere:
         return sa.text(f"SELECT {_SEEN} FROM leads WHERE {mine} {_FIRST}")  # noqa: S608 - our own words
     parts = " UNION ALL ".join(_PART.format(cells=c, key=key, mine=mine, seen=_SEEN, first=_FIRST) for c, key in _KEYS)
     return sa.text(f"SELECT * FROM ({parts}) w {_FIRST}")  # noqa: S608 - our own words
 
 
-_SEEN = "id, lat, lon, country, reason, priority, received_at"
+_SEEN = "id, lat, lon, country, reason, priority, received_at, moves, rung"
 _FIRST = "ORDER BY priority DESC, received_at, id LIMIT :limit"
 # First a cheap box, then the haversine of the angle between two places.
 _NEAR = """(lat BETWEEN :south{n} AND :north{n}
@@ -78,9 +84,16 @@ _NEAR = """(lat BETWEEN :south{n} AND :north{n}
             + cos(radians(lat)) * :cos{n} * power(sin((radians(lon) - :lon{n}) / 2), 2) <= :reach)"""
 _ON = """AND (priority < :priority OR (priority = :priority AND (received_at, id) > (CAST(:received_at AS timestamptz),
                                                                                     CAST(:last AS bigint))))"""
-_MINE = """state = 'waiting' AND NOT dirty AND ({near}) {on} AND id <> ALL(CAST(:besides AS bigint[]))
-        AND NOT EXISTS (SELECT FROM offers o
+_MINE = """state = 'waiting' AND reason <> 'open_pool' AND NOT dirty AND ({near}) {on}
+        AND id <> ALL(CAST(:besides AS bigint[])) AND {fresh}"""
+_FRESH = """NOT EXISTS (SELECT FROM offers o
                         WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')"""
+# Who let its only offer expire: by its own wish, or when the lead waits for such members.
+_FRESH_OR_AGAIN = f"""({_FRESH}
+        OR EXISTS (SELECT FROM chances c
+                   WHERE c.lead_id = leads.id AND c.member_id = :member AND c.used_at IS NULL)
+        OR rung = -1 AND (SELECT count(*) = 1 AND bool_and(o.state = 'expired') FROM offers o
+                          WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void'))"""  # noqa: S608
 _PART = """
     SELECT w.* FROM unnest(CAST(:{cells} AS int[])) AS c(number) CROSS JOIN LATERAL (
         SELECT {seen} FROM leads WHERE {key} = c.number AND {mine} {first}

@@ -27,7 +27,9 @@ from routing.lead import Address, Located, Point, Precision
 from routing.outbound import Outbound
 from routing.policy import Answering
 from routing.sweeper import Sweeper
+from routing.timekeeper import Openings, Timekeeper
 from storage.postgres.answers import Answers
+from storage.postgres.chances import Chances
 from storage.postgres.corrections import Corrections
 from storage.postgres.edits import Edits
 from storage.postgres.engine import connect, transaction
@@ -35,12 +37,14 @@ from storage.postgres.events import Events
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.members import MemberRow, Members
+from storage.postgres.open_pool import OpenPool
 from storage.postgres.outbox import Outbox
 from storage.postgres.policies import Policies
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
+from storage.postgres.timers import Timers
 from storage.postgres.truth import Truth
 from storage.redis.audit import TurnstileAudit
 from storage.redis.turnstile import RedisTurnstile
@@ -147,6 +151,10 @@ class House:
             hold=Holder(Truth(self.engine), TurnstileAudit(self.redis_url)).hold,
         )
         self.heeder = Heeder(Edits(self.engine), self.desk, self.wanted.append)
+        self.timers = Timers(self.engine, self.answering)
+        self.open_pool = OpenPool(self.engine, self.answering, self.new_id)
+        self.timekeeper = Timekeeper(self.timers, self.open_pool, self._announce, self.wanted.append)
+        self.openings = Openings(Chances(self.engine, self.answering), self.open_pool, self.wanted.append)
         self.sweeper = Sweeper(
             journey=self.journey,
             dispatcher=self.dispatcher,
@@ -158,6 +166,7 @@ class House:
             depth=lambda _lane: 0,
             nudge=self.wanted.append,
             corrector=self.corrector,
+            timekeeper=self.timekeeper,
             edited=Edits(self.engine).waiting,
         )
         self._numbers = count(1)

@@ -17,12 +17,3 @@ CREATE TABLE chances (
     CONSTRAINT fk_chances_offer_id_offers FOREIGN KEY (offer_id) REFERENCES offers (id) ON DELETE CASCADE
 );
 COMMENT ON TABLE chances IS 'Members who let an offer expire and ask for another, the first first.';
-
-CREATE TABLE holds (
-    offer_id uuid NOT NULL,
-    market text NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT pk_holds PRIMARY KEY (offer_id),
-    CONSTRAINT fk_holds_offer_id_offers FOREIGN KEY (offer_id) REFERENCES offers (id) ON DELETE CASCADE
-);
-COMMENT ON TABLE holds IS 'Open offers that came about without the turnstile, which is to be told of their places.';
