@@ -1,6 +1,7 @@
 """Who calls: access tokens, API keys and outside tokens, each asked of the ledger every five seconds at most."""
 
 import hmac
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from config.signing import Claims, Signer
-from routing.access import PROGRAM, SCOPES, Principal, granted
+from routing.access import PROGRAM, SCOPES, Outsider, Principal, granted
 from storage.postgres import api_keys
 from storage.postgres.api_keys import ApiKey, ApiKeys
 from storage.postgres.clients import Client, Clients
@@ -19,6 +20,7 @@ from storage.postgres.people import People, Person
 #: So long a process may not have heard that somebody was shut out.
 FRESH_S = 5.0
 _MOST = 10_000
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -67,11 +69,14 @@ class Gatekeeper:
         keys: ApiKeys,
         members: Members,
         signer: Signer | None,
-        outside: Callable[[str], Person | None] | None = None,
+        outside: Callable[[str], Outsider | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys, self._signer, self._outside = keys, signer, outside
         self._person = Remembered[UUID, Person | None](people.get, clock=clock)
+        self._outsider = Remembered[tuple[str, str | None], Person | None](
+            lambda known: people.by_outside(*known), clock=clock
+        )
         self._client = Remembered[str, Client | None](clients.get, clock=clock)
         self._key = Remembered[str, ApiKey | None](keys.get, clock=clock)
         self._used = Remembered[str, None](keys.used, clock=clock, fresh_s=60.0)
@@ -90,8 +95,11 @@ class Gatekeeper:
         if claims is not None:
             principal = self._by_claims(claims)
             return Caller(principal, claims.expires_at) if principal else None
-        person = self._outside(bearer) if self._outside else None
-        return Caller(_person(person), None) if person is not None and person.active else None
+        outsider = self._outside(bearer) if self._outside else None
+        person = self._outsider.get((outsider.subject, outsider.email)) if outsider else None
+        if outsider is None or person is None or not person.active:
+            return None
+        return Caller(_person(person), outsider.until)
 
     def member(self, key: str) -> int | None:
         """The id of the member with this key."""
@@ -114,7 +122,7 @@ class Gatekeeper:
                 return None
             scopes = granted(claims.scopes, client.scopes) if claims.scopes else frozenset[str]()
             return Principal("client", client.id, client.member_id, PROGRAM, scopes)
-        person = self._person.get(UUID(found)) if kind == "person" else None
+        person = self._person.get(UUID(found)) if kind == "person" and _UUID.fullmatch(found) else None
         if person is None or not person.active or person.version != claims.version:
             return None
         return _person(person, claims.scopes)

@@ -99,9 +99,13 @@ class Tokens:
         )
         return Issued(token, scopes)
 
+    def once(self, person: Person, client: Client, asked: frozenset[str] = frozenset()) -> Issued:
+        """An access token alone: there is no login that lasts."""
+        return self._issue(person, client, granted(asked, client.scopes) & _allowed(person), None)
+
     def for_person(self, person: Person, client: Client, asked: frozenset[str] = frozenset()) -> Issued:
         """Tokens of a new login: no more than the person's role and the client both allow."""
-        scopes = granted(asked, client.scopes) & frozenset(map(str, SCOPES[person.role]))
+        scopes = granted(asked, client.scopes) & _allowed(person)
         return self._issue(person, client, scopes, self._sessions.begin(person.id, client_id=client.id, scopes=scopes))
 
     def renew(self, refresh_token: str, client: Client, asked: frozenset[str] = frozenset()) -> Issued | None:
@@ -110,7 +114,7 @@ class Tokens:
         person = self._people.get(renewed.person_id) if renewed else None
         if renewed is None or person is None or not person.active:
             return None
-        scopes = granted(asked, renewed.scopes) & frozenset(map(str, SCOPES[person.role]))
+        scopes = granted(asked, renewed.scopes) & _allowed(person)
         return self._issue(person, client, scopes, renewed.token)
 
     def end(self, refresh_token: str, client: Client) -> None:
@@ -171,7 +175,7 @@ class Tokens:
             return Waiting.DENIED
         return self.for_person(person, client, heard.scopes)
 
-    def _issue(self, person: Person, client: Client, scopes: frozenset[str], refresh: str) -> Issued:
+    def _issue(self, person: Person, client: Client, scopes: frozenset[str], refresh: str | None) -> Issued:
         token = self._signer.issue(
             f"person:{person.id}",
             client_id=client.id,
@@ -189,6 +193,10 @@ class Tokens:
 
     def _code(self, login: UUID, code: str) -> bytes:
         return self._vault.sign(_PURPOSE, f"{login} {code}")
+
+
+def _allowed(person: Person) -> frozenset[str]:
+    return frozenset(map(str, SCOPES[person.role]))
 
 
 def _plain(user_code: str) -> str:

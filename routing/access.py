@@ -78,6 +78,15 @@ class Principal:
     language: str = "en"
 
 
+@dataclass(frozen=True, slots=True)
+class Outsider:
+    """Whom an outside issuer means: its own name for the person, and the address if it has verified that."""
+
+    subject: str
+    email: str | None
+    until: int  # seconds since 1970
+
+
 def granted(asked: Iterable[str], allowed: Iterable[str]) -> frozenset[str]:
     """What of the asked scopes is allowed; all that is allowed where nothing was asked."""
     have = frozenset(map(str, allowed))

@@ -22,7 +22,7 @@ from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
 from routing.fairness import TURN
 from routing.turns import Effect
 from storage.postgres.parked import Letter
-from workers import checks, demo, house, imports, render, replay, running
+from workers import checks, cli_access, cli_offers, demo, house, imports, render, replay, running
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -337,6 +337,10 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
     """Try one again, after the cause was mended."""
     with house.opened(data_dir, new=False):
         out.print(replay.replay(number))
+
+
+cli_access.add_to(cli)
+cli_offers.add_to(cli)
 
 
 @cli.command("settings")

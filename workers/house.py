@@ -1,5 +1,6 @@
 """The house as one: servers brought along where none are set, the pretend Salesforce, every process of the Procfile."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -50,6 +51,7 @@ def opened(data_dir: Path | None = None, *, new: bool = True) -> Iterator[settin
         )
     with embedded.servers(directory) as urls:
         env = {"FAIRTURN_DATA_DIR": str(directory), "FAIRTURN_PLACES_DIR": str(_places(cfg, directory))}
+        env["FAIRTURN_SECRET"] = _secret(cfg, directory)
         if data_dir is not None or not cfg.database_url:
             env["DATABASE_URL"] = urls.database_url
         if data_dir is not None or not (cfg.broker() and cfg.turnstile()):
@@ -65,6 +67,22 @@ def _places(cfg: settings.Settings, directory: Path) -> Path:
     shared = cfg.places().resolve()
     there = next(place for place in (shared, *shared.parents) if place.exists())
     return shared if os.access(there, os.W_OK) else directory / "places"
+
+
+def _secret(cfg: settings.Settings, directory: Path) -> str:
+    """The secret that is set, else this directory's own, made at its first start and readable for its owner alone."""
+    if known := cfg.secret.get_secret_value():
+        return known
+    file = directory / "fairturn.secret"
+    with contextlib.suppress(FileExistsError):
+        half = file.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as written:
+            written.write(secrets.token_urlsafe(36))
+        try:
+            os.link(half, file)  # whole or not at all; of two that start at once, the first one's counts
+        finally:
+            half.unlink()
+    return file.read_text().strip()
 
 
 def migrate() -> int:
