@@ -23,7 +23,7 @@ ITS_OWN = frozenset({Actor.MEMBER, Actor.LINK})
 LONGEST_REASON = 64
 
 #: What there is to do after any answer.
-AFTERWARDS = ("outbox.deliver",)
+AFTERWARDS = ("outbox.deliver", "deliveries.send")
 
 Then = Literal["route", "hold"]
 

@@ -281,6 +281,7 @@ class House:
         {
             "outbox.deliver": self.outbound.deliver,
             "outbox.free": self.outbound.free,
+            "deliveries.send": lambda: None,  # nobody here has a device or an endpoint
             "leads.wake": self.journey.wake,
             "leads.heed": self.heeder.heed,
             "leads.refresh": self.journey.refresh,
