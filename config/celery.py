@@ -38,7 +38,11 @@ def conf(settings: Settings) -> dict[str, Any]:
         **_broker(settings.broker()),
         **_tasks(),
         **_worker(settings.worker_concurrency),
-        "beat_schedule": timetable(traces=bool(settings.otlp_endpoint), nightly_hour=settings.nightly_hour),
+        "beat_schedule": timetable(
+            traces=bool(settings.otlp_endpoint),
+            nightly_hour=settings.nightly_hour,
+            members_every_s=settings.salesforce_members_every_s if settings.salesforce_login_url else 0,
+        ),
         "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
         "beat_max_loop_interval": 5,
         "timezone": "UTC",
@@ -122,7 +126,9 @@ def _worker(concurrency: int) -> dict[str, Any]:
     }
 
 
-def timetable(*, traces: bool = True, nightly_hour: int = 8) -> Mapping[str, dict[str, Any]]:
+def timetable(
+    *, traces: bool = True, nightly_hour: int = 8, members_every_s: float = 30.0
+) -> Mapping[str, dict[str, Any]]:
     """When beat nudges what; each nudge may be lost or doubled without harm."""
     canaries = {
         f"canary of {queue}": {
@@ -136,8 +142,12 @@ def timetable(*, traces: bool = True, nightly_hour: int = 8) -> Mapping[str, dic
     traced = {
         "traces": {"task": "sweep.traces", "schedule": TRACES_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
     }
+    watched = {
+        "members": {"task": "sweep.members", "schedule": members_every_s, "options": {"expires": _NUDGE_LIVES_S}},
+    }
     return {
         **(traced if traces else {}),
+        **(watched if members_every_s else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "nightly comparison": {
             "task": "sweep.nightly",

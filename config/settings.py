@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     salesforce_api_share: float = Field(0.8, gt=0, le=1, validation_alias=plain("SALESFORCE_API_SHARE"))
     salesforce_api_calls: int = Field(0, ge=0, validation_alias=plain("SALESFORCE_API_CALLS"))
     salesforce_write_tries: int = Field(100, ge=1, validation_alias=plain("SALESFORCE_WRITE_TRIES"))
+    salesforce_members_every_s: float = Field(
+        30.0, ge=0, validation_alias=plain("SALESFORCE_MEMBERS_EVERY_S"), allow_inf_nan=False
+    )
+    salesforce_offer_object: bool = Field(False, validation_alias=plain("SALESFORCE_OFFER_OBJECT"))
 
     # --- geocoding
     geocoders: CommaList = ("offline",)

@@ -30,6 +30,12 @@ def resync() -> dict[str, int]:
     return wiring.comparer(announce, nudge).work(within=A_WHILE, task_id=task_id() or "")
 
 
+@app.task(name="sweep.members")
+def members() -> dict[str, int]:
+    """Look which members became inactive in Salesforce, and which are back."""
+    return wiring.leavers(announce, nudge).look()
+
+
 @app.task(name="sweep.nightly")
 def nightly() -> dict[str, int]:
     """Compare every open record of Salesforce with the ledger, both ways."""

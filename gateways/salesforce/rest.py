@@ -25,6 +25,7 @@ from routing.change import MISSING, Change, Outcome, WriteBack, Written
 from routing.compare import Seen
 from routing.errors import BadInput, GiveUp, TryLater
 from routing.gate import Purpose
+from routing.leavers import Active, Kind
 
 MOST = 200  # records in one collection call, and ids in one query
 PAGE = 2_000
@@ -228,6 +229,34 @@ class Salesforce:
         rows = list(self._query(query, deleted=False))
         return [_seen(row) for row in rows], len(rows) < page
 
+    def active(self, kind: Kind, ids: Sequence[str]) -> list[Active]:
+        """Whether these users or accounts are in use; who is gone is left out."""
+        wanted = ",".join(f"'{one}'" for one in ids if is_id(one))
+        if not wanted or kind.active not in self.describe(kind.record):
+            return [Active(one, True, datetime.now(UTC)) for one in ids]
+        query = f"SELECT Id, SystemModstamp, {kind.active} FROM {kind.record} WHERE Id IN ({wanted})"  # noqa: S608 - ids and names were checked
+        return [_active(row, kind) for row in self._query(query, deleted=False)]
+
+    def active_since(self, kind: Kind, at: datetime, *, page: int = PAGE) -> Iterator[list[Active]]:
+        """Users or accounts that changed since then, the oldest change first, page by page; deleted ones too."""
+        if kind.active not in self.describe(kind.record):
+            return
+        bin_ = ", IsDeleted" if "IsDeleted" in self.describe(kind.record) else ""  # users are never deleted
+        after = ""
+        while True:
+            moment = soql_time(at)
+            behind = f" AND (SystemModstamp > {moment} OR Id > '{after}')" if after else ""
+            query = (
+                f"SELECT Id, SystemModstamp, {kind.active}{bin_} FROM {kind.record}"  # noqa: S608 - as above
+                f" WHERE SystemModstamp >= {moment}{behind} ORDER BY SystemModstamp, Id LIMIT {page}"
+            )
+            rows = list(self._query(query, deleted=bool(bin_)))
+            if rows:
+                yield [_active(row, kind) for row in rows]
+            if len(rows) < page:
+                return
+            at, after = instant(rows[-1]["SystemModstamp"]), long_id(rows[-1]["Id"])
+
     def deleted_between(self, start: datetime, end: datetime) -> list[str]:
         """Ids of records deleted in that time, also those that are in no recycle bin any more.
 
@@ -376,6 +405,11 @@ def _snapshot(row: Mapping[str, Any], event_id: str) -> Change:
 
 def _seen(row: Mapping[str, Any]) -> Seen:
     return Seen(long_id(str(row["Id"])), instant(str(row["SystemModstamp"])), instant(str(row["CreatedDate"])))
+
+
+def _active(row: Mapping[str, Any], kind: Kind) -> Active:
+    in_use = bool(row.get(kind.active)) and not row.get("IsDeleted")
+    return Active(long_id(str(row["Id"])), in_use, instant(str(row["SystemModstamp"])))
 
 
 def _missing(record_id: str) -> Change:

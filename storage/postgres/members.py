@@ -183,7 +183,7 @@ _ROSTER = sa.text(f"""
                array_agg(name ORDER BY id) AS names, array_agg(tier ORDER BY id) AS tiers,
                array_agg(coalesce(capacity, {TIERS_OWN}) ORDER BY id) AS capacities,
                array_agg(coalesce(weight, {TIERS_OWN}) ORDER BY id) AS weights,
-               array_agg(active AND present ORDER BY id) AS actives
+               array_agg(active AND present AND left_at IS NULL ORDER BY id) AS actives
         FROM members WHERE market = :market
     ) m, (
         SELECT array_agg(member_id ORDER BY member_id, id) AS owners, array_agg(lat ORDER BY member_id, id) AS lats,

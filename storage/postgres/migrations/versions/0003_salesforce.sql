@@ -33,7 +33,7 @@ CREATE INDEX ix_edits_pending ON edits (id) WHERE done_at IS NULL;
 CREATE TABLE watches (
     object text NOT NULL,
     seen_to timestamptz NOT NULL,
-    record text NOT NULL DEFAULT '',
+    looked_at timestamptz NOT NULL,
     CONSTRAINT pk_watches PRIMARY KEY (object)
 );
 COMMENT ON TABLE watches IS 'How far we have looked who became inactive in Salesforce, by object.';
