@@ -47,6 +47,7 @@ from routing.holding import Holder
 from routing.intake import Folded, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
+from routing.leavers import Leavers, activity
 from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
@@ -70,6 +71,7 @@ from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
 from storage.postgres.invariants import EXAMPLES, TURNSTILE, Invariants
 from storage.postgres.leads import Leads
+from storage.postgres.leavers import LeaverRows
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.links_used import LinksUsed
 from storage.postgres.live import Live
@@ -256,6 +258,20 @@ def desk(announce: Announce, nudge: Nudge) -> Desk:
 def heeder(announce: Announce, nudge: Nudge) -> Heeder:
     """Gives the answers that people gave in Salesforce."""
     return Heeder(edits=edits(), desk=desk(announce, nudge), nudge=nudge)
+
+
+@cache
+def leavers(announce: Announce, nudge: Nudge) -> Leavers:
+    """Looks which members became inactive in Salesforce."""
+    return Leavers(
+        book=LeaverRows(engine()),
+        org=salesforce,
+        desk=desk(announce, nudge),
+        kinds=activity(field_map().activity),
+        fill=lambda members: announce("leads.fill", list(members)),
+        calls_a_day=lambda: gate().state().allowed,
+        every_s=settings.load().salesforce_members_every_s,
+    )
 
 
 @cache
