@@ -15,7 +15,7 @@ from routing.ladder import is_asked
 from routing.lead import Lead, Point, Reason
 from routing.member import Roster
 from routing.near import Index, cells_around
-from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, refusal, with_room
+from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, plan_besides, refusal, with_room
 from routing.policy import Policy, Pool
 from routing.ports import Decider, Snapshot, Turnstile
 
@@ -274,7 +274,18 @@ class Dispatcher:
             second = {g.lead: g for g in self._reserve(market, list(wide.values()), ())}
             plans = [wide.get(p.lead.id, p) for p in plans]
             grants = [second.get(g.lead, g) for g in grants]
-        return conclude_all(plans, grants, Versions(policy.version, index.version, market.generation))
+        verdicts = conclude_all(plans, grants, Versions(policy.version, index.version, market.generation))
+        return verdicts + self._decide_besides(market, policy, verdicts)
+
+    def _decide_besides(self, market: Market, policy: Policy, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Ask for one member more for each lead, again and again, as far as the policy asks several at once."""
+        index, _ = self._index(market.name)
+        versions, more = Versions(policy.version, index.version, market.generation), list[Verdict]()
+        while plans := plan_besides(verdicts, policy, index):
+            answered = conclude_all(plans, self._reserve(market, plans, ()), versions)
+            verdicts = [v for v in answered if v.decision.chosen is not None]
+            more += verdicts
+        return more
 
     def _reserve(self, market: Market, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Grant]:
         if not plans and not release:

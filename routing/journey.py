@@ -243,7 +243,7 @@ class Journey:
                 self.nudge("outbox.deliver")
             self._tell("leads.route", list(again), again)
             counts = _sum(counts, {"expired": len(again) + len(over), "exhausted": len(over)})
-            if len(again) + len(over) < EXPIRY or not self.may_go_on():
+            if not (again or over) or not self.may_go_on():
                 break
         return counts
 

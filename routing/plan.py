@@ -1,7 +1,7 @@
 """Plan leads: who is in reach, in which order they are asked, and what the answer means. Whole batches at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,7 +18,18 @@ from routing.near import Index, Reach, Terms
 from routing.offer import Kind
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
-__all__ = ["Plan", "Verdict", "Versions", "conclude_all", "plan_all", "reach_m", "refusal", "rotation", "with_room"]
+__all__ = [
+    "Plan",
+    "Verdict",
+    "Versions",
+    "conclude_all",
+    "plan_all",
+    "plan_besides",
+    "reach_m",
+    "refusal",
+    "rotation",
+    "with_room",
+]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Why a member was chosen, beside its turn.
@@ -37,6 +48,7 @@ class Plan:
     nearest_m: float | None = None  # when nobody is in reach
     more: bool = False  # there are rings farther out that were not searched
     rung: int = 0  # of the pool's ladder
+    slot: int = 0  # of several who are asked at once, which one
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -45,7 +57,8 @@ class Plan:
 
     def ask(self, offer: UUID) -> Ask:
         """What to ask the turnstile."""
-        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, not self.more)
+        last = not self.more and not self.slot  # nobody more to ask at once is nothing to write down
+        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,30 @@ def plan_all(
             plans[n] = plan
         todo = {n: one for n, one in todo.items() if not plans[n].groups and one.further is not None}
     return plans
+
+
+def plan_besides(verdicts: Sequence[Verdict], policy: Policy, index: Index) -> list[Plan]:
+    """Whom to ask at the same time as the members of these verdicts, where the policy asks several at once (row O8).
+
+    On the same rung, each under an attempt of its own; where nobody is left, no plan.
+    """
+    more = [v for v in verdicts if v.plan.slot + 1 < v.plan.pool.answering.fan_out and v.decision.chosen is not None]
+    looks = [look(_besides(v), v.plan.pool, policy, v.plan.rung) for v in more]
+    plans = _plan_looks(looks, policy, index, all_rings=True) if looks else []
+    asked = [replace(plan, slot=v.plan.slot + 1) for plan, v in zip(plans, more, strict=True)]
+    return [plan for plan in asked if plan.groups]
+
+
+def _besides(verdict: Verdict) -> Lead:
+    """The lead as it is when one more is asked for it."""
+    lead, chosen = verdict.plan.lead, verdict.decision.chosen
+    return replace(
+        lead,
+        attempt=lead.attempt + 1,
+        tried=lead.tried | {chosen} if chosen is not None else lead.tried,
+        lapsed=lead.lapsed - {chosen},
+        chances=tuple(one for one in lead.chances if one != chosen),
+    )
 
 
 def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_rings: bool) -> list[Plan]:

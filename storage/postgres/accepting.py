@@ -23,6 +23,7 @@ def accepted(conn: sa.Connection, takings: Sequence[Taking], by: By, *, others: 
     """
     leads = [lead for _, lead, _ in takings]
     if others:
+        conn.execute(_LOCK_ASKED, {"ids": leads})  # all at once and in order, as two leads may have asked the same
         for offer, lead, _ in takings:
             gone = end_offers(conn, [lead], OfferState.WITHDRAWN, TAKEN, by.task_id, besides=offer, notice=Notice.TAKEN)
             owe_correction(conn, [one.offer for one in gone], TurnEffect.RETURN, TAKEN)  # one lead, one turn
@@ -34,6 +35,12 @@ def accepted(conn: sa.Connection, takings: Sequence[Taking], by: By, *, others: 
     tell_members(conn, [(member, offer, lead, Notice.ACCEPTED) for offer, lead, member in takings])
 
 
+_LOCK_ASKED = sa.text("""
+    SELECT 1 FROM members WHERE id IN (
+        SELECT member_id FROM offers
+        WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND state IN ('offered', 'accepted')
+    ) ORDER BY id FOR UPDATE
+""")
 _ACCEPTED = sa.text("""
     UPDATE leads SET state = 'accepted', reason = NULL, version = version + 1, updated_at = clock_timestamp()
     WHERE id = ANY(CAST(:ids AS bigint[]))

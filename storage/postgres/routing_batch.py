@@ -45,10 +45,12 @@ class LockedBatch:
 
         Refused means that a member would pass its capacity: the turnstile was wrong, its caller must rebuild it.
         """
-        over, ready = self._take_places(verdicts)
-        if over:
+        full, ready = self._take_places(verdicts)
+        if full:
             self._alone.forget()
-        kept = [v for v in verdicts if v.decision.chosen not in over]
+        over = {v.plan.lead.id for v in verdicts if v.decision.chosen in full}
+        kept = [v for v in verdicts if v.plan.lead.id not in over]
+        self._give_back([v for v in verdicts if v.plan.lead.id in over and v.decision.chosen not in full])
         if kept:
             self._write(kept)
         if ready:
@@ -58,7 +60,7 @@ class LockedBatch:
             by_reason.setdefault(reason, []).append(lead.id)
         for reason, ids in by_reason.items():
             review(self._conn, ids, reason, self._task_id)
-        return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.decision.chosen in over))
+        return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.plan.lead.id in over and not v.plan.slot))
 
     def _take_places(self, verdicts: Sequence[Verdict]) -> tuple[set[int], set[int]]:
         """Count the chosen members up, under guard: those who would pass their capacity, and those who accept all."""
@@ -69,6 +71,12 @@ class LockedBatch:
         taken = {row.id: row.auto_accept for row in self._conn.execute(_TAKE_PLACES, {"ids": chosen})}
         return {*chosen}.difference(taken), {member for member, ready in taken.items() if ready}
 
+    def _give_back(self, verdicts: Sequence[Verdict]) -> None:
+        """Give back the places of members with room, where others who were asked for the same lead had none."""
+        members = [v.decision.chosen for v in verdicts if v.decision.chosen is not None]
+        if members:
+            self._conn.execute(_GIVE_BACK, {"ids": members})
+
     def _write(self, verdicts: Sequence[Verdict]) -> None:
         conn = self._conn
         write_decisions(conn, [v.decision for v in verdicts])
@@ -77,27 +85,33 @@ class LockedBatch:
             conn.execute(_OFFER, _offers(offered))
             if again := [v.decision.id for v in offered if v.kind is Kind.SECOND]:
                 conn.execute(_USE_CHANCES, {"ids": again})
-        settled = [v for v in verdicts if v.decision.chosen is not None or v.waits]
+        told = [v for v in verdicts if v.decision.chosen is not None or v.waits]
+        settled = [v for v in told if not v.plan.slot]
         if settled:
-            conn.execute(_SETTLE, _states(settled))
+            conn.execute(_SETTLE, _states(settled, told))
         over = [v for v in verdicts if v.decision.chosen is None and not v.waits]
         opened = to_open(conn, [v.plan.lead.id for v in over if v.plan.pool.answering.open_for], self._task_id)
         reviewed = [v for v in over if v.plan.lead.id not in opened]
         for reason in {v.reason for v in reviewed if v.reason}:
             review(conn, [v.plan.lead.id for v in reviewed if v.reason is reason], reason, self._task_id)
         tell_salesforce(conn, [v.plan.lead.id for v in settled])
-        entries = [_entry(v, alone=self.markets[v.plan.pool.market].alone is not None) for v in settled]
+        entries = [_entry(v, alone=self.markets[v.plan.pool.market].alone is not None) for v in told]
         note(conn, entries, self._task_id, policy_version=self.policy_version)
 
     def _accept_at_once(self, verdicts: Sequence[Verdict]) -> None:
-        """Accept the offers of members who accept whatever they are offered: made and accepted as any other."""
+        """Accept the offers of members who accept whatever they are offered: made and accepted as any other.
+
+        Of several who were asked for a lead at once, the first of these has it.
+        """
         rows: dict[str, list[Any]] = {"ids": [], "until": [], "warn": []}
-        for verdict in verdicts:
+        first = {v.plan.lead.id: v for v in sorted(verdicts, key=lambda v: v.plan.slot, reverse=True)}
+        for verdict in first.values():
             until, warn = work_times(verdict.decision.at, verdict.plan.pool.answering)
             for name, value in (("ids", verdict.decision.id), ("until", until), ("warn", warn)):
                 rows[name].append(value)
         taken = [(row.id, row.lead_id, row.member_id) for row in self._conn.execute(_ACCEPT, rows)]
-        accepted(self._conn, taken, By(Actor.FAIRTURN, task_id=self._task_id))
+        several = any(v.plan.pool.answering.fan_out > 1 for v in first.values())
+        accepted(self._conn, taken, By(Actor.FAIRTURN, task_id=self._task_id), others=several)
 
 
 @contextmanager
@@ -172,11 +186,14 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "ends": [one.due for one in times],
         "reminds": [one.remind_at for one in times],
         "kinds": [str(v.kind) for v in verdicts],
+        "slots": [v.plan.slot for v in verdicts],
     }
 
 
-def _states(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _states(verdicts: Sequence[Verdict], told: Sequence[Verdict]) -> dict[str, Any]:
+    last = {v.plan.lead.id: v.plan.lead.attempt for v in told}  # of those asked at once, each has an attempt
     return {
+        "attempts": [last[v.plan.lead.id] for v in verdicts],
         "ids": [v.plan.lead.id for v in verdicts],
         "states": ["waiting" if v.waits else "offered" for v in verdicts],
         "reasons": [str(v.reason) if v.reason else None for v in verdicts],
@@ -204,11 +221,11 @@ def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
 _OFFER = sa.text("""
     WITH made AS (
         INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at,
-                            remind_at, kind)
+                            remind_at, kind, slot)
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
                              CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
                              CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]),
-                         CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]))
+                             CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]), CAST(:slots AS smallint[]))
         RETURNING id, lead_id, member_id
     )
     INSERT INTO notices (member_id, number, offer_id, lead_id, what)
@@ -263,10 +280,17 @@ _TAKE_PLACES = sa.text("""
         (SELECT capacity FROM tiers WHERE name = ''))
     RETURNING members.id, members.auto_accept
 """)
+_GIVE_BACK = sa.text("""
+    UPDATE members SET open = open - g.n, notices = notices - g.n
+    FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
+    WHERE members.id = g.id
+""")
 _SETTLE = sa.text("""
     UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest, rung = s.rung,
-           version = version + 1, next_try_at = NULL, nudged_at = NULL, updated_at = clock_timestamp()
+           attempt = s.attempt, version = version + 1, next_try_at = NULL, nudged_at = NULL,
+           updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:pools AS text[]),
-                CAST(:nearest AS real[]), CAST(:rungs AS smallint[])) AS s(id, state, reason, pool, nearest, rung)
+                CAST(:nearest AS real[]), CAST(:rungs AS smallint[]), CAST(:attempts AS int[]))
+         AS s(id, state, reason, pool, nearest, rung, attempt)
     WHERE leads.id = s.id
 """)
