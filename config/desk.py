@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping
 from functools import cache
+from uuid import UUID
 
 from config import celery as celery_config
 from config import settings, wiring
 from config.accounts import Account, Fairness, PoolAccounts
 from config.ops import Ops
+from config.standing import OwnStandings
 from routing.policy import Answering
+from storage.postgres.devices import Devices
 from storage.postgres.explain import Explain
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
 from storage.postgres.partner import Partner
+from storage.postgres.record import Record
 from storage.postgres.replays import Replays
 from storage.postgres.stats import Stats
+from storage.postgres.team import Team
 from storage.postgres.vitals import Vitals
 from storage.redis.buckets import Buckets
 
@@ -79,3 +84,30 @@ def buckets() -> Buckets:
 def answering() -> Mapping[str, Answering]:
     """How offers are answered, by pool, as the published policy says."""
     return {pool.name: pool.answering for pool in wiring.ledger().published().pools}
+
+
+@cache
+def team() -> Team:
+    return Team(wiring.engine())
+
+
+@cache
+def standings() -> OwnStandings:
+    return OwnStandings(
+        record=Record(wiring.engine()),
+        team=team(),
+        turnstile=wiring.turnstile,
+        allowance=lambda member: wiring.answers().allowance(member),
+        policy=lambda: wiring.ledger().published(),
+    )
+
+
+def devices() -> Devices | None:
+    """Where people take web push; None where nobody is told anything."""
+    return wiring.devices() if wiring.tells() else None
+
+
+def opened(offer: UUID, member: int, person: UUID) -> None:
+    """A person has seen the offer: it need not be told of it by further ways."""
+    if wiring.tells():
+        wiring.deliveries().opened(offer, member=member, person=person)

@@ -16,6 +16,7 @@ from config import logs
 from routing.access import LoginRefused
 from routing.errors import BadInput, FairturnError, GiveUp, Refused, TryLater
 from routing.offer import OfferChanged, UnknownOffer
+from storage.postgres.endpoints import UnknownEndpoint
 from storage.postgres.replays import IdempotencyKeyReused
 
 log = structlog.get_logger()
@@ -75,6 +76,7 @@ BY_STATUS = {
 _KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (UnknownOffer, 404, "Not found"),
+    (UnknownEndpoint, 404, "Not found"),
     (OfferChanged, 412, "Precondition failed"),
     (TooManyRequests, 429, "Too many requests"),
     (IdempotencyKeyReused, 422, "Bad input"),

@@ -1,5 +1,6 @@
 """The web process: `python -m uvicorn --factory web.main:app --no-server-header`."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from config import desk, logs, metrics, settings, wiring
 from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
-from web import docs, errors, health, identity, panel, phone
+from web import docs, errors, health, identity, links, panel, phone
 from web.api import invariants, leads, pools, stats
 from web.api.partner import routes as partner
 from web.door import Door
@@ -42,7 +43,7 @@ def app() -> FastAPI:
     )
     errors.install(web)
     identity.install(web, wiring.gatekeeper, operator_token=token)
-    web.include_router(health.routes(desk.ops, token=token, counts=counts))
+    web.include_router(health.routes(desk.ops, counts=counts))
     web.include_router(docs.routes(web), prefix=API)
     web.include_router(panel.routes(desk.invariants, style=f"{API}/docs.css"))
     web.include_router(phone.routes(), prefix="/app")
@@ -51,8 +52,18 @@ def app() -> FastAPI:
     operators = [Depends(identity.allow(Scope.OPERATE))]
     for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats, desk.gate)):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
-    for router in partner.routers(answers=lambda: wiring.desk(announce, nudge), per_minute=cfg.api_per_minute):
+    for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
+    page = links.Page(
+        links=lambda: wiring.links() if wiring.tells() else None,
+        used=wiring.links_used,
+        desk=lambda: wiring.desk(announce, nudge),
+        opened=lambda link, member: wiring.deliveries().opened(link.offer, member=member, person=link.person),
+        answering=wiring.answering,
+        style=f"{API}/docs.css",
+        now=time.time,
+    )
+    web.include_router(links.routes(page))
     web.add_middleware(Limits, api=API)
     web.add_middleware(Door)
     return web

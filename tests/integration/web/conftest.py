@@ -71,6 +71,7 @@ class Partner:
 def api(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("FAIRTURN_TURNSTILE_URL", redis_url)
     monkeypatch.setenv("FAIRTURN_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("FAIRTURN_SECRET", "a-secret-of-tests-with-32-characters")
     monkeypatch.setenv("FAIRTURN_API_TOKEN", "operators-token")

@@ -66,6 +66,7 @@ class Offers:
     desk: Callable[[], Desk]
     answering: Callable[[], Mapping[str, Answering]]  # by pool
     once: Once
+    opened: Callable[[UUID, int, UUID], object]  # offer, member, person: it need not be told of it any more
 
     def page(self, found: Page, address: str, more: Mapping[str, Any]) -> OfferPage:
         following = f"{address}?{urlencode(more, doseq=True)}" if found.more else None
@@ -165,6 +166,8 @@ def _looks(router: APIRouter, offers: Offers, read: Any) -> None:
             if f'"{now.version}"' in if_none_match:
                 return Response(status_code=304, headers=etag({"version": now.version}))
         seen, contact = offers.partner().opened(member, offer_id, by=principal.id)
+        if principal.person_id and seen.state == "offered":
+            offers.opened(offer_id, member, principal.person_id)
         body = models.detail(seen, offers.rules(seen), contact).model_dump(mode="json")
         return JSONResponse(body, headers=etag(body))
 
