@@ -250,21 +250,23 @@ _MARKED = sa.text("""
     FROM standing_marks m LEFT JOIN standings s ON s.market = m.market AND s.rotation = m.rotation
     WHERE m.market = :market
 """)
-# Each part by its own index on (market, generation, seq), and the two merged as they are read.
+# Each part by its own index on (market, generation, seq) and no further than a page, whatever the planner thinks.
 _MADE = """
-    SELECT id, generation, seq, rotation, mode, chosen, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
-           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
-           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
-           CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate, CAST(NULL AS bigint[]) AS delta
-    FROM decisions
-    WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
-      AND (generation, seq) {since} (:generation, :seq)
+    (SELECT id, generation, seq, rotation, mode, chosen, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
+            CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
+            CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
+            CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate, CAST(NULL AS bigint[]) AS delta
+     FROM decisions
+     WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
+       AND (generation, seq) {since} (:generation, :seq)
+     ORDER BY generation, seq LIMIT :limit)
     UNION ALL
-    SELECT id, generation, seq, rotation, '', CAST(NULL AS int), CAST(extract(epoch FROM at) * 1000000 AS bigint),
-           member, CAST(NULL AS int[]), CAST(NULL AS smallint[]), delta
-    FROM corrections
-    WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
-      AND (generation, seq) {since} (:generation, :seq)
+    (SELECT id, generation, seq, rotation, '', CAST(NULL AS int), CAST(extract(epoch FROM at) * 1000000 AS bigint),
+            member, CAST(NULL AS int[]), CAST(NULL AS smallint[]), delta
+     FROM corrections
+     WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)
+       AND (generation, seq) {since} (:generation, :seq)
+     ORDER BY generation, seq LIMIT :limit)
     ORDER BY generation, seq LIMIT :limit
 """
 _FROM_LAST = sa.text(_MADE.format(since=">="))

@@ -46,26 +46,43 @@ CREATE TRIGGER never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON corrections
 -- A number is given once, to a decision or to a correction: a turnstile that gives one again was set back. Whoever
 -- writes corrections waits for decisions that are being committed, and they for it, so that one sees the other.
 CREATE FUNCTION refuse_number_of_correction() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    these record;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtext('numbers:' || market))
-    FROM (SELECT DISTINCT market FROM made ORDER BY market) AS m;
-    IF EXISTS (SELECT FROM made JOIN corrections c USING (market, generation, seq)) THEN
-        RAISE EXCEPTION USING MESSAGE = 'a correction has this number', ERRCODE = 'unique_violation',
-            CONSTRAINT = 'decisions_numbered_once';
-    END IF;
+    FOR these IN
+        SELECT market, generation, min(seq) AS first, max(seq) AS last FROM made GROUP BY 1, 2 ORDER BY 1, 2
+    LOOP
+        PERFORM pg_advisory_xact_lock_shared(hashtext('numbers:' || these.market));
+        -- By the range, so that the index answers: between the numbers of a batch there is hardly ever another.
+        IF EXISTS (
+            SELECT FROM corrections c
+            WHERE c.market = these.market AND c.generation = these.generation
+              AND c.seq BETWEEN these.first AND these.last
+              AND EXISTS (SELECT FROM made m WHERE (m.market, m.generation, m.seq) = (c.market, c.generation, c.seq))
+        ) THEN
+            RAISE EXCEPTION USING MESSAGE = 'a correction has this number', ERRCODE = 'unique_violation',
+                CONSTRAINT = 'decisions_numbered_once';
+        END IF;
+    END LOOP;
     RETURN NULL;
 END $$;
 CREATE TRIGGER numbered_once AFTER INSERT ON decisions REFERENCING NEW TABLE AS made
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_number_of_correction();
 
 CREATE FUNCTION refuse_number_of_decision() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    this record;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('numbers:' || market))
-    FROM (SELECT DISTINCT market FROM made ORDER BY market) AS m;
-    IF EXISTS (SELECT FROM made JOIN decisions d USING (market, generation, seq)) THEN
-        RAISE EXCEPTION USING MESSAGE = 'a decision has this number', ERRCODE = 'unique_violation',
-            CONSTRAINT = 'corrections_numbered_once';
-    END IF;
+    FOR this IN SELECT market, generation, seq FROM made ORDER BY 1, 2, 3 LOOP
+        PERFORM pg_advisory_xact_lock(hashtext('numbers:' || this.market));
+        IF EXISTS (
+            SELECT FROM decisions d
+            WHERE d.market = this.market AND d.generation = this.generation AND d.seq = this.seq
+        ) THEN
+            RAISE EXCEPTION USING MESSAGE = 'a decision has this number', ERRCODE = 'unique_violation',
+                CONSTRAINT = 'corrections_numbered_once';
+        END IF;
+    END LOOP;
     RETURN NULL;
 END $$;
 CREATE TRIGGER numbered_once AFTER INSERT ON corrections REFERENCING NEW TABLE AS made
