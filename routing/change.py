@@ -77,6 +77,30 @@ class WriteBack:
     offers: int = 0  # made so far
 
 
+@dataclass(frozen=True, slots=True)
+class OfferRecord:
+    """What Salesforce must show for one offer, in a record of its own; absolute values and a version, as above."""
+
+    offer_id: UUID
+    lead_id: int
+    salesforce_id: str  # of its lead
+    version: int
+    state: str
+    reason: str | None
+    kind: str
+    attempt: int
+    member_key: str
+    member_salesforce_id: str | None
+    distance_m: float
+    ring_m: float
+    policy_version: int | None
+    offered_at: datetime
+    expires_at: datetime
+    answered_at: datetime | None
+    accepted_at: datetime | None
+    ended_at: datetime | None
+
+
 class Outcome(StrEnum):
     """What a write to Salesforce came to, by next action."""
 
@@ -105,6 +129,16 @@ class Delivery:
     token: UUID
     attempts: int
     write: WriteBack
+
+
+@dataclass(frozen=True, slots=True)
+class OfferDelivery:
+    """One leased outbox row of an offer."""
+
+    outbox_id: int
+    token: UUID
+    attempts: int
+    record: OfferRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Outbound:
     withdraw: Callable[[Sequence[int], Reason], object]
     nudge: Callable[[str], object]
     hold: Callable[[str, Mapping[UUID, int]], bool] = lambda _market, _offers: True
+    offers: Callable[[], int] | None = None  # shows each offer in a record of its own
     may_go_on: Callable[[], bool] = always  # asked between claims
     correct: Callable[[], int] = nothing  # carry out the corrections of turns that are owed
 
@@ -54,6 +55,8 @@ class Outbound:
             while self.may_go_on() and (claimed := self.outbox.claim_writes()):
                 for written in self._deliver(claimed, task_id):
                     counts[written.outcome] = counts.get(written.outcome, 0) + 1
+            if self.offers is not None:
+                counts["offers"] = self.offers()
         except OrgPaused:
             counts["paused"] = 1
         return counts

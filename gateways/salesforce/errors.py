@@ -14,7 +14,7 @@ import grpc
 import requests
 from simple_salesforce.exceptions import SalesforceError
 
-from routing.change import Outcome, WriteBack, Written
+from routing.change import Outcome, Written
 from routing.errors import FairturnError, GiveUp, TryLater
 
 
@@ -163,16 +163,16 @@ _MEND: Mapping[str, str] = {
 }
 
 
-def result_of(write: WriteBack, result: Mapping[str, Any]) -> Written:
+def result_of(lead_id: int, result: Mapping[str, Any]) -> Written:
     """What became of one record of a write."""
     if result.get("success"):
-        return Written(write.lead_id, Outcome.DONE)
+        return Written(lead_id, Outcome.DONE)
     code, message = first_error(result.get("errors"))
     outcome = outcome_of(code, message)
     said = " ".join(message.split())[:500]
     mend = _MEND.get(code, "") if outcome is Outcome.PARK or code == _TRIGGER else ""
     tries = _TRIGGER_TRIES if code == _TRIGGER and outcome is Outcome.RETRY and _LOCKED not in message else 0
-    return Written(write.lead_id, outcome, code, f"{said} {mend}".strip(), tries)
+    return Written(lead_id, outcome, code, f"{said} {mend}".strip(), tries)
 
 
 def outcome_of(code: str, message: str = "") -> Outcome:

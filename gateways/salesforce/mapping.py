@@ -4,19 +4,17 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gateways.salesforce import written
 from gateways.salesforce.words import clean, clean_text, is_id, long_id
-from routing.change import Change, WriteBack
+from routing.change import Change, OfferRecord, WriteBack
 from routing.errors import BadInput
 
-METRES_PER_MILE = 1609.344
 LONGEST_TEXT = 1_000  # of one of our own texts; the rest is cut
 LONGEST_ID = 255  # what an external id can hold; a longer one is left out
 DEEPEST = 30  # JSON within JSON, of an attribute
@@ -25,7 +23,6 @@ _SURELY_FITS = 5_000  # characters: JSON writes six bytes for one at most
 LEFT_OUT = "_left_out"  # the attribute that says what was left out, and why
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
-_OWNERS = ("005", "00G")  # users and queues
 _STAMPS = frozenset({"LastModifiedDate", "LastModifiedById", "SystemModstamp"})
 _GEOCODE = frozenset({"Latitude", "Longitude", "GeocodeAccuracy"})
 _TEXTS = ("source", "company", "email", "phone", "street", "city", "state", "postal_code", "country", "status")
@@ -54,6 +51,7 @@ class FieldMap:
     writes: Mapping[str, str]
     stages: Mapping[str, str] = field(default_factory=dict)  # values of the lead's own Status, what they stand for
     nobody: frozenset[str] = frozenset()  # owners who have no leads of their own
+    offer: Mapping[str, str] = field(default_factory=dict)  # of an offer's own record, with its object and key
     activity: Mapping[str, str] = field(default_factory=dict)  # of user and account: the field that says it is in use
     _plain: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)  # reads of one field
     _several: tuple[tuple[str, tuple[str, ...]], ...] = field(init=False, repr=False, compare=False)
@@ -73,22 +71,17 @@ class FieldMap:
         default = yaml.safe_load(resources.files(__package__).joinpath("mapping.yaml").read_text("utf-8"))
         changes = _file(path) if path else {}
         _known(changes, default, "")
-        for part in ("read", "write", "members"):
+        for part in ("read", "write", "members", "offer"):
             _known(changes.get(part) or {}, default[part], f"{part}.")
         return cls(
             record_type=_one("object", changes.get("object", default["object"])),
             reads={k: _some(f"read.{k}", v) for k, v in (default["read"] | (changes.get("read") or {})).items() if v},
             extras=_some("attributes", changes.get("attributes", default["attributes"])),
-            writes=_apart(
-                {k: _one(f"write.{k}", v) for k, v in (default["write"] | (changes.get("write") or {})).items() if v}
-            ),
+            writes=_apart("write", _lines("write", default, changes)),
             stages=_stages(changes.get("statuses") or {}),
             nobody=_ids("nobody", changes.get("nobody") or []),
-            activity={
-                k: _one(f"members.{k}", v)
-                for k, v in (default["members"] | (changes.get("members") or {})).items()
-                if v
-            },
+            offer=_apart("offer", _lines("offer", default, changes)),
+            activity=_lines("members", default, changes),
         )
 
     @property
@@ -180,18 +173,23 @@ class FieldMap:
         """What makes such records, for many of them: all that does not depend on the lead is done once."""
         attributes = {"type": self.record_type}
         owner_field = self.writes.get("owner")
-        named = [(self.writes[ours], value_of) for ours, value_of in _WRITTEN.items() if ours in self.writes]
+        named = [(self.writes[ours], value_of) for ours, value_of in written.LEAD.items() if ours in self.writes]
 
         def record(write: WriteBack) -> dict[str, object]:
             made: dict[str, object] = {"attributes": attributes, "Id": write.salesforce_id}
             for name, value_of in named:
                 made[name] = value_of(write)
             # An owner cannot be emptied, only replaced.
-            if owner_field and (owner := _owner(write.member_salesforce_id)):
+            if owner_field and (owner := written.owner(write.member_salesforce_id)):
                 made[owner_field] = owner
             return made
 
         return record
+
+    def offer_record(self, one: OfferRecord) -> dict[str, object]:
+        """The record of this offer, by its external id."""
+        made: dict[str, object] = {"attributes": {"type": self.offer["object"]}, self.offer["key"]: str(one.offer_id)}
+        return made | {self.offer[ours]: value(one) for ours, value in written.OFFER.items() if ours in self.offer}
 
     def _found(self, body: Mapping[str, object]) -> dict[str, object]:
         """What the body says under our names; None where it says that there is nothing."""
@@ -286,63 +284,6 @@ def _fits(key: str, value: object, notes: dict[str, str]) -> bool:
     return False
 
 
-# --- writing values --------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=10_000)
-def _owner(salesforce_id: str | None) -> str | None:
-    """The id of a user or a queue."""
-    if salesforce_id and salesforce_id.startswith(_OWNERS) and is_id(salesforce_id):
-        return long_id(salesforce_id)
-    return None
-
-
-@lru_cache(maxsize=10_000)
-def _partner(salesforce_id: str | None) -> str | None:
-    """The id of any other record."""
-    if salesforce_id and not salesforce_id.startswith(_OWNERS) and is_id(salesforce_id):
-        return long_id(salesforce_id)
-    return None
-
-
-def _cut(text: str | None, longest: int) -> str | None:
-    return None if text is None else clean_text(text[:longest])
-
-
-def _miles(metres: float | None) -> float | None:
-    return None if metres is None else round(metres / METRES_PER_MILE, 2)
-
-
-def _time(at: datetime | None) -> str | None:
-    if at is None:
-        return None
-    text = at.isoformat(timespec="milliseconds")
-    if not text.endswith("+00:00"):
-        text = at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return f"{text[:-6]}Z"
-
-
-_WRITTEN: Mapping[str, Callable[[WriteBack], object]] = {
-    "partner": lambda write: _partner(write.member_salesforce_id),
-    "partner_key": lambda write: _cut(write.member_key, 80),
-    "status": lambda write: _cut(write.state, 40),
-    "reason": lambda write: _cut(write.reason, 255),
-    "distance_miles": lambda write: _miles(write.distance_m),
-    "ring_miles": lambda write: _miles(write.ring_m),
-    "attempt": lambda write: write.attempt,
-    "policy_version": lambda write: write.policy_version,
-    "version": lambda write: write.version,
-    "offered_at": lambda write: _time(write.offered_at),
-    "expires_at": lambda write: _time(write.expires_at),
-    "answered_at": lambda write: _time(write.answered_at),
-    "accepted_at": lambda write: _time(write.accepted_at),
-    "ended_at": lambda write: _time(write.ended_at),
-    "outcome": lambda write: _cut(write.outcome, 40),
-    "offer_reason": lambda write: _cut(write.offer_reason, 255),
-    "offers": lambda write: write.offers,
-}
-
-
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +327,10 @@ def _one(key: str, value: object) -> str:
     )
 
 
+def _lines(part: str, default: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, str]:
+    return {k: _one(f"{part}.{k}", v) for k, v in (default[part] | (changes.get(part) or {})).items() if v}
+
+
 def _some(key: str, value: object) -> tuple[str, ...]:
     values: Sequence[object] = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(_one(key, one) for one in values)
@@ -408,11 +353,11 @@ def _ids(key: str, values: Any) -> frozenset[str]:
     return frozenset(map(long_id, values))
 
 
-def _apart(writes: dict[str, str]) -> dict[str, str]:
+def _apart(part: str, writes: dict[str, str]) -> dict[str, str]:
     """The outputs, each with a field of its own."""
     for key, earlier in _doubles(writes):
         raise BadInput(
-            f"{writes[key]} is also write.{earlier}", field=f"write.{key}", fix="Give each output a field of its own."
+            f"{writes[key]} is also {part}.{earlier}", field=f"{part}.{key}", fix="Give each output a field of its own."
         )
     return writes
 

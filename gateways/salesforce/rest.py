@@ -21,7 +21,7 @@ from gateways.salesforce.errors import SLOW_QUERIES, OrgClosed, result_of, trans
 from gateways.salesforce.http import LARGEST, open_session
 from gateways.salesforce.mapping import FieldMap
 from gateways.salesforce.words import clean, instant, is_id, long_id, soql_time
-from routing.change import MISSING, Change, Outcome, WriteBack, Written
+from routing.change import MISSING, Change, OfferRecord, Outcome, WriteBack, Written
 from routing.compare import Seen
 from routing.errors import BadInput, GiveUp, TryLater
 from routing.gate import Purpose
@@ -161,22 +161,36 @@ class Salesforce:
     def _patch(self, writes: Sequence[WriteBack]) -> list[Written]:
         body = orjson.dumps({"allOrNone": False, "records": [self._record(write) for write in writes]})
         answer = self._call(lambda client: self._send(client, body, len(writes)), Purpose.WRITE)
-        return [result_of(write, result) for write, result in zip(writes, answer, strict=True)]
+        return [result_of(write.lead_id, result) for write, result in zip(writes, answer, strict=True)]
 
-    def _send(self, client: Any, body: bytes, records: int) -> list[Mapping[str, Any]]:
+    def _send(
+        self, client: Any, body: bytes, records: int, path: str = "composite/sobjects"
+    ) -> list[Mapping[str, Any]]:
         """Not by simple-salesforce, which has its answers and our records read and written by the slow way."""
         response = self._http.patch(
-            f"{client.base_url}composite/sobjects",
+            f"{client.base_url}{path}",
             data=body,
             headers={"Authorization": client.headers["Authorization"], "Content-Type": "application/json"},
         )
         if response.status_code >= requests.codes.multiple_choices:
-            exception_handler(response, name="composite/sobjects")
+            exception_handler(response, name=path)
         client.api_usage = client.parse_api_usage(response.headers.get("Sforce-Limit-Info", ""))
         answer = orjson.loads(response.content)
         if not isinstance(answer, list) or len(answer) != records or not all(isinstance(one, dict) for one in answer):
             raise TryLater("Salesforce answered with other records than were sent")
         return answer
+
+    def write_offers(self, records: Sequence[OfferRecord]) -> list[Written]:
+        """Show these offers, a record each; one result a record, in order. Repeating it changes nothing."""
+        kind, key = self._mapping.offer["object"], self._mapping.offer["key"]
+        path = f"composite/sobjects/{kind}/{key}"
+        results: list[Written] = []
+        for start in range(0, len(records), MOST):
+            some = records[start : start + MOST]
+            body = orjson.dumps({"allOrNone": False, "records": [self._mapping.offer_record(one) for one in some]})
+            answer = self._call(partial(self._send, body=body, records=len(some), path=path), Purpose.WRITE)
+            results += [result_of(one.lead_id, result) for one, result in zip(some, answer, strict=True)]
+        return results
 
     # --- reading
 

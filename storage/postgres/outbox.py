@@ -18,8 +18,10 @@ from storage.postgres.outbox_statements import (
     CLAIM_WRITES,
     DONE,
     DUE_FREES,
+    DUE_OFFERS,
     DUE_WRITES,
     END,
+    FOLLOW,
     OLDEST,
     PARK,
     RELEASE,
@@ -52,11 +54,13 @@ class Outbox:
         gate: OrgGate | None = None,
         *,
         tries: int = 100,
+        offers: bool = False,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._engine = engine
         self._gate = gate or OrgGate(engine)
         self._tries = tries
+        self._offers = offers  # whether each offer is shown in a record of its own
         self._dice = dice
 
     def claim_writes(self, limit: int = 200, lease_s: float | None = None) -> list[Delivery]:
@@ -103,6 +107,8 @@ class Outbox:
             self._retry(connection, retry)
             self._park(connection, park, task_id)
             ours = _end(connection, gone, "done")
+            if self._offers and (told := [delivery.write.lead_id for delivery, _ in (*done, *gone)]):
+                connection.execute(FOLLOW, {"leads": told})
             return sorted({delivery.write.lead_id for delivery, _ in gone if delivery.outbox_id in ours})
 
     def compare(self, shown: Mapping[str, int | None]) -> int:
@@ -139,7 +145,7 @@ class Outbox:
             with transaction(self._engine) as connection:
                 return bool(connection.scalar(DUE_FREES))
         with transaction(self._engine) as connection:
-            due = bool(connection.scalar(DUE_WRITES))
+            due = bool(connection.scalar(DUE_WRITES) or (self._offers and connection.scalar(DUE_OFFERS)))
         return due and self._gate.open()
 
     def oldest_s(self, kind: Kind) -> float:

@@ -5,11 +5,14 @@ import sqlalchemy as sa
 __all__ = [
     "BEGIN_AGAIN",
     "CLAIM_FREES",
+    "CLAIM_OFFERS",
     "CLAIM_WRITES",
     "DONE",
     "DUE_FREES",
+    "DUE_OFFERS",
     "DUE_WRITES",
     "END",
+    "FOLLOW",
     "OLDEST",
     "PARK",
     "RELEASE",
@@ -99,6 +102,53 @@ CLAIM_WRITES = sa.text("""
         SELECT policy_version FROM decisions
         WHERE decisions.lead_id = l.id ORDER BY decisions.id = o.id DESC NULLS LAST, at DESC LIMIT 1
     ) d ON true
+    WHERE leased.state = 'pending'
+    ORDER BY leased.id
+""")
+
+# Each offer of these leads that changed since its own record was last queued.
+FOLLOW = sa.text("""
+    INSERT INTO outbox (kind, lead_id, version, offer_id, lane)
+    SELECT 'offer', o.lead_id, o.version, o.id, 2 FROM offers o
+    WHERE o.lead_id = ANY(CAST(:leads AS bigint[])) AND o.state <> 'void'
+      AND NOT EXISTS (SELECT FROM outbox x
+                      WHERE x.lead_id = o.lead_id AND x.kind = 'offer' AND x.offer_id = o.id AND x.version >= o.version)
+""")
+DUE_OFFERS = sa.text("""
+    SELECT EXISTS (SELECT FROM outbox
+                   WHERE kind = 'offer' AND state = 'pending' AND due_at <= clock_timestamp()
+                     AND (lease_until IS NULL OR lease_until <= clock_timestamp()))
+""")
+CLAIM_OFFERS = sa.text("""
+    WITH due AS MATERIALIZED (
+        SELECT o.id, o.offer_id, o.version FROM outbox o
+        WHERE o.kind = 'offer' AND o.state = 'pending' AND o.due_at <= clock_timestamp()
+          AND (o.lease_until IS NULL OR o.lease_until <= clock_timestamp())
+          AND NOT EXISTS (SELECT FROM outbox flying
+                          WHERE flying.lead_id = o.lead_id AND flying.kind = 'offer' AND flying.offer_id = o.offer_id
+                            AND flying.state = 'pending' AND flying.lease_until > clock_timestamp())
+        ORDER BY o.id LIMIT :most FOR UPDATE SKIP LOCKED
+    ), mine AS (
+        SELECT id, row_number() OVER (PARTITION BY offer_id ORDER BY version DESC, id DESC) = 1 AS newest FROM due
+    ), leased AS (
+        UPDATE outbox o
+        SET state = CASE WHEN mine.newest THEN 'pending' ELSE 'superseded' END,
+            done_at = CASE WHEN mine.newest THEN NULL ELSE clock_timestamp() END,
+            lease_until = CASE WHEN mine.newest THEN clock_timestamp() + make_interval(secs => :lease) END,
+            token = CASE WHEN mine.newest THEN CAST(:token AS uuid) END,
+            attempts = o.attempts + 1
+        FROM mine WHERE o.id = mine.id
+        RETURNING o.id, o.offer_id, o.state, o.attempts
+    )
+    SELECT leased.id, leased.attempts,
+           o.id, o.lead_id, l.salesforce_id, o.version, o.state, o.reason, o.kind, o.attempt, m.key, m.salesforce_id,
+           o.distance_m, o.ring_m, d.policy_version, o.offered_at, o.expires_at,
+           CASE WHEN o.state = 'rejected' THEN o.ended_at ELSE o.accepted_at END, o.accepted_at, o.ended_at
+    FROM leased
+    JOIN offers o ON o.id = leased.offer_id
+    JOIN leads l ON l.id = o.lead_id
+    JOIN members m ON m.id = o.member_id
+    LEFT JOIN decisions d ON d.id = o.id
     WHERE leased.state = 'pending'
     ORDER BY leased.id
 """)
