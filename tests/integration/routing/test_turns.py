@@ -1,6 +1,7 @@
 """Turns set right: by the reason with which an offer ended, by a person, and whoever dies in between."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ import redis
 from routing.auditor import Auditor
 from routing.corrector import Corrector
 from routing.drift import Drift
-from routing.errors import BadInput
+from routing.errors import BadInput, TryLater
 from routing.fairness import TURN
 from routing.offer import Actor
 from routing.policy import Mode
@@ -300,6 +301,53 @@ def test_F9_a_turnstile_that_gives_a_number_twice_was_set_back_and_is_rebuilt(
     assert house.value("SELECT count(*) FROM corrections") == 1
     report = Verify(house.engine).run()
     assert report.sound, report.breaches
+
+
+def test_F9_each_turn_is_set_right_once_while_leads_are_routed_and_redis_is_flushed(
+    house: House, audit: Callable[[], dict[str, int]], server: redis.Redis
+) -> None:
+    house.publish(answers=TABLE)
+    crowd(house, 6)
+    held = [house.lead(f"00Q7000000000{n:05}") for n in range(30)]
+    house.work()
+    new = [house.lead(f"00Q8000000000{n:05}") for n in range(30)]
+    house.log.clear()
+
+    def routes() -> None:
+        for start in range(0, len(new), 5):
+            house.journey.route(new[start : start + 5])
+
+    def rejects() -> None:
+        for lead in held:
+            house.answers.reject(house.offer(lead), "too_far" if lead % 2 else "too_small", actor=Actor.MEMBER)
+            house.outbound.free()
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(routes), pool.submit(rejects)]
+        working += [pool.submit(keeps_correcting, house, working[:2]) for _ in range(2)]
+        while not all(one.done() for one in working[:2]):
+            server.flushall()
+            wait(working[:2], timeout=1)
+        for one in working:
+            one.result()
+    house.corrector.correct()
+    house.corrector.reap(MARKET, older_than_s=0)
+    house.dispatcher.come_back(MARKET)
+    accounts(house)
+    assert audit() == {}
+    effects = house.rows("SELECT effect, count(*) FROM corrections GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in effects] == [("penalise", 15), ("return", 15)]
+    report = Verify(house.engine).run()
+    assert report.sound, report.breaches
+
+
+def keeps_correcting(house: House, working: list[Future[None]]) -> None:
+    """As workers do it, who try later when a neighbour is unwell."""
+    while not all(one.done() for one in working):
+        with suppress(TryLater):
+            house.corrector.correct()
+        with suppress(TryLater):
+            house.corrector.reap(MARKET, older_than_s=0.2)
 
 
 def test_F15_turns_given_and_taken_by_hand_show_in_ledger_audit_and_bound(
