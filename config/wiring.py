@@ -48,6 +48,7 @@ from routing.intake import Folded, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
 from routing.leavers import Leavers, activity
+from routing.offer_records import OfferShower
 from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
@@ -77,6 +78,7 @@ from storage.postgres.links_used import LinksUsed
 from storage.postgres.live import Live
 from storage.postgres.logins import Logins
 from storage.postgres.members import Members
+from storage.postgres.offer_records import OfferRecords
 from storage.postgres.open_pool import OpenPool
 from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
@@ -201,7 +203,15 @@ def stream(topic: str, stop: threading.Event | None = None) -> Stream:
 
 @cache
 def outbox() -> Outbox:
-    return Outbox(engine(), gate(), tries=settings.load().salesforce_write_tries)
+    cfg = settings.load()
+    return Outbox(engine(), gate(), tries=cfg.salesforce_write_tries, offers=cfg.salesforce_offer_object)
+
+
+@cache
+def offer_shower() -> OfferShower:
+    """Shows each offer in a record of its own."""
+    book = OfferRecords(engine(), gate(), tries=settings.load().salesforce_write_tries)
+    return OfferShower(book, lambda records: salesforce().write_offers(records))
 
 
 @cache
@@ -303,6 +313,7 @@ def outbound(nudge: Nudge) -> Outbound:
         nudge=_members_too(nudge),
         correct=corrector().correct,
         hold=holder().hold,
+        offers=offer_shower().deliver if settings.load().salesforce_offer_object else None,
     )
 
 
