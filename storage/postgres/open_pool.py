@@ -169,7 +169,7 @@ _LOOK = sa.text("""
 _LOCK_LEAD = sa.text("SELECT 1 FROM leads WHERE id = :lead FOR UPDATE")
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _TAKE_PLACE = sa.text("""
-    UPDATE members SET open = open + 1 WHERE id = :member AND active AND open < coalesce(
+    UPDATE members SET open = open + 1 WHERE id = :member AND active AND left_at IS NULL AND open < coalesce(
         capacity, (SELECT capacity FROM tiers WHERE name = members.tier), (SELECT capacity FROM tiers WHERE name = ''))
     RETURNING id
 """)
