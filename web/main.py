@@ -10,7 +10,7 @@ from config import desk, logs, metrics, settings, wiring
 from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
-from web import docs, errors, health, identity, links, panel, phone
+from web import docs, errors, health, identity, links, openapi, panel, phone
 from web.api import invariants, leads, pools, stats
 from web.api.partner import routes as partner
 from web.door import Door
@@ -64,6 +64,7 @@ def app() -> FastAPI:
         now=time.time,
     )
     web.include_router(links.routes(page))
+    openapi.install(web, API)
     web.add_middleware(Limits, api=API)
     web.add_middleware(Door)
     return web

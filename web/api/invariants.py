@@ -34,7 +34,7 @@ def routes(all_of: Callable[[], Sequence[Invariant]]) -> APIRouter:
     """`/invariants`."""
     router = APIRouter(prefix="/invariants", tags=["invariants"])
 
-    @router.get("", summary="What must never be, and how often it was, over all history")
+    @router.get("", operation_id="getInvariants", summary="What must never be, and how often it was, over all history")
     def summary() -> InvariantsView:
         """For everybody: it names nobody. `fairturn verify` tells operators which rows are meant."""
         found = [InvariantView.model_validate(one) for one in all_of()]

@@ -60,12 +60,12 @@ def routes(explain: Callable[[], Explain]) -> APIRouter:
             raise NotFound("No lead has this id. Salesforce ids are written as Salesforce writes them, case and all.")
         return found
 
-    @router.get("/{ref}", summary="Where a lead stands and to whom it was offered")
+    @router.get("/{ref}", operation_id="getLead", summary="Where a lead stands and to whom it was offered")
     def lead(ref: Ref) -> LeadView:
         """No name, no address, no telephone number: those stay in Salesforce."""
         return LeadView.model_validate(story(ref))
 
-    @router.get("/{ref}/explanation", summary="Why a lead went where it went")
+    @router.get("/{ref}/explanation", operation_id="explainLead", summary="Why a lead went where it went")
     def explanation(ref: Ref) -> dict[str, Any]:
         """Its timeline with task ids, its offers, and each decision with every member it looked at."""
         return story(ref).to_json()

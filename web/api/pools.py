@@ -39,7 +39,11 @@ def routes(fairness: Callable[[], Fairness]) -> APIRouter:
     """`/pools/...`."""
     router = APIRouter(prefix="/pools", tags=["pools"])
 
-    @router.get("/{pool}/standings", summary="Who was entitled to how many turns, and who got them")
+    @router.get(
+        "/{pool}/standings",
+        operation_id="getPoolStandings",
+        summary="Who was entitled to how many turns, and who got them",
+    )
     def standings(pool: Annotated[str, Path(max_length=200, description="The pool's name.")]) -> StandingsView:
         """Turns come from the ledger, standings from the turnstile; 503 while it awaits its rebuild."""
         found = fairness().of(pool)

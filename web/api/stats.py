@@ -14,7 +14,7 @@ def routes(stats: Callable[[], Stats], gate: Callable[[], GateState]) -> APIRout
     """`/stats`."""
     router = APIRouter(prefix="/stats", tags=["stats"])
 
-    @router.get("", summary="Leads by what became of them, latencies, throughput, breaches")
+    @router.get("", operation_id="getStats", summary="Leads by what became of them, latencies, throughput, breaches")
     def summary() -> dict[str, Any]:
         """Counts the whole ledger: for people, not for a scrape every second. /metrics is cheap.
 
