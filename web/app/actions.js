@@ -3,7 +3,7 @@
 import { Offline, Problem, read } from "./api.js";
 import * as answers from "./answers.js";
 import { get, put, replace } from "./db.js";
-import { offerFrom, place, product } from "./offer.js";
+import { offerFrom, openLeadFrom, place, product } from "./offer.js";
 import * as push from "./push.js";
 import { ask, askCode, enter, leave } from "./session.js";
 import { change, say, state } from "./store.js";
@@ -12,11 +12,14 @@ import { coded, measureIn, moment, speak, t } from "./words.js";
 // --- who
 
 export const askForCode = (email) => login(async () => {
-  await askCode(email);
-  change({ login: { step: "code", email } });
+  const id = await askCode(email);
+  change({ login: { step: "code", email, id } });
 });
 
-export const enterCode = (email, code) => login(() => enter({ email, code }));
+export const enterCode = (code) => login(async () => {
+  await enter({ login: state.login.id, code });
+  await begin();
+});
 
 let begin = async () => {};
 
@@ -29,7 +32,6 @@ async function login(step) {
   change({ login: { ...state.login, busy: true, error: null } });
   try {
     await step();
-    if (state.login.step === "email" || state.login.busy) await begin();
   } catch (error) {
     change({ login: { ...state.login, busy: false, error: inWords(error, "problem.login") } });
   }
@@ -53,8 +55,9 @@ export async function loadMe() {
   }
 }
 
-async function becomes(me) {
-  await put("kept", "profile", me);
+async function becomes(answer) {
+  await put("kept", "profile", answer);
+  const me = { ...answer.person, member: answer.member };
   measureIn(me.units);
   await speak(me.language);
   change({ me });
@@ -125,36 +128,40 @@ function tellChange(before, now) {
 }
 
 export async function loadOpenLeads() {
-  const page = await read(await ask("/open-leads")).catch(() => ({ offers: [] }));
-  change({ openLeads: page.offers.map((one) => offerFrom(one)) });
+  const page = await read(await ask("/open-leads"));
+  change({ openLeads: page.leads.map(openLeadFrom) });
 }
 
 // --- answers
 
-export const acceptOffer = (offer) => answers.answer(offer.id, "accept", undefined, settled);
-export const rejectOffer = (offer, reason) => answers.answer(offer.id, "reject", { reason }, settled);
-export const settle = (offer, verb, reason) => answers.answer(offer.id, verb, reason && { reason }, settled);
+export const answer = (offer, verb, reason) =>
+  answers.answer(offer.id, verb, reason && { reason }, settled).catch(unexpected);
 export const flush = () => answers.flush(settled).catch(unexpected);
 
-/** What the service said to an answer: done, or in plain words why not. */
+/** What the service said to an answer: done, or in plain words why not, and since when. */
 async function settled({ offerId, verb }, problem) {
   const before = state.offers.get(offerId);
-  const now = await loadOffer(offerId).catch(() => null);
-  const what = before ? product(before) : "";
-  if (problem) say("bad", inWords(problem, "problem.answer", { what }));
+  const now = (await loadOffer(offerId).catch(() => null)) ?? before;
+  const what = now ? product(now) : "";
+  const since = now && { when: moment(now.endedAt ?? now.expiresAt), state: coded("state", now.state) };
+  if (problem) say("bad", inWords(problem, "problem.answer", { what, ...since }));
   else say("good", t(`done.${verb}`, { what }));
-  if (!problem && verb === "accept" && now) location.hash = `#/offers/${offerId}`;
+  if (!problem && verb === "accept") location.hash = `#/offers/${offerId}`;
 }
 
 export const secondChance = (offer) => attempt(async () => {
-  await ask(`/offers/${offer.id}/second-chance`, { method: "POST", body: {} });
+  await ask(`/offers/${offer.id}/second-chance`, { method: "POST" });
   say("good", t("again.asked"));
 });
 
 export const takeLead = (lead) => attempt(async () => {
-  const taken = await read(await ask(`/open-leads/${lead.id}/take`, { method: "POST", body: {} }));
-  await Promise.all([loadOffer(taken.id), loadOpenLeads()]);
-  location.hash = `#/offers/${taken.id}`;
+  try {
+    const taken = await read(await ask(`/open-leads/${lead.id}/take`, { method: "POST" }));
+    await loadOffer(taken.id);
+    location.hash = `#/offers/${taken.id}`;
+  } finally {
+    await loadOpenLeads();
+  }
 });
 
 export const assignOffer = (offer, person) => attempt(async () => {
@@ -167,7 +174,7 @@ export const assignOffer = (offer, person) => attempt(async () => {
 
 export const loadStanding = () => attempt(async () => change({ standing: await read(await ask("/me/standing")) }));
 
-export const loadTeam = () => attempt(async () => change({ team: (await read(await ask("/me/team"))).items }));
+export const loadTeam = () => attempt(async () => change({ team: (await read(await ask("/me/team"))).people }));
 
 export const addPerson = (values) => attempt(async () => {
   await ask("/me/team", { method: "POST", body: values });
@@ -205,8 +212,6 @@ function inWords(error, otherwise, values = {}) {
     return t(otherwise, values);
   }
   const key = `problem.${error.kind}`;
-  const when = error.facts.ended_at ? moment(error.facts.ended_at) : "";
-  const state = error.facts.state ? coded("state", error.facts.state) : "";
-  const text = t(key, { ...values, when, state });
+  const text = t(key, values);
   return text === key ? t(otherwise, values) : text;
 }

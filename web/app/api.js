@@ -11,7 +11,6 @@ export class Problem extends Error {
     super(body.detail || String(status));
     this.status = status;
     this.kind = String(body.type || "").split(":").pop(); // such as offer-expired
-    this.facts = body;
     this.retryAfter = retryAfter;
   }
 

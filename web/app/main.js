@@ -34,8 +34,9 @@ function draw() {
   document.title = heading ? `${heading} - Fairturn` : "Fairturn";
 }
 
-/** #/offers, #/offers/ID, #/jobs and so on. */
-function follow() {
+/** #/offers, #/offers/ID, #/jobs and so on; or a link that lets its reader in. */
+async function follow() {
+  if (await invited()) await begin().catch(actions.unexpected);
   const [, name = "offers", id] = location.hash.split("/");
   const before = state.view;
   const view = name === "offers" && id ? { name: "offer", id, from: before.name === "jobs" ? "jobs" : "offers" }
@@ -70,7 +71,7 @@ async function begin() {
     if (!(error instanceof Offline)) throw error;
   });
   load(state.view);
-  actions.loadOpenLeads();
+  actions.loadOpenLeads().catch(actions.unexpected);
   actions.flush();
   hearing?.abort();
   hearing = new AbortController();
@@ -94,10 +95,10 @@ function back() {
 
 /** A link of ours may carry what lets its reader in at once; it is taken out of the address before it is used. */
 async function invited() {
-  const proof = new URLSearchParams(location.hash.slice(1));
-  if (!proof.has("login") && !proof.has("code")) return;
+  const link = new URLSearchParams(location.hash.slice(1)).get("login");
+  if (!link) return false;
   history.replaceState(null, "", location.pathname);
-  await enter(proof.has("login") ? { link: proof.get("login") } : Object.fromEntries(proof)).catch(() => say("bad", t("problem.link")));
+  return enter({ link }).then(() => true, () => (say("bad", t("problem.link")), false));
 }
 
 async function start() {

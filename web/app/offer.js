@@ -31,6 +31,13 @@ export function offerFrom(api, before = null) {
   };
 }
 
+/** A lead open to all who let it expire; taken by the id of the offer that expired. */
+export function openLeadFrom(api) {
+  const { product, size } = api.lead.attributes;
+  const { city, region, postal_code: postalCode } = api.lead;
+  return { id: api.offer_id, until: api.open_until, km: api.distance_km, city, region, postalCode, product, size };
+}
+
 /** The deadline by this phone's clock, which may go wrong: the service says how many seconds are left. */
 const endsAt = (api) => Date.now() + api.seconds_left * 1000;
 

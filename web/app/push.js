@@ -16,10 +16,10 @@ export async function status() {
 
 export async function begin() {
   if ((await Notification.requestPermission()) !== "granted") return status();
-  const { public_key: key } = await read(await ask("/devices/key"));
+  const { public_key: key } = await read(await ask("/push-key"));
   const registration = await navigator.serviceWorker.ready;
   const subscription = await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
-  const device = await read(await ask("/devices", { method: "POST", body: { kind: "webpush", subscription } }));
+  const device = await read(await ask("/devices", { method: "POST", body: { subscription: subscription.toJSON() } }));
   await put("kept", "device", device.id);
   return status();
 }

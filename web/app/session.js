@@ -17,11 +17,17 @@ export function whenEnded(callback) {
 
 export const known = async () => Boolean(await get("kept", "session"));
 
-/** Sends a code to that address, if it belongs to somebody. */
-export const askCode = (email) => send(`${API}/login`, { method: "POST", body: { email } });
+/** Sends a code to that address, if it belongs to somebody; the name of the login, to be given with the code. */
+export async function askCode(email) {
+  const begun = await read(await send(`${API}/login`, { method: "POST", body: { email } }));
+  return begun.login;
+}
 
+/** Logs in with { login, code }, or with the { link } of a message. */
 export async function enter(proof) {
-  await keep(await read(await send(`${API}/login/verify`, { method: "POST", body: proof })));
+  const tokens = await read(await send(`${API}/login/verify`, { method: "POST", body: proof }));
+  await forget(); // whoever used this phone before
+  await keep(tokens);
 }
 
 /** Calls the API as the person logged in; a token that ran out is replaced once. */

@@ -40,7 +40,7 @@ const message = ({ id, kind, text, link: to }) => kind === "news" && state.view.
 export const frame = (content) => [
   h("a", { class: "skip", href: "#title", onClick: skip }, t("skip")),
   h("header", null, h("span", { class: "brand" }, "Fairturn"), state.me && connection(),
-    state.me && toggle(t("presence"), state.me.present, () => setPresence(!state.me.present))),
+    state.me && toggle(t("presence"), state.me.member.present, () => setPresence(!state.me.member.present))),
   h("div", { role: "status", "aria-live": "polite" }, h("ul", { class: "messages" }, state.messages.map(message))),
   h("main", { id: "main" }, content),
   state.me && h("nav", { "aria-label": t("tabs") }, h("ul", null, tabs().map(link))),

@@ -1,6 +1,6 @@
 // One offer: before it is accepted what may be seen, afterwards whom to call and what to do next.
 
-import { assignOffer, settle, secondChance } from "../actions.js";
+import { answer, assignOffer, secondChance } from "../actions.js";
 import { mapLink, place, product } from "../offer.js";
 import { state } from "../store.js";
 import { coded, country, distance, moment, number, t } from "../words.js";
@@ -17,7 +17,7 @@ export function offer() {
     one.state === "offered" && [remaining(one), answering(one)],
     one.contact && contact(one),
     one.state === "accepted" && work(one),
-    one.state === "expired" && state.me.second_chance && button("second", t("again.ask"), () => secondChance(one)),
+    one.state === "expired" && button("second", t("again.ask"), () => secondChance(one)),
     h("h2", null, t("offer.details")),
     facts([
       [t("fact.distance"), distance(one.km)],
@@ -53,8 +53,8 @@ function work(one) {
     h("h2", { id: "work" }, t("work.title")),
     one.workBy && paragraph("note", t("job.work_by", { when: moment(one.workBy) })),
     h("div", { class: "answers" },
-      button("primary", t("verb.complete"), () => settle(one, "complete")),
-      button("second", t("verb.progress"), () => settle(one, "progress")),
+      button("primary", t("verb.complete"), () => answer(one, "complete")),
+      button("second", t("verb.progress"), () => answer(one, "progress")),
       [["lose", "lost", "lose_reasons"], ["return", "returned", "return_reasons"], ["extend", "extend", "extend_reasons"]].map(
         ([verb, group, choice]) => one.choices[choice].length > 0 && withReason(one, verb, group, one.choices[choice]))),
     one.choices.return_until && paragraph("small", t("return.until", { when: moment(one.choices.return_until) })),
@@ -65,5 +65,5 @@ function work(one) {
 
 const withReason = (one, verb, group, codes) =>
   button("second", t(`verb.${verb}`),
-    () => askReason(t(`${verb}.title`), group, codes, coded, (reason) => settle(one, verb, reason)),
+    () => askReason(t(`${verb}.title`), group, codes, coded, (reason) => answer(one, verb, reason)),
     { key: verb, "aria-haspopup": "dialog" });

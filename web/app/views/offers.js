@@ -1,6 +1,6 @@
 // The list of what waits for an answer, and the list of accepted work.
 
-import { acceptOffer, rejectOffer, takeLead } from "../actions.js";
+import { answer, takeLead } from "../actions.js";
 import { place, product } from "../offer.js";
 import { state } from "../store.js";
 import { coded, distance, length, moment, t } from "../words.js";
@@ -14,7 +14,7 @@ export function offers() {
   const open = those("offered").sort(byTime("expiresAt"));
   return [
     title(t("offers.title")),
-    !state.me.present && paragraph("note", t("offers.absent")),
+    !state.me.member.present && paragraph("note", t("offers.absent")),
     !state.online && paragraph("note", t("offers.offline")),
     open.length === 0 && paragraph("lead", t("offers.none")),
     h("ul", { class: "cards" }, open.map(card)),
@@ -42,9 +42,9 @@ export function answering(offer) {
   if (waiting) return paragraph("note", t(state.online ? "answer.sending" : "answer.queued", { what: t(`verb.${waiting.verb}`) }));
   const over = offer.endsAt <= Date.now();
   const of = { "aria-describedby": `what-${offer.id}`, disabled: over };
-  const reject = () => askReason(t("reject.title"), "reject", offer.choices.reject_reasons, coded, (why) => rejectOffer(offer, why));
+  const reject = () => askReason(t("reject.title"), "reject", offer.choices.reject_reasons, coded, (why) => answer(offer, "reject", why));
   return h("div", { class: "answers" },
-    button("primary", t("verb.accept"), () => acceptOffer(offer), of),
+    button("primary", t("verb.accept"), () => answer(offer, "accept"), of),
     button("second", t("verb.reject"), reject, { ...of, "aria-haspopup": "dialog" }));
 }
 
@@ -59,6 +59,7 @@ const openCard = (lead) =>
   h("li", { key: lead.id, class: "card" },
     h("h3", { id: `what-${lead.id}` }, product(lead)),
     paragraph("where", summary(lead)),
+    paragraph("small", t("open.until", { when: moment(lead.until) })),
     h("div", { class: "answers" },
       button("primary", t("open.take"), () => takeLead(lead), { "aria-describedby": `what-${lead.id}` })));
 

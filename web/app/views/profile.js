@@ -9,7 +9,7 @@ export function profile() {
   const { me } = state;
   return [
     title(t("profile.title")),
-    facts([[t("profile.name"), me.name], [t("profile.email"), me.email], [t("profile.company"), me.member]]),
+    facts([[t("profile.name"), me.name], [t("profile.email"), me.email], [t("profile.company"), me.member.name]]),
     select(t("profile.language"), "language", Object.entries(LANGUAGES), me.language, (language) => setProfile({ language })),
     select(t("profile.units"), "units", [["mi", t("units.mi")], ["km", t("units.km")]], me.units, (units) => setProfile({ units })),
     h("h2", null, t("push.title")),
@@ -29,8 +29,9 @@ const quiet = (me) =>
   h("form", { class: "pair", onSubmit: (event) => {
     event.preventDefault();
     const { from, to } = Object.fromEntries(new FormData(event.currentTarget));
-    setProfile({ quiet_from: from || null, quiet_to: to || null });
+    const time_zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    setProfile(from && to ? { quiet: { begin: from, end: to }, time_zone } : { quiet: null });
   } },
-  field(t("quiet.from"), "from", { type: "time", defaultValue: (me.quiet_from ?? "").slice(0, 5) }),
-  field(t("quiet.to"), "to", { type: "time", defaultValue: (me.quiet_to ?? "").slice(0, 5) }),
+  field(t("quiet.from"), "from", { type: "time", defaultValue: (me.quiet?.begin ?? "").slice(0, 5) }),
+  field(t("quiet.to"), "to", { type: "time", defaultValue: (me.quiet?.end ?? "").slice(0, 5) }),
   h("button", { class: "second" }, t("save")));
