@@ -1,8 +1,6 @@
-"""The door every request passes: an id, who may come in, headers that protect, one line in the log."""
+"""The door every request passes: an id, headers that protect, one line in the log."""
 
 import re
-from collections.abc import Callable
-from hmac import compare_digest
 from ipaddress import ip_address
 from time import perf_counter
 from uuid import uuid4
@@ -13,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import metrics
-from web.errors import Forbidden, Unauthorized, unforeseen
+from web.errors import unforeseen
 
 log = structlog.get_logger()
 
@@ -32,20 +30,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-def operators_only(token: str) -> Callable[[Request], None]:
-    """A dependency that lets operators in: by bearer token, or, when none is set, from this machine alone."""
-
-    def check(request: Request) -> None:
-        if token:
-            scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not compare_digest(given.strip().encode(), token.encode()):
-                raise Unauthorized
-        elif not from_here(request):
-            raise Forbidden("Without FAIRTURN_API_TOKEN only callers on this machine are let in; set it.")
-
-    return check
 
 
 def from_here(request: Request) -> bool:

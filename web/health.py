@@ -9,10 +9,11 @@ from starlette.responses import JSONResponse
 
 from config import metrics
 from config.ops import Ops
-from web.door import operators_only
+from routing.access import Scope
+from web.identity import allow
 
 
-def routes(ops: Callable[[], Ops], *, token: str, counts: Path) -> APIRouter:
+def routes(ops: Callable[[], Ops], *, counts: Path) -> APIRouter:
     """Whether this process lives, whether the installation can route a lead, and its figures."""
     router = APIRouter(tags=["health"])
 
@@ -39,7 +40,7 @@ def routes(ops: Callable[[], Ops], *, token: str, counts: Path) -> APIRouter:
     @router.get(
         "/metrics",
         summary="Figures for Prometheus",
-        dependencies=[Depends(operators_only(token))],
+        dependencies=[Depends(allow(Scope.OPERATE))],
         response_class=Response,
     )
     def figures() -> Response:

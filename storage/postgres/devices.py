@@ -72,9 +72,12 @@ class Devices:
 
     def remove(self, member_id: int, person: UUID, device: UUID) -> None:
         """Forget it; one that is gone already is no error."""
+        theirs = sa.and_(devices.c.member_id == member_id, devices.c.person_id == person, devices.c.id == device)
+        with as_member(self._engine, member_id) as conn:
+            if conn.execute(sa.select(devices.c.id).where(theirs)).first() is None:
+                return
         with transaction(self._engine) as conn:
-            theirs = sa.and_(devices.c.member_id == member_id, devices.c.person_id == person)
-            conn.execute(sa.delete(devices).where(theirs, devices.c.id == device))
+            conn.execute(sa.delete(devices).where(theirs))
 
     def wishes(self, person: UUID) -> tuple[Channel, ...]:
         """In which order this person wants to be told."""

@@ -115,8 +115,11 @@ class Endpoints:
 
     def remove(self, member_id: int, endpoint: UUID, *, actor: str) -> None:
         """Forget it; one that is gone already is no error."""
+        is_it = sa.and_(endpoints.c.member_id == member_id, endpoints.c.id == endpoint)
+        with as_member(self._engine, member_id) as conn:
+            if conn.execute(sa.select(endpoints.c.id).where(is_it)).first() is None:
+                return
         with transaction(self._engine) as conn:
-            is_it = sa.and_(endpoints.c.member_id == member_id, endpoints.c.id == endpoint)
             if conn.execute(sa.delete(endpoints).where(is_it)).rowcount:
                 record(conn, actor, "endpoint.removed", endpoint=str(endpoint), member=member_id)
 

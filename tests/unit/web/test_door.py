@@ -7,9 +7,16 @@ import pytest
 import structlog
 from fastapi import Depends, FastAPI
 
+from config.gatekeeper import Gatekeeper
+from routing.access import Scope
 from routing.errors import BadInput, GiveUp, LedgerUnreachable, Refused
-from web import errors
-from web.door import HEADERS, Door, operators_only
+from storage.postgres.api_keys import ApiKeys
+from storage.postgres.clients import Clients
+from storage.postgres.engine import connect
+from storage.postgres.members import Members
+from storage.postgres.people import People
+from web import errors, identity
+from web.door import HEADERS, Door
 
 TROUBLES: dict[str, Exception] = {
     "refused": Refused("somebody was faster"),
@@ -21,9 +28,18 @@ TROUBLES: dict[str, Exception] = {
 }
 
 
+def a_keeper() -> Gatekeeper:
+    """Knows nobody, and has nobody to ask."""
+    engine = connect("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    return Gatekeeper(
+        people=People(engine), clients=Clients(engine), keys=ApiKeys(engine), members=Members(engine), signer=None
+    )
+
+
 def an_app(token: str = "") -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     errors.install(app)
+    identity.install(app, a_keeper, operator_token=token)
 
     @app.get("/fails/{how}")
     def fails(how: str) -> None:
@@ -33,7 +49,7 @@ def an_app(token: str = "") -> FastAPI:
     def number(number: int) -> int:
         return number
 
-    @app.get("/secret", dependencies=[Depends(operators_only(token))])
+    @app.get("/secret", dependencies=[Depends(identity.allow(Scope.OPERATE))])
     def secret() -> str:
         return "told"
 
