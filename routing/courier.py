@@ -140,6 +140,7 @@ class Courier:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _idle: threading.Condition = field(default_factory=threading.Condition)
     _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
     _pen: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "deliveries-pen"))
     _ended: list[tuple[Parcel, Brought]] = field(default_factory=list)
 
@@ -213,7 +214,8 @@ class Courier:
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=_run, args=(self._loop,), name="deliveries", daemon=True).start()
+            self._thread = threading.Thread(target=_run, args=(self._loop,), name="deliveries", daemon=True)
+            self._thread.start()
         return self._loop
 
     def close(self) -> None:
@@ -221,11 +223,17 @@ class Courier:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
+        if self._thread is not None:
+            self._thread.join()
         self._pen.shutdown()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
+        if under_way := asyncio.all_tasks(loop):
+            for task in under_way:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*under_way, return_exceptions=True))
     finally:
         loop.close()
