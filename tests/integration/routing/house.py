@@ -278,7 +278,7 @@ class House:
         raise AssertionError(f"work without end: {self.log} {self.wanted}")
 
     def nudged(self, task: str) -> None:
-        {
+        verbs: dict[str, Callable[[], object]] = {
             "outbox.deliver": self.outbound.deliver,
             "outbox.free": self.outbound.free,
             "deliveries.send": lambda: None,  # nobody here has a device or an endpoint
@@ -287,7 +287,8 @@ class House:
             "leads.refresh": self.journey.refresh,
             "sweep.hourly": self.sweeper.hourly,
             "sweep.resync": self.sweeper.comparer.work,
-        }[task]()
+        }
+        verbs[task]()
 
     def tick(self) -> dict[str, int]:
         """One relay, and what it started."""
