@@ -169,7 +169,7 @@ BROKEN: dict[str, sa.Executable] = {
     .where(leads.c.source_id == "csv-1")
     .values(state="waiting", reason="no_room"),
     "never_written": sa.update(leads).where(leads.c.source_id == "csv-2").values(version=99),
-    "too_many_attempts": sa.update(offers).where(offers.c.attempt == 2).values(attempt=5),
+    "too_many_attempts": sa.text("UPDATE policies SET document = jsonb_set(document, '{pools,0,reassignments}', '0')"),
     "offer_undecided": sa.update(offers).where(offers.c.attempt == 2).values(attempt=3),
     "attempt_twice": sa.update(offers).where(offers.c.attempt == 2).values(attempt=1),
     "expired_early": sa.update(offers).where(offers.c.attempt == 1).values(state="expired"),
@@ -182,6 +182,16 @@ BROKEN: dict[str, sa.Executable] = {
     "repeat_member": sa.text(
         "DROP INDEX uq_offers_never_the_same_member_twice; UPDATE offers SET member_id = (SELECT min(id) FROM members)"
     ),
+    "number_twice": sa.text(
+        "ALTER TABLE corrections DISABLE TRIGGER numbered_once; "
+        "INSERT INTO corrections SELECT gen_random_uuid(), market, rotation, generation, seq, NULL, 'give', '', '', "
+        "'{}', '{}', at FROM decisions LIMIT 1"
+    ),
+    "turn_of_open_offer": sa.text(
+        "INSERT INTO corrections SELECT gen_random_uuid(), market, 'installers', 1, 99, id, 'return', '', '', "
+        "'{}', '{}', now() FROM offers WHERE attempt = 2"
+    ),
+    "standings_add_up": sa.text("INSERT INTO standings VALUES ('us', 'installers', 1, 5, 0)"),
     "no_reason": sa.text("ALTER TABLE leads DROP CONSTRAINT ck_leads_one_reason; UPDATE leads SET reason = NULL"),
 }
 
