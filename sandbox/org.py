@@ -40,6 +40,7 @@ class Options:
     daily_api_requests: int = 1_000_000
     daily_delivered_events: int = 1_000_000
     geocode_delay_s: float = 0.0  # 0: the org has no geocode rule
+    forbidden: str = ""  # what the describe denies us, such as "Lead.updateable, Account.queryable"
     version_rule: bool = True  # the validation rule by which versions never fall
 
 

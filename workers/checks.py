@@ -59,7 +59,12 @@ def _org() -> Iterator[Finding]:
         "salesforce",
         lambda: [
             Finding(f.name, f.ok, f.message, f.fix)
-            for f in doctor.check(wiring.salesforce(), wiring.field_map(), wiring.stream(cfg.salesforce_topic))
+            for f in doctor.check(
+                wiring.salesforce(),
+                wiring.field_map(),
+                wiring.stream(cfg.salesforce_topic),
+                offers=cfg.salesforce_offer_object,
+            )
         ],
         fix,
     )

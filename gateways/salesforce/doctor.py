@@ -1,7 +1,8 @@
 """What is missing in the org, each with how to make it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from gateways.salesforce.mapping import FieldMap
@@ -29,6 +30,7 @@ class Wanted:
     length: int = 0  # texts: characters
     digits: int = 0  # numbers: digits before the point
     scale: int = 0  # numbers: digits after it
+    external_id: bool = False
 
 
 class Topic(Protocol):
@@ -42,7 +44,11 @@ _LONG = frozenset({"textarea", "string"})
 _NUMBER = frozenset({"double", "int", "currency", "percent"})
 _TIME = frozenset({"datetime"})
 _REFERENCE = frozenset({"reference"})
+_CHECKBOX = frozenset({"boolean"})
 _ANY = frozenset[str]()
+#: The rule by which versions never fall; the Salesforce source beside this file has it.
+RULE = "Fairturn_Version_Never_Falls"
+SOURCE = "gateways/salesforce/org"
 
 WRITTEN: Mapping[str, Wanted] = {
     "partner": Wanted(_REFERENCE, "Lookup Relationship to Account"),
@@ -64,6 +70,22 @@ WRITTEN: Mapping[str, Wanted] = {
     "offer_reason": Wanted(_TEXT, "Text, length 255", length=255),
     "offers": Wanted(_NUMBER, "Number, length 3, decimal places 0", digits=3),
 }
+OFFER: Mapping[str, Wanted] = {
+    "key": Wanted(_TEXT, "Text, length 36, External ID, Unique", length=36, external_id=True),
+    "lead": Wanted(_REFERENCE, "Lookup Relationship to Lead"),
+    "partner": Wanted(_REFERENCE, "Lookup Relationship to Account"),
+    "state": Wanted(_TEXT, "Text, length 40", length=40),
+    "kind": Wanted(_TEXT, "Text, length 40", length=40),
+    **{
+        name: WRITTEN[name]
+        for name in ("partner_key", "reason", "attempt", "distance_miles", "ring_miles", "policy_version", "version")
+    },
+    **{
+        name: Wanted(_TIME, "Date/Time")
+        for name in ("offered_at", "expires_at", "answered_at", "accepted_at", "ended_at")
+    },
+}
+MEMBERS: Mapping[str, str] = {"user": "User", "account": "Account"}
 READ: Mapping[str, Wanted] = {
     "source_id": Wanted(_TEXT, "Text, length 255, External ID"),
     "priority": Wanted(_NUMBER, "Number, length 9, decimal places 0"),
@@ -71,22 +93,89 @@ READ: Mapping[str, Wanted] = {
     "lat": Wanted(_NUMBER, "Number, length 3, decimal places 15"),
     "lon": Wanted(_NUMBER, "Number, length 3, decimal places 15"),
 }
+_RIGHTS = {"queryable": "Read", "createable": "Create", "updateable": "Edit"}
 _SOME = Wanted(_ANY, "the type of the value you want to keep")
 
 
-def check(salesforce: Salesforce, mapping: FieldMap, topic: Topic | None = None) -> list[Finding]:
-    """Look at everything the subscriber and the outbox need; never raises, a failure is a finding."""
+def check(
+    salesforce: Salesforce, mapping: FieldMap, topic: Topic | None = None, *, offers: bool = False
+) -> list[Finding]:
+    """Look at everything the subscriber and the outbox need; never raises, a failure is a finding.
+
+    `offers`: each offer is to have a record of its own.
+    """
     login = _look("login", lambda: f"logged in to org {salesforce.whoami().org_id}")
     if not login.ok:
         return [login]
     findings = [login]
     if topic is not None:
         findings.append(_look("change data capture", lambda: f"{topic.topic().topic_name} can be subscribed to"))
-    try:
-        findings += list(_fields(salesforce.describe(mapping.record_type), mapping))
-    except FairturnError as exc:
-        findings.append(Finding("fields", ok=False, message=str(exc), fix="Give the integration user Read on it."))
+    findings += _object(salesforce, mapping.record_type, ("queryable", "updateable"), partial(_fields, mapping=mapping))
+    findings += _members(salesforce, mapping)
+    if offers:
+        may = ("queryable", "createable", "updateable")
+        findings += _object(salesforce, mapping.offer["object"], may, partial(_offer_fields, mapping=mapping))
     return [*findings, *_limits(salesforce)]
+
+
+def _object(
+    salesforce: Salesforce,
+    name: str,
+    may: Sequence[str],
+    fields: Callable[[Mapping[str, FieldInfo]], Iterator[Finding]],
+) -> Iterator[Finding]:
+    """What we may do with an object, its fields, and its rule."""
+    try:
+        known, allowed = salesforce.describe(name), salesforce.allowed(name)
+    except FairturnError as exc:
+        fix = f"Give the integration user Read on {name}; where it is missing, deploy {SOURCE}."
+        yield Finding(f"{name} fields", ok=False, message=str(exc), fix=fix)
+        return
+    for what in may:
+        if what not in allowed:
+            yield Finding(
+                f"{name} {what}",
+                ok=False,
+                message=f"The records of {name} are not {what} for us.",
+                fix=f"Give the integration user the permission set Fairturn Integration, or {_RIGHTS[what]} on {name}.",
+            )
+    yield from fields(known)
+    yield _rule(salesforce, name)
+
+
+def _rule(salesforce: Salesforce, name: str) -> Finding:
+    line = f"{name} validation rule"
+    try:
+        rules = salesforce.validation_rules(name)
+    except FairturnError:
+        return Finding(line, ok=True, message=f"{RULE} could not be looked at: that takes View Setup")
+    if rules.get(RULE):
+        return Finding(line, ok=True, message=f"{RULE} is active")
+    state = "is not active" if RULE in rules else "is missing"
+    fix = f"Setup > Object Manager > {name} > Validation Rules: make it active, as docs/salesforce.md shows it."
+    return Finding(line, ok=False, message=f"{RULE} {state}: a late write may show an older decision.", fix=fix)
+
+
+def _members(salesforce: Salesforce, mapping: FieldMap) -> Iterator[Finding]:
+    """The fields that say whether members are in use."""
+    for ours, name in mapping.activity.items():
+        where = MEMBERS[ours]
+        try:
+            known = salesforce.describe(where)
+        except FairturnError as exc:
+            fix = f"Give the integration user Read on {where}, or switch the line members.{ours} off."
+            yield Finding(f"{where}.{name}", ok=False, message=str(exc), fix=fix)
+            continue
+        wanted = Wanted(_CHECKBOX, "Checkbox, checked by default")
+        found = _field(where, f"members.{ours}", name, wanted, known, write=False)
+        yield replace(found, name=f"{where}.{name}")
+
+
+def _offer_fields(known: Mapping[str, FieldInfo], *, mapping: FieldMap) -> Iterator[Finding]:
+    for ours, name in mapping.offer.items():
+        if ours != "object":
+            found = _field(mapping.offer["object"], f"offer.{ours}", name, OFFER[ours], known, write=True)
+            yield replace(found, name=f"{mapping.offer['object']}.{name}")
 
 
 def _look(name: str, ask: Callable[[], str]) -> Finding:
@@ -96,21 +185,19 @@ def _look(name: str, ask: Callable[[], str]) -> Finding:
         return Finding(name, ok=False, message=str(exc), fix="See docs/salesforce.md.")
 
 
-def _fields(known: Mapping[str, FieldInfo], mapping: FieldMap) -> Iterator[Finding]:
+def _fields(known: Mapping[str, FieldInfo], *, mapping: FieldMap) -> Iterator[Finding]:
     for ours, names in mapping.reads.items():
         # Of several fields that say the same, one is enough: an org has state codes or it has not.
         name = next((one for one in names if one in known), names[0])
-        yield _field(mapping, f"read.{ours}", name, READ.get(ours, _SOME), known, write=False)
+        yield _field(mapping.record_type, f"read.{ours}", name, READ.get(ours, _SOME), known, write=False)
     for name in mapping.extras:
-        yield _field(mapping, "attributes", name, _SOME, known, write=False)
+        yield _field(mapping.record_type, "attributes", name, _SOME, known, write=False)
     for ours, name in mapping.writes.items():
-        yield _field(mapping, f"write.{ours}", name, WRITTEN[ours], known, write=True)
+        yield _field(mapping.record_type, f"write.{ours}", name, WRITTEN[ours], known, write=True)
 
 
-def _field(
-    mapping: FieldMap, line: str, name: str, wanted: Wanted, known: Mapping[str, FieldInfo], *, write: bool
-) -> Finding:
-    where = f"Setup > Object Manager > {mapping.record_type} > Fields & Relationships"
+def _field(where: str, line: str, name: str, wanted: Wanted, known: Mapping[str, FieldInfo], *, write: bool) -> Finding:
+    where = f"Setup > Object Manager > {where} > Fields & Relationships"
     if name not in known:
         make = f"{where} > New: {wanted.setup}, Field Name {name.removesuffix('__c')}; then give"
         return Finding(
@@ -119,7 +206,7 @@ def _field(
             message=f"The org has no field {name} that we may see ({line}).",
             fix=f"{make if name.endswith('__c') else 'Give'} the integration user"
             f" {'Read and Edit' if write else 'Read'} access to it. If it is there under another name, or not needed,"
-            " say so in the file of SALESFORCE_MAPPING_FILE.",
+            f" say so in the file of SALESFORCE_MAPPING_FILE. {SOURCE} has all of them to deploy.",
         )
     if trouble := _mismatch(known[name], wanted):
         return Finding(
@@ -142,6 +229,8 @@ def _mismatch(field: FieldInfo, wanted: Wanted) -> str:
         return f"holds {field.length} characters only"
     if field.precision and field.precision - field.scale < wanted.digits:
         return f"holds {field.precision - field.scale} digits only"
+    if wanted.external_id and not field.external_id:
+        return "is no external id"
     if field.precision and field.scale < wanted.scale:
         return f"has {field.scale} decimal places only"
     return ""

@@ -36,6 +36,8 @@ _REMEMBERED = timedelta(days=29)  # of the log of deletions; Salesforce keeps th
 _NARROWING = 24  # more calls at most to find the records that spoil a call
 _FOR_ALL = frozenset({"INVALID_FIELD", "INVALID_TYPE"})  # true of every record alike: the same fields are written
 
+_VERBS = ("queryable", "createable", "updateable")
+
 T = TypeVar("T")
 
 
@@ -107,6 +109,7 @@ class Salesforce:
         self._gate = gate or NoGate()
         self._client: tuple[str, Any] | None = None
         self._described: dict[str, dict[str, FieldInfo]] = {}
+        self._allowed: dict[str, frozenset[str]] = {}
         self._usage: Usage | None = None
 
     @property
@@ -123,7 +126,19 @@ class Salesforce:
         if name not in self._described:
             answer = self._call(lambda client: client.restful(f"sobjects/{name}/describe"))
             self._described[name] = {field["name"]: _field_info(field) for field in answer["fields"]}
+            self._allowed[name] = frozenset(what for what in _VERBS if answer.get(what))
         return self._described[name]
+
+    def allowed(self, name: str) -> frozenset[str]:
+        """What we may do with records of an object: queryable, createable, updateable."""
+        self.describe(name)
+        return self._allowed[name]
+
+    def validation_rules(self, name: str) -> dict[str, bool]:
+        """The validation rules of an object, and whether each is active; asked of the Tooling API."""
+        soql = f"SELECT ValidationName, Active FROM ValidationRule WHERE EntityDefinition.QualifiedApiName = '{name}'"  # noqa: S608 - a checked name
+        answer = self._call(lambda client: client.restful("tooling/query", params={"q": soql}))
+        return {str(row["ValidationName"]): bool(row["Active"]) for row in answer["records"]}
 
     def limits(self) -> Mapping[str, Mapping[str, int]]:
         """The org's limits, each with Max and Remaining."""

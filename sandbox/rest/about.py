@@ -1,13 +1,16 @@
 """What the org is made of: versions, resources, describes, limits."""
 
+import re
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from sandbox.errors import ApiError
 from sandbox.rest.call import NEWEST_VERSION, OLDEST_VERSION, Call, resource
 from sandbox.schema import Field, SObject
 
+_RULES_OF = re.compile(r"FROM ValidationRule WHERE EntityDefinition\.QualifiedApiName = '(\w+)'")
 _NUMBERS = {"int", "double", "currency", "percent"}
 _SOAP_TYPES = {
     "id": "tns:ID",
@@ -71,6 +74,7 @@ def _summary(call: Call, sobject: SObject) -> dict[str, Any]:
         "keyPrefix": sobject.prefix,
         "custom": sobject.custom,
         **dict.fromkeys((*can, "replicateable", "triggerable", "layoutable"), True),
+        **dict.fromkeys((what for what in can if f"{sobject.name}.{what}" in call.org.options.forbidden), False),
         "mergeable": sobject.name in {"Lead", "Account", "Contact"},
         "urls": {
             "sobject": call.url(f"sobjects/{sobject.name}"),
@@ -123,6 +127,18 @@ def _field(each: Field) -> dict[str, Any]:
         "deprecatedAndHidden": False,
         "inlineHelpText": None,
     }
+
+
+@resource
+async def tooling(call: Call) -> Response:
+    """The Tooling API as far as it tells the validation rules of one object."""
+    asked = _RULES_OF.search(call.request.query_params.get("q", ""))
+    sobject = call.org.sobject(asked[1]) if asked else None
+    if sobject is None:
+        raise ApiError(400, "MALFORMED_QUERY", "only SELECT ... FROM ValidationRule WHERE EntityDefinition... is known")
+    active = call.org.options.version_rule
+    rows = [{"ValidationName": rule.name, "Active": active} for rule in sobject.rules]
+    return JSONResponse({"totalSize": len(rows), "done": True, "records": rows})
 
 
 @resource

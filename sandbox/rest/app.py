@@ -33,6 +33,7 @@ ROUTES = [
     Route(f"{_DATA}/sobjects", about.objects),
     Route(f"{_DATA}/query", queries.query),
     Route(f"{_DATA}/queryAll", queries.query_all),
+    Route(f"{_DATA}/tooling/query", about.tooling),
     Route(f"{_DATA}/query/{{locator}}", queries.more),
     Route(f"{_DATA}/queryAll/{{locator}}", queries.more),
     Route(_COLLECTION, batches.create, methods=["POST"]),

@@ -161,7 +161,7 @@ def test_each_missing_field_is_named_with_how_to_create_it(bare_org: SandboxOrg)
     salesforce, mapping = Salesforce(tokens, FieldMap.load(), ca_file=bare_org.ca), FieldMap.load()
     missing = wrong(check(salesforce, mapping, stream(bare_org, tokens)))
     custom = {name for name in (*mapping.inputs, *mapping.outputs) if name.endswith("__c")}
-    assert missing.keys() == custom
+    assert missing.keys() == custom | {"Account.Fairturn_Active__c", "Lead validation rule"}
     assert missing["Fairturn_Partner__c"].fix.startswith(
         "Setup > Object Manager > Lead > Fields & Relationships > New: Lookup Relationship to Account,"
         " Field Name Fairturn_Partner; then give the integration user Read and Edit access to it."
@@ -185,6 +185,27 @@ def test_a_field_of_the_wrong_type_is_named(org: SandboxOrg, salesforce: Salesfo
     assert "is of type string" in found["Company"].message
     assert "holds 40 characters only" in found["Phone"].message
     assert "is of type datetime" in found["CreatedDate"].message
+
+
+def test_the_records_of_offers_are_looked_at_where_they_are_wanted(
+    org: SandboxOrg, salesforce: Salesforce, bare_org: SandboxOrg
+) -> None:
+    findings = check(salesforce, FieldMap.load(), offers=True)
+    assert wrong(findings) == {}
+    assert {"Fairturn_Offer__c.Fairturn_Offer_Id__c", "Fairturn_Offer__c validation rule"} <= {f.name for f in findings}
+    tokens = TokenProvider(bare_org.login_url, ClientCredentials("app", "secret"), ca_file=bare_org.ca)
+    found = wrong(check(Salesforce(tokens, FieldMap.load(), ca_file=bare_org.ca), FieldMap.load(), offers=True))
+    assert "deploy gateways/salesforce/org" in found["Fairturn_Offer__c fields"].fix
+
+
+def test_a_rule_that_is_off_and_a_right_that_is_not_given_are_named(org: SandboxOrg, salesforce: Salesforce) -> None:
+    org.admin("POST", "options", {"version_rule": False, "forbidden": "Lead.updateable"})
+    found = wrong(check(salesforce, FieldMap.load()))
+    assert found.keys() == {"Lead validation rule", "Lead updateable"}
+    assert "permission set Fairturn Integration, or Edit on Lead" in found["Lead updateable"].fix
+    org.fault("http", "answer", match={"path": "tooling"}, args={"status": 403, "code": "INSUFFICIENT_ACCESS"})
+    found = wrong(check(salesforce, FieldMap.load()))
+    assert found.keys() == {"Lead updateable"}
 
 
 def test_an_object_without_change_data_capture_is_named(
