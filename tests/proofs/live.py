@@ -120,14 +120,15 @@ class Live(House):
 
     def settle(self, until: Callable[[], object], *, within_s: float = 120, route: bool = True) -> None:
         """Work until nothing is left to do and it is true."""
-        deadline = time.monotonic() + within_s
+        deadline, idle = time.monotonic() + within_s, False
         while True:
-            ready = until()  # asked first: what comes in afterwards may not be worked on yet
+            ready = idle and until()  # asked first: what comes in afterwards may not be worked on yet
             busy = self.step(route=route) or self.value("SELECT count(*) FROM leads WHERE dirty")
             if ready and not busy:
                 return
             assert time.monotonic() < deadline, self.differences()[:5]
-            if not busy:
+            idle = not busy
+            if idle:
                 time.sleep(0.05)
 
     def wait(self, until: Callable[[], object], *, within_s: float = 120) -> None:
