@@ -184,7 +184,10 @@ async def _form(request: Request) -> dict[str, str]:
         raw += chunk
         if len(raw) > LARGEST_FORM:
             return {}
-    fields = parse_qs(raw.decode("utf-8", "replace"), max_num_fields=10)
+    try:
+        fields = parse_qs(raw.decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        return {}
     return {name: values[0] for name, values in fields.items()}
 
 
