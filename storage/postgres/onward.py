@@ -39,16 +39,17 @@ def go_on(
     """
     ids = sorted(set(lead_ids))
     rows = conn.execute(_NEXT, {"ids": ids, "counts": int(counts)}).all() if ids else []
+    if stays:
+        review(conn, [r.id for r in rows], stays, task_id)
+        return Onward()
     last = {r.id for r in rows if counts and r.moves > answering.get(r.pool, NO_POOL).reassignments}
-    if last and not stays:
+    if last:
         last -= set(conn.execute(_HAVE_CHANCES, {"ids": sorted(last)}).scalars())
         pools = {r.id: answering.get(r.pool, NO_POOL) for r in rows}
         opened = to_open(conn, [lead for lead in last if pools[lead].open_for], task_id)
         rows, last = [r for r in rows if r.id not in opened], last - opened
-    onward = Onward({r.id: Lane(r.lane) for r in rows if r.id not in last and not stays}, sorted(last))
+    onward = Onward({r.id: Lane(r.lane) for r in rows if r.id not in last}, sorted(last))
     review(conn, onward.over, Reason.EXHAUSTED, task_id)
-    if stays:
-        review(conn, sorted({r.id for r in rows} - last), stays, task_id)
     tell_salesforce(conn, list(onward.again))
     return onward
 
