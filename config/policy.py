@@ -47,6 +47,8 @@ from routing.policy import (
 
 #: Nothing on earth is farther away than half its girth.
 FARTHEST_M = 20_037_508.0
+#: No deadline that counts working time lies farther ahead, holidays apart.
+LONGEST_WEEKS = 52
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _FIXES = {
     "missing": "Add it; config/policy.yaml shows a whole document.",
@@ -215,6 +217,13 @@ class AnswersPart(_Part):
     shown: list[Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,39}$")]] = list(SHOWN)
 
     @model_validator(mode="after")
+    def _end_some_day(self) -> Self:
+        """Working time passes slowly where there is little of it."""
+        for name in ("hot_within", "work_within"):
+            _passes(getattr(self, name), self.hours, name)
+        return self
+
+    @model_validator(mode="after")
     def _ascend(self) -> Self:
         if any(early >= late for early, late in pairwise(self.reminders)):
             raise _wrong(f"{self.reminders} does not ascend", "Write each percentage once, the smallest first.")
@@ -248,6 +257,17 @@ class AnswersPart(_Part):
         )
 
 
+def _passes(length: timedelta | None, hours: HoursPart | None, name: str) -> None:
+    if length is None or hours is None:
+        return
+    week = timedelta(minutes=sum(end - start for day in _WEEKDAYS for start, end in getattr(hours, day)))
+    if length > week * LONGEST_WEEKS:
+        raise _wrong(
+            f"{name} is working time, of which a week has {week}: it would end in more than {LONGEST_WEEKS} weeks",
+            "Give less, or longer hours.",
+        )
+
+
 class PoolPart(_Part):
     """Who takes turns for one kind of lead."""
 
@@ -275,6 +295,7 @@ class PoolPart(_Part):
         if self.scope is not Scope.SHARED and self.rotation:
             raise _wrong("a rotation is named, and scope is not shared", "Write scope: shared, or take rotation out.")
         _once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
+        _passes(self.answer_within, self.answers.hours, "answer_within")
         return self
 
     def made(self) -> Pool:

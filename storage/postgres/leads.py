@@ -168,7 +168,7 @@ class Leads:
         query = (
             sa.select(t.leads.c.id)
             .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.clock_timestamp(), ~t.leads.c.dirty)
-            .where(t.leads.c.deaths == 0)
+            .where(t.leads.c.deaths == 0, t.leads.c.reason != Reason.OPEN_POOL)
             .order_by(t.leads.c.priority.desc(), t.leads.c.received_at, t.leads.c.id)
             .limit(limit)
         )

@@ -8,8 +8,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ROWS = """
-    C1 C2 C6 C8 E1 E2 F1 F2 F4 F5 F8 F9 F11 F15 G1 G2 G3 G4 G5 G7 G9 G10 I2 I3 I4 I5 I9 I10 K8 N3 N11 N14 X1 X2 X3 X4 X5
-    Z8
+    B5 C1 C2 C6 C7 C8 E1 E2 F1 F2 F4 F5 F8 F9 F11 F15 G1 G2 G3 G4 G5 G7 G9 G10 I2 I3 I4 I5 I9 I10 K8 N3 N11 N14 O1 O2
+    O3 O4 O6 O7 O8 O9 O11 O12 O13 O14 O15 O16 O17 O18 X1 X2 X3 X4 X5 Z8
 """.split()  # noqa: SIM905 - reads as a list, a row a word
 
 
