@@ -19,7 +19,6 @@ from config import policy as policy_file
 from config import settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
-from routing.fairness import TURN
 from routing.turns import Effect
 from storage.postgres.parked import Letter
 from workers import checks, cli_access, cli_offers, demo, house, imports, render, replay, running
@@ -224,9 +223,9 @@ def _turns_by_hand(
             uuid4(), effect, member=member, turns=count, reason=reason, rotation=rotation, actor="fairturn turns"
         )
         wiring.corrector().correct()
-    moved = max(map(abs, made.deltas.values())) / TURN
-    word = "is owed" if effect is Effect.GIVE else "gives up"
-    out.print(f"Member {member} {word} {moved:.6g} turns more in rotation {made.rotation}.", markup=False)
+    what = "is given" if effect is Effect.GIVE else "gives up"
+    turns_ = "1 turn" if count == 1 else f"{count:,} turns"
+    out.print(f"Member {member} {what} {turns_} in rotation {made.rotation}.", markup=False)
 
 
 @cli.command()
