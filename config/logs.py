@@ -22,6 +22,7 @@ _SECRETS = (
     re.compile(r"(?<=://)[^\s/@]*:[^\s/@]+(?=@)"),  # the password of a URL
     re.compile(r"\b(?:bearer|basic)\s+[\w.~+/=!-]{8,}", re.IGNORECASE),
     re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"),  # JSON Web Tokens
+    re.compile(r"\bf[tr]_[\w-]{16,}"),  # our API keys and refresh tokens
     re.compile(r"\b00D\w{12}(?:\w{3})?![\w.]+"),  # Salesforce sessions
     re.compile(r"\b(?:password|secret|token|api_?key)=[^\s&,;]+", re.IGNORECASE),
 )

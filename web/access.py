@@ -31,7 +31,26 @@ partner's scopes are for one member: the person's or program's own. Whoever show
 open other doors 403, and whoever names a thing of another member 404, as if there were none.
 
 The operator's token (`FAIRTURN_API_TOKEN`) has `operate` and `manage`, and speaks for no member. While it is not set,
-callers on the same machine have them.
+callers on the same machine have them. Behind all this there is, in Postgres,
+[a second wall](adr/20261122-two-walls-between-members.md). Whoever migrates the ledger needs `CREATEROLE`, or a role
+made before: that page says how.
+
+## Letting people and programs in
+
+| who | how |
+|---|---|
+| a person | `fairturn user add ann@example.com --name Ann --member KEY`; then `/app/`, or `POST /api/v1/login` |
+| somebody of our own | the same with `--role operator` or `--role manager`, and no member |
+| a member's server | `fairturn key add NAME --member KEY --scope offers:read`, or `client add` and `POST /oauth/token` |
+| a program of the whole network | the same without `--member`: it names the member in the header `Fairturn-Member` |
+| a device without a keyboard | `POST /oauth/device_authorization`, and a person at `/oauth/device` |
+| people of an outside issuer (OpenID) | `FAIRTURN_OIDC_ISSUER`; their verified address is that of a `user add` here |
+
+Each secret is printed once. `fairturn user disable`, `client disable` and `key revoke` shut out within five seconds.
+All of it needs [`FAIRTURN_SECRET`](../.env.example); keys alone do without. How tokens are made:
+[the decision](adr/20261122-tokens-with-a-small-library.md).
+
+## Scopes and roles
 """
 
 
@@ -78,6 +97,8 @@ def _scopes() -> Iterator[str]:
 
 
 def _table(found: Sequence[Operation]) -> Iterator[str]:
+    yield "## Operations"
+    yield ""
     yield "| operation | asks for | " + " | ".join(f"`{role}`" for role in Role) + " | programs |"
     yield "|---|---|" + "---|" * (len(Role) + 1)
     for one in found:
