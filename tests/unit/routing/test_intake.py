@@ -240,3 +240,72 @@ def test_a_record_that_is_not_there_is_withdrawn_whatever_the_clocks_say(known: 
     assert (gone.meaning, gone.withdrawn) == (Meaning.WITHDRAW, Reason.DELETED)
     assert gone.sheet is not None
     assert gone.sheet.snapshot_at == ahead.snapshot_at
+
+
+# --- what people ask for
+
+
+OWNED = WHOLE | {"owner_id": "005A", "stage": ""}
+
+
+def offered(**over: Any) -> Sheet:
+    return replace(sheet(None, change(), OWNED), id=1, state=LeadState.OFFERED, version=3, **over)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wish"),
+    [
+        ({"owner_id": "005B"}, {"owner": "005B"}),
+        ({"shown_partner": "001B"}, {"partner": "001B"}),
+        ({"shown_partner": ""}, {"partner": ""}),
+        ({"shown_status": "accepted", "shown_reason": "nice"}, {"status": "accepted", "reason": "nice"}),
+        ({"stage": "lost"}, {"stage": "lost"}),
+    ],
+)
+def test_an_edit_by_a_person_asks_for_something(fields: dict[str, Any], wish: dict[str, Any]) -> None:
+    folded = told(offered(), change("UPDATE", 2), fields)
+    assert (folded.meaning, folded.withdrawn) == (Meaning.ASKED, None)
+    asked = folded.asked
+    assert asked is not None
+    told_of = {name: getattr(asked, name) for name in ("owner", "partner", "status", "reason", "stage")}
+    assert {name: value for name, value in told_of.items() if value is not None} == wish
+    assert asked.at == change("UPDATE", 2).committed_at
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"owner_id": "005A"}, {"owner_id": "005B", "owner_is_nobody": True}, {"stage": ""}, {"shown_reason": "x"}],
+)
+def test_what_was_known_or_means_nobody_asks_for_nothing(fields: dict[str, Any]) -> None:
+    assert told(offered(), change("UPDATE", 2), fields).asked is None
+
+
+def test_what_the_org_does_upon_our_write_asks_for_nothing_and_is_known_afterwards() -> None:
+    edit = {"owner_id": "005B", "shown_status": "accepted", "phone": "1"}
+    folded = told(offered(), change("UPDATE", 2), edit, by_us=True)
+    assert (folded.meaning, folded.asked) == (Meaning.UPDATED, None)
+    assert folded.sheet is not None
+    assert folded.sheet.owner_id == "005B"
+    echo = sheet(offered(), change("UPDATE", 2), {"owner_id": "005C", "shown_status": "offered"}, ours=True)
+    assert echo.owner_id == "005C"
+
+
+@given(st.sampled_from([None, 1, 2, 3, 4]), st.sampled_from(["offered", "accepted", "nonsense"]))
+def test_a_record_asks_by_its_status_only_while_it_shows_our_version(version: int | None, status: str) -> None:
+    shown = OWNED | {"shown_version": version, "shown_status": status, "shown_partner": "001B"}
+    asked = told(offered(), change("SNAPSHOT", 9), shown).asked
+    if version != 3:
+        assert asked is None
+    else:
+        assert asked is not None
+        assert asked.partner == "001B"
+        assert asked.status == (None if status == "offered" else status)
+
+
+def test_a_new_lead_a_gap_and_a_lead_that_is_gone_ask_for_nothing() -> None:
+    assert told(None, change(), OWNED | {"shown_status": "accepted"}).asked is None
+    assert told(offered(), change("GAP_UPDATE", 2), {"shown_status": "accepted"}).asked is None
+    assert (
+        told(offered(), change("UPDATE", 2), {"is_converted": True, "owner_id": "005B"}).withdrawn is Reason.CONVERTED
+    )
+    assert told(offered(), change("UPDATE", 2), {"is_converted": True, "owner_id": "005B"}).asked is None

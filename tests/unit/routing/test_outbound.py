@@ -1,7 +1,7 @@
 """What leaves the house: every record has its own result, every place is given back once it is free."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -21,6 +21,10 @@ def delivery(number: int) -> Delivery:
 
 def free(number: int, market: str = "main") -> Free:
     return Free(number, UUID(int=number), UUID(int=1000 + number), number, market, number)
+
+
+def hold(number: int) -> Free:
+    return replace(free(number), holds=True)
 
 
 @dataclass
@@ -171,3 +175,38 @@ def test_places_are_given_back_together_market_by_market_and_never_more_than_a_b
     assert {offer: (market, n) for market, ended in world.places.freed for offer, n in ended.items()} == {
         UUID(int=1000 + n): ("north" if n % 8 == 0 else "main", n) for n in range(1, 201)
     }
+
+
+def test_places_of_offers_made_by_hand_are_held_and_not_freed() -> None:
+    world = World()
+    world.book.frees = [free(1), hold(2)]
+    held: list[tuple[str, list[int]]] = []
+
+    def holds(market: str, offers: Mapping[UUID, int]) -> bool:
+        held.append((market, list(offers.values())))
+        return len(held) > 1
+
+    outbound = replace(world.outbound, hold=holds)
+    outbound.free()
+    assert (held, world.book.done) == ([("main", [2])], [1])  # not held yet: it is claimed again
+    world.book.frees = [hold(2)]
+    outbound.free()
+    assert (world.book.done, [sorted(ended.values()) for _, ended in world.places.freed]) == ([1, 2], [[1]])
+
+
+def test_a_lead_that_salesforce_calls_converted_is_not_taken_for_deleted() -> None:
+    world = World(outcome={1: Outcome.GONE, 2: Outcome.GONE})
+    world.book.writes = [delivery(1), delivery(2)]
+
+    def write(writes: Sequence[WriteBack]) -> list[Written]:
+        codes = {1: "CANNOT_UPDATE_CONVERTED_LEAD", 2: "ENTITY_IS_DELETED"}
+        return [Written(w.lead_id, Outcome.GONE, codes[w.lead_id]) for w in writes]
+
+    replace(world.outbound, write=write).deliver()
+    assert world.gone == [([1], Reason.CONVERTED), ([2], Reason.DELETED)]
+
+
+def test_offers_are_shown_after_their_leads() -> None:
+    world = World()
+    world.book.writes = [delivery(1)]
+    assert replace(world.outbound, offers=lambda: len(world.book.finished)).deliver() == {"done": 1, "offers": 1}
