@@ -41,7 +41,7 @@ made before: that page says how.
 |---|---|
 | a person | `fairturn user add ann@example.com --name Ann --member KEY`; then `/app/`, or `POST /api/v1/login` |
 | somebody of our own | the same with `--role operator` or `--role manager`, and no member |
-| a member's server | `fairturn key add NAME --member KEY --scope offers:read`, or `client add` and `POST /oauth/token` |
+| a member's server | `fairturn key add NAME --member KEY --scope offers:read`; or `client add`, `POST /oauth/token` |
 | a program of the whole network | the same without `--member`: it names the member in the header `Fairturn-Member` |
 | a device without a keyboard | `POST /oauth/device_authorization`, and a person at `/oauth/device` |
 | people of an outside issuer (OpenID) | `FAIRTURN_OIDC_ISSUER`; their verified address is that of a `user add` here |

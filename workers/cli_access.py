@@ -25,7 +25,9 @@ out = Console(highlight=False)
 DIR = click.option("--dir", "data_dir", type=click.Path(path_type=Path), help="Data directory; its servers are used.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 MEMBER = click.option("--member", help="The member's key; without it, of the whole network.")
-SCOPES = click.option("--scope", "scopes", multiple=True, type=click.Choice(list(Scope)), help="May be repeated.")
+SCOPES = click.option(
+    "--scope", "scopes", multiple=True, type=click.Choice([str(scope) for scope in Scope]), help="May be repeated."
+)
 ACTOR = "fairturn {}"
 
 
@@ -44,7 +46,7 @@ def user() -> None:
 @click.argument("email")
 @click.option("--name", required=True, help="What the person is called.")
 @click.option("--member", help="The member's key, for its people.")
-@click.option("--role", type=click.Choice(list(Role)), default=Role.PARTNER, show_default=True)
+@click.option("--role", type=click.Choice([str(role) for role in Role]), default=str(Role.PARTNER), show_default=True)
 @click.option("--phone", default="", help="For text messages.")
 @click.option("--language", default="en", show_default=True, help="Of messages and pages.")
 @click.option("--units", type=click.Choice(["mi", "km"]), default="mi", show_default=True)
@@ -72,7 +74,7 @@ def user_list(member: int | None, *, as_json: bool, data_dir: Path | None) -> No
     """Who may log in."""
     with house.opened(data_dir, new=False):
         found = wiring.people().all(member)
-    _show(["id", "email", "name", "role", "member_id", "active"], [asdict(one) for one in found], as_json=as_json)
+    _show(["email", "name", "role", "member_id", "active", "id"], [asdict(one) for one in found], as_json=as_json)
 
 
 @user.command("disable")
@@ -240,7 +242,9 @@ def _show(names: Sequence[str], rows: Sequence[dict[str, Any]], *, as_json: bool
     if as_json:
         click.echo(json.dumps(picked, indent=2, default=str))
         return
-    table = Table(*names, box=None)
+    table = Table(box=None)
+    for name in names:
+        table.add_column(name, overflow="fold")  # nothing is cut off: these are copied into the next command
     for row in picked:
         table.add_row(*(escape("" if row[name] is None else str(row[name])) for name in names))
     out.print(table if rows else "There is none.")
