@@ -14,7 +14,7 @@ from routing.lead import Lead, Point, Precision, Reason
 from routing.member import Member, Roster
 from routing.near import Index, Near
 from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, reach_m, refusal, rotation, with_room
-from routing.policy import Answering, METRES, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
+from routing.policy import METRES, Answering, Mode, Policy, Pool, PoorPlace, Rings, Scope, Tier, Tiers
 from routing.ports import Snapshot
 from tests.fakes.turnstile import FakeTurnstile
 from tests.unit.routing.test_near import away
