@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from config import logs
 from routing.access import LoginRefused
@@ -188,7 +189,16 @@ async def _by_http(request: Request, error: Exception) -> Response:
         status, HTTPStatus(status).description or HTTPStatus(status).phrase
     )
     headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": _methods(request, headers.get("Allow", ""))}
     return problem(request_id(request), status, detail, kind=BY_STATUS.get(status, ""), headers=headers)
+
+
+def _methods(request: Request, told: str) -> str:
+    """Every method of this address: each route knows its own alone."""
+    paths: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    fitting = (methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path))
+    return ", ".join(sorted({method.upper() for methods in fitting for method in methods})) or told
 
 
 def kebab(name: str) -> str:

@@ -34,7 +34,7 @@ _MEMBER = {
     "in": "header",
     "required": False,
     "description": "For programs of the whole network: the key of the member you ask for.",
-    "schema": {"type": "string", "maxLength": 200},
+    "schema": {"type": "string"},
 }
 
 

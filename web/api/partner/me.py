@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import available_timezones
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from config.standing import OwnStanding, OwnStandings
 from routing.access import Principal
@@ -24,14 +24,15 @@ from web.api.partner.said import said
 Language = Literal["en", "de", "fr", "es", "pl"]
 Units = Literal["mi", "km"]
 Told = Literal["push", "sms", "email"]
+Clock = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 ProgramOrPerson = Literal["person", "client", "key"]
 
 
 class Quiet(View):
     """Hours in which a person is not disturbed, by the person's own clock; they may pass midnight."""
 
-    begin: time = Field(description="Such as 20:00.")
-    end: time
+    begin: Clock = Field(description="Such as 20:00.", examples=["20:00"])
+    end: Clock = Field(examples=["07:00"])
 
 
 class Person(View):
@@ -80,7 +81,7 @@ class Me(View):
                         "language": "en",
                         "units": "mi",
                         "time_zone": "America/New_York",
-                        "quiet": {"begin": "20:00:00", "end": "07:00:00"},
+                        "quiet": {"begin": "20:00", "end": "07:00"},
                         "channels": ["push", "email"],
                     },
                     "member": {
@@ -111,7 +112,7 @@ class Changes(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"present": False}, {"language": "es", "units": "km"}]}
     )
 
-    present: bool | None = Field(None, description="On duty or off: off duty the member gets no new leads.")
+    present: StrictBool | None = Field(None, description="On duty or off: off duty the member gets no new leads.")
     name: str | None = Field(None, min_length=1, max_length=200)
     phone: str | None = Field(None, max_length=40)
     language: Language | None = None
@@ -191,7 +192,7 @@ class Us:
         return Person(
             **{name: getattr(known, name) for name in ("id", "role", "name", "email", "phone", "language", "units")},
             time_zone=known.time_zone,
-            quiet=Quiet(begin=known.quiet_from, end=known.quiet_to) if known.quiet_from and known.quiet_to else None,
+            quiet=_quiet(known.quiet_from, known.quiet_to),
             channels=[_TOLD[channel] for channel in devices.wishes(known.id)] if devices else [],
         )
 
@@ -220,6 +221,10 @@ def member(known: Ourselves) -> Member:
     return Member.model_validate(known, extra="ignore")
 
 
+def _quiet(begin: time | None, end: time | None) -> Quiet | None:
+    return Quiet(begin=f"{begin:%H:%M}", end=f"{end:%H:%M}") if begin and end else None
+
+
 def _columns(changes: Changes, asked: dict[str, Any]) -> dict[str, Any]:
     """The changes by column; a null means that it stays, but for the quiet hours."""
     if changes.time_zone and changes.time_zone not in available_timezones():
@@ -229,7 +234,10 @@ def _columns(changes: Changes, asked: dict[str, Any]) -> dict[str, Any]:
     }
     if "quiet" in asked:
         quiet = changes.quiet
-        columns |= {"quiet_from": quiet.begin if quiet else None, "quiet_to": quiet.end if quiet else None}
+        columns |= {
+            "quiet_from": time.fromisoformat(quiet.begin) if quiet else None,
+            "quiet_to": time.fromisoformat(quiet.end) if quiet else None,
+        }
     return columns
 
 

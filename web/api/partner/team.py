@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
 from routing.access import Principal, Role
@@ -73,7 +73,7 @@ class Edits(BaseModel):
     name: str | None = Field(None, min_length=1, max_length=200)
     phone: str | None = Field(None, max_length=40)
     role: AdminOrNot | None = None
-    active: bool | None = None
+    active: StrictBool | None = None
 
 
 class Assignment(BaseModel):
