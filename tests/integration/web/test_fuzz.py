@@ -44,15 +44,8 @@ def test_no_made_up_request_gets_an_answer_that_the_document_does_not_name(
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{api.client.base_url}/api/v1/openapi.json"),
             *("--include-path-regex", "^/api/v1/(offers|me|open-leads|hooks|devices|push-key)"),
             *("--exclude-checks", LEFT_OUT, "--checks", "all", "--header", f"Authorization: Bearer {ann.token}"),
-            *(
-                "--max-examples",
-                str(max(4, CASES // OPERATIONS)),
-                "--phases",
-                PHASES,
-                "--seed",
-                "4",
-                "--continue-on-failure",
-            ),
+            *("--max-examples", str(max(4, CASES // OPERATIONS)), "--phases", PHASES),
+            *("--seed", "4", "--continue-on-failure"),
             *("--workers", "1", "--warnings", "off"),
         ],
         cwd=ROOT,
@@ -63,5 +56,7 @@ def test_no_made_up_request_gets_an_answer_that_the_document_does_not_name(
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    told: dict[str, Any] = json.loads(report.read_text())
-    sys.stdout.write(f"{told}\n"[:3000])
+    generated = re.search(r"(\d+) generated", done.stdout)
+    assert generated is not None
+    assert int(generated[1]) >= CASES // 2
+    sys.stdout.write(f"{generated[0]}\n")
