@@ -77,10 +77,15 @@ def _merged(changes: Iterable[Change]) -> list[list[Change]]:
     for number, change in enumerate(changes):
         alike: object = number
         if change.kind in _MERGED:
-            told = frozenset(change.values.items()) if change.kind != "DELETE" else None
+            told = frozenset(_of(change).items()) if change.kind != "DELETE" else None
             alike = (change.kind, change.sobject.name, told)
         groups.setdefault(alike, []).append(change)
     return list(groups.values())
+
+
+def _of(change: Change) -> Mapping[str, Any]:
+    """What its event tells: of an update what changed, of a record that is back all of it."""
+    return change.after if change.kind == "UNDELETE" else change.values
 
 
 def _draft(members: list[Change], sequence: int, commit: Commit, schema: EventSchema) -> Draft:

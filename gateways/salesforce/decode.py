@@ -51,6 +51,9 @@ class Decoder:
             body |= dict.fromkeys(nulled)
         if kind == "UPDATE" and not _tells_all(header, changed, body):
             kind, body = "GAP_UPDATE", {}
+        if kind in _FULL and len(records) > 1:
+            # A whole record cannot be true of several: what each of them holds is asked for.
+            kind, body = f"GAP_{kind}", {}
         one = Change(
             event_id=_identity(consumed),
             record_id=long_id(records[0]),

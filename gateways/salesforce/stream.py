@@ -36,6 +36,8 @@ MOST = 100  # events that may be outstanding; Salesforce allows no more
 _ANSWER_S = 20.0
 _LONGEST_BACKOFF_S, _LONG_S = 60.0, 1.0
 _IN_A_ROW = 3  # refused tokens, or refused presets, before we stop: more could lock the user out
+#: A token or a position that is refused is refused at once: a call that stood so long was let in.
+_LET_IN_S = 2.0
 _LONGEST_MESSAGE = 16 * 1024 * 1024
 _UNKNOWN_SCHEMA = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT})
 
@@ -281,8 +283,11 @@ class Stream:
 
     def _mend(self, error: Exception) -> float:
         """Do what this error asks for; how long to rest before the next try. Raises GiveUp when trying cannot help."""
-        if self._opened and time.monotonic() - self._opened > max(self._rested, _LONG_S):
+        lived_s = time.monotonic() - self._opened if self._opened else 0.0
+        if lived_s > max(self._rested, _LONG_S):
             self._failures = 0  # it lived longer than we had waited for it
+        if lived_s > _LET_IN_S:
+            self._refusals = 0
         self._opened = 0.0
         self._failures += 1
         if isinstance(error, TryLater):

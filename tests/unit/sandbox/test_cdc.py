@@ -64,6 +64,21 @@ def test_an_undeleted_record_is_told_whole() -> None:
     assert body["Address"]["City"] == "Troy"
 
 
+def test_records_that_come_back_together_are_told_each_by_itself() -> None:
+    org = an_org()
+    ids = [a_lead(org, City=city) for city in ("Troy", "Utica")]
+    for verb in ("delete", "undelete"):
+        work = work_of(org)
+        for record_id in ids:
+            getattr(work, verb)(org.types["Lead"], record_id)
+        work.commit()
+    told = [read(org, one) for one in list(org.bus.events)[-2:]]
+    assert [(header["recordIds"], body["Address"]["City"]) for header, body in told] == [
+        ([ids[0]], "Troy"),
+        ([ids[1]], "Utica"),
+    ]
+
+
 def test_records_changed_alike_in_one_transaction_share_one_event() -> None:
     org = an_org()
     ids = [a_lead(org) for _ in range(3)]

@@ -95,9 +95,17 @@ def test_a_compound_emptied_as_a_whole_empties_all_its_parts() -> None:
 
 def test_a_merged_event_is_one_change_a_record() -> None:
     ids = ["00Q000000000001EAA", "00Q000000000002EAA", "00Q000000000001EAA"]
-    found = changes(event(recordIds=ids, body={"Company": "Engines"}))
+    found = changes(event(changeType="UPDATE", changedFields=["0x04"], recordIds=ids, body={"Company": "Engines"}))
     assert [change.record_id for change in found] == ids[:2]
     assert {change.event_id for change in found} == {"event-1"}
+
+
+def test_whole_records_told_together_are_asked_for_one_by_one() -> None:
+    ids = ["00Q000000000001EAA", "00Q000000000002EAA"]
+    found = changes(event(changeType="UNDELETE", recordIds=ids, body={"Company": "Engines"}))
+    assert [(change.record_id, change.change_type, change.body) for change in found] == [
+        (record, "GAP_UNDELETE", {}) for record in ids
+    ]
 
 
 @pytest.mark.parametrize("kind", ["DELETE", "GAP_CREATE", "GAP_UPDATE", "GAP_DELETE", "GAP_UNDELETE", "GAP_OVERFLOW"])

@@ -290,6 +290,20 @@ def test_two_refusals_with_an_answer_between_do_not_add_up(
     follow(items, received(3))
 
 
+def test_a_token_that_let_us_in_for_a_while_was_not_refused(
+    stream: Callable[..., Stream], pubsub: ScriptedPubSub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateways.salesforce.stream._LET_IN_S", 0.05)
+    items = stream().items()
+    for _ in range(4):  # nobody changes a lead meanwhile
+        until = time.monotonic() + 0.15
+        while time.monotonic() < until:
+            next(items)
+        pubsub.break_now(UNAUTHENTICATED)
+    pubsub.put(event(1))
+    follow(items, received(1))
+
+
 def test_a_refused_login_stops_the_stream(stream: Callable[..., Stream], org: HttpOrg) -> None:
     org.token_answer = Answer(400, {"error": "invalid_grant"})
     with pytest.raises(OrgClosed, match="invalid_grant"):
