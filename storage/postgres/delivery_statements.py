@@ -36,7 +36,7 @@ TAKE_NOTICES = sa.text("""
         WHERE n.member_id = next.member_id AND n.number = next.number
         RETURNING n.member_id, n.number, n.what, n.offer_id, n.lead_id, n.at
     )
-    SELECT taken.*, o.expires_at, o.work_by, l.next_try_at AS open_until, o.assignee_id, coalesce(l.lane, 1) AS lane,
+    SELECT taken.*, o.expires_at, o.work_by, l.open_until, o.assignee_id, coalesce(l.lane, 1) AS lane,
            clock_timestamp() AS now
     FROM taken LEFT JOIN offers o ON o.id = taken.offer_id LEFT JOIN leads l ON l.id = taken.lead_id
     ORDER BY taken.at, taken.number

@@ -1,4 +1,4 @@
-"""A partner's server that hangs is that partner's trouble. The p99 beside it is measured by tests/proofs/deliveries.py."""
+"""A partner's server that hangs is that partner's trouble; tests/proofs/deliveries.py measures the p99 beside it."""
 
 from tests.fakes.receiver import Receiver, hangs
 from tests.integration.delivery.post import Post
