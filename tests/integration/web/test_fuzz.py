@@ -4,6 +4,7 @@ CASES=20000 asks so many; `make proofs PROOFS=api_fuzz` does.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path

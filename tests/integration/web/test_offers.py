@@ -16,7 +16,7 @@ MARKERS = {
     "phone": "+1 555 0100 marker",
     "street": "7 Streetmarker Road",
 }
-FACTS = {"attributes": {"product": "solar", "size": "8 kW", "secret_note": "notemarker"}}
+FACTS: dict[str, Any] = {"attributes": {"product": "solar", "size": "8 kW", "secret_note": "notemarker"}}
 
 
 def marked(text: str) -> bool:
