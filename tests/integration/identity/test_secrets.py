@@ -10,7 +10,7 @@ import structlog
 from click.testing import CliRunner
 
 from config import logs, wiring
-from routing.access import Role
+from routing.access import Principal, Role
 from storage.postgres.clients import APP
 from tests.integration.identity.conftest import SECRET, Letterbox, Town, Web, bearer
 from workers.cli import cli
@@ -44,14 +44,14 @@ def test_no_secret_is_in_the_ledger_and_none_nor_any_address_in_the_log(
 ) -> None:
     town.people.add(name="Zoe Marker", email=EMAIL, role=Role.PARTNER, member="sunny", actor="test")
     key = town.key("offers:read")
-    client, secret = town.clients.add("Till", member="sunny", scopes=["offers:read"], actor="test")
+    till, secret = town.clients.add("Till", member="sunny", scopes=["offers:read"], actor="test")
     login = door.post("/api/v1/login", json={"email": EMAIL}).json()["login"]
     code, link = letters.came[0][2].code, letters.came[0][2].link
     tokens = door.post("/api/v1/login/verify", json={"login": login, "code": code}).json()
     renewal = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "client_id": APP}
     renewed = door.post("/oauth/token", data=renewal).json()
     device = door.post("/oauth/device_authorization", data={"client_id": APP}).json()
-    program = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret}
+    program = {"grant_type": "client_credentials", "client_id": till, "client_secret": secret}
     of_program = door.post("/oauth/token", data=program).json()
     for token in (tokens["access_token"], key, of_program["access_token"], f"{key}x", secret):
         door.get("/offers", headers=bearer(token))
@@ -93,34 +93,48 @@ def say(house: CliRunner, *words: str) -> str:
     return done.output.strip()
 
 
-def test_the_command_line_lets_people_and_programs_in_and_out(house: CliRunner, town: Town) -> None:
+def who(bearer: str) -> Principal | None:
+    """Whom a new process would take this for."""
+    return wiring.gatekeeper().who(bearer)
+
+
+def client(known: dict[str, str]) -> object:
+    tokens = wiring.tokens_for()
+    assert tokens is not None
+    return tokens.client(known["client_id"], known["client_secret"])
+
+
+def test_the_command_line_lets_people_in_and_out(house: CliRunner, town: Town) -> None:
     say(house, "user", "add", EMAIL, "--name", "Zoe", "--member", "sunny", "--role", "partner_admin")
     assert EMAIL in say(house, "user", "list", "--json")
-    keeper = wiring.gatekeeper()
     issued = say(house, "token", "issue", EMAIL, "--scope", "offers:read")
-    who = keeper.who(issued)
-    assert who is not None
-    assert (who.role, who.member_id, who.scopes) == ("partner_admin", town.sunny, frozenset({"offers:read"}))
+    zoe = who(issued)
+    assert zoe is not None
+    assert (zoe.role, zoe.member_id, zoe.scopes) == ("partner_admin", town.sunny, frozenset({"offers:read"}))
     link = say(house, "user", "link", EMAIL)
     tokens = wiring.tokens_for()
     assert tokens is not None
-    assert tokens.by_link(link.rpartition("=")[2]).id == who.person_id
+    assert tokens.by_link(link.rpartition("=")[2]).id == zoe.person_id
+    assert "signs in ten minutes" in say(house, "token", "rotate")
+    assert who(issued) is not None
+    say(house, "user", "disable", EMAIL)
+    assert who(issued) is None
+    say(house, "user", "enable", EMAIL)
+    assert who(issued) is None
+
+
+def test_the_command_line_lets_programs_in_and_out(house: CliRunner, town: Town) -> None:
     key = say(house, "key", "add", "till", "--member", "sunny", "--scope", "offers:read", "--days", "30")
-    by_key = keeper.who(key)
-    assert by_key is not None
-    assert by_key.member_id == town.sunny
+    till = who(key)
+    assert till is not None
+    assert (till.member_id, till.scopes) == (town.sunny, frozenset({"offers:read"}))
     assert key.rpartition("_")[2] not in say(house, "key", "list", "--json")
     say(house, "key", "revoke", key.split("_")[1])
-    client = dict(line.split("=", 1) for line in say(house, "client", "add", "Till", "--member", "sunny").splitlines())
-    assert tokens.client(client["client_id"], client["client_secret"]) is not None
-    say(house, "client", "disable", client["client_id"])
-    assert tokens.client(client["client_id"], client["client_secret"]) is None
-    say(house, "user", "disable", EMAIL)
-    wiring.forget()
-    assert wiring.gatekeeper().who(issued) is None
-    assert wiring.gatekeeper().who(key) is None
-    say(house, "user", "enable", EMAIL)
-    assert "signs in ten minutes" in say(house, "token", "rotate")
+    assert who(key) is None
+    known = dict(line.split("=", 1) for line in say(house, "client", "add", "Till", "--member", "sunny").splitlines())
+    assert client(known) is not None
+    say(house, "client", "disable", known["client_id"])
+    assert client(known) is None
 
 
 def test_a_third_key_of_one_name_waits_until_one_is_revoked(house: CliRunner, town: Town) -> None:
