@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test chaos proofs bench profile lint fidelity format lock clean
+.PHONY: help ready demo up test chaos proofs bench profile lint screenshots fidelity format lock clean
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
@@ -42,6 +42,9 @@ lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
+
+screenshots: ready ## the pictures of the partners' page, into docs/ (needs Chromium)
+	@SCREENSHOTS=docs NEEDS_BROWSER=1 $(PY) -m pytest -q tests/browser/test_pictures.py
 
 fidelity: ready ## public Salesforce clients against the sandbox (needs Node 20 and, once, the registries)
 	@$(PY) -m tests.fidelity

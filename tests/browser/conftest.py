@@ -16,7 +16,7 @@ from tests.integration.web.conftest import Api, api
 __all__ = ["api"]
 
 #: Set by .ci/run: then a missing browser is a failure, not a reason to leave the tests out.
-NEEDED = "FAIRTURN_NEEDS_BROWSER"
+NEEDED = "NEEDS_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: So long we wait for what must come; on two slow cores that is not about speed.
 PATIENCE_MS = 20_000

@@ -4,6 +4,7 @@ import json
 
 from playwright.sync_api import expect
 
+from routing.access import Role
 from tests.browser.conftest import CUSTOMER, Phone, Town
 
 
@@ -71,6 +72,26 @@ def test_B5_a_second_phone_loses_the_race_and_says_so(town: Town) -> None:
     second.sees("Saved: Reject.")
     second.online()
     second.sees("Too late: it was answered before (Accepted). Solar roof, 8 kW")
+
+
+def test_O8_of_two_members_asked_at_once_the_slower_one_is_told(town: Town) -> None:
+    town.api.house.publish(answers={"fan_out": 2})
+    first, second, third = (
+        town.phone(town.person(town.installer(key, lat=lat)))
+        for key, lat in (("acme", 40.0), ("best", 40.01), ("core", 40.4))
+    )
+    lead = town.lead()
+    for phone in (first, second):
+        phone.sees("Solar roof, 8 kW")
+    second.offline()
+    second.tap("Accept")
+    first.tap("Accept")
+    first.sees("Your customer")
+    second.online()
+    second.sees("Too late: somebody else was faster. Solar roof, 8 kW")
+    third.sees("Nothing waits for your answer")
+    assert town.api.house.state(lead)[0] == "accepted"
+    assert "Zoe" not in second.page.content() + kept(second, "offers")
 
 
 def test_who_only_watches_learns_that_a_colleague_was_faster(town: Town) -> None:
@@ -167,3 +188,68 @@ def test_what_a_customer_typed_is_text_and_never_markup(town: Town) -> None:
     phone.sees("Your customer")
     assert phone.page.locator("main img, main b").count() == 0
     assert phone.page.get_by_role("link", name="Call").get_attribute("href") == "tel:1"
+
+
+def test_presence_is_one_switch_at_the_top(town: Town) -> None:
+    phone = town.phone(town.person(town.installer()))
+    switch = phone.page.get_by_role("switch", name="Taking leads")
+    expect(switch).to_be_checked()
+    switch.click()
+    phone.sees("You are away: no new offers come.")
+    expect(switch).not_to_be_checked()
+    lead = town.lead()
+    assert town.api.house.state(lead)[0] == "waiting"
+
+
+def test_B9_one_sees_how_one_stands(town: Town) -> None:
+    phone = town.phone(town.person(town.installer()))
+    town.lead()
+    phone.go("Standing")
+    phone.sees_title("Your standing")
+    phone.sees("1 of 5")
+    phone.sees("Not shown: few take part.")
+    phone.sees("Last 30 days")
+
+
+def test_B7_an_admin_lets_a_colleague_in_and_gives_her_a_job(town: Town) -> None:
+    phone = town.phone(town.person(town.installer(), role=Role.PARTNER_ADMIN))
+    lead = town.lead()
+    phone.go("Team")
+    phone.page.get_by_label("Name").fill("Ben Ode")
+    phone.page.get_by_label("E-mail").fill("ben@acme.example.org")
+    phone.tap("Add a person")
+    phone.sees("Ben Ode was added.")
+    phone.go("Offers")
+    phone.tap("Accept")
+    phone.sees("Your customer")
+    phone.page.get_by_label("Who works on it").select_option(label="Ben Ode")
+    phone.sees("Assigned.")
+    query = "SELECT p.name FROM offers o JOIN people p ON p.id = o.assignee_id WHERE o.lead_id = :lead"
+    assert [row.name for row in town.api.house.rows(query, lead=lead)] == ["Ben Ode"]
+
+
+def test_a_message_of_ours_is_shown_while_the_page_is_closed(town: Town) -> None:
+    phone = town.phone(town.person(town.installer()), permissions=["notifications"])
+    phone.keeps_itself()
+    told = {"what": "offer.created", "offer_id": "01936f7e-4a00-7c3e-8a55-2f0d5f0c9b11", "title": "New lead in Troy"}
+    debugger = phone.context.new_cdp_session(phone.page)
+    workers: list[str] = []
+    debugger.on(
+        "ServiceWorker.workerRegistrationUpdated",
+        lambda e: workers.extend(r["registrationId"] for r in e["registrations"]),
+    )
+    debugger.send("ServiceWorker.enable")
+    phone.page.wait_for_function("navigator.serviceWorker.controller !== null")
+    push = {"origin": phone.base, "registrationId": workers[0], "data": json.dumps(told | {"body": "Solar roof"})}
+    debugger.send("ServiceWorker.deliverPushMessage", push)
+    shown = phone.page.evaluate(
+        """async () => {
+            const worker = await navigator.serviceWorker.ready;
+            for (let n = 0; n < 200; n++) {
+                const [one] = await worker.getNotifications();
+                if (one) return [one.title, one.body, one.data.offer_id];
+                await new Promise((done) => setTimeout(done, 50));
+            }
+        }"""
+    )
+    assert shown == ["New lead in Troy", "Solar roof", told["offer_id"]]

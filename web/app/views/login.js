@@ -31,7 +31,7 @@ const code = () => [
   paragraph("lead", t("login.sent", { email: state.login.email })),
   h("form", { key: "code", onSubmit: submit(({ code: typed }) => enterCode(typed)) },
     field(t("login.code"), "code", { inputMode: "numeric", autocomplete: "one-time-code", required: true,
-      pattern: "[0-9 -]{8,12}", maxLength: 12 }, t("login.code_hint")),
+      pattern: "[0-9 \\-]{8,12}", maxLength: 12 }, t("login.code_hint")),
     complaint(),
     h("button", { class: "primary", disabled: state.login.busy }, t("login.enter"))),
   button("plain", t("login.other"), () => change({ login: { step: "email", email: state.login.email } })),
