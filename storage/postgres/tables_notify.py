@@ -57,7 +57,7 @@ push_keys = sa.Table(
     sa.Column("sealed", BYTEA, nullable=False),
     sa.Column("made_at", Time, nullable=False, server_default=NOW),
     sa.CheckConstraint("id = 1", name="one"),
-    comment="By what push services know us (VAPID), sealed under FAIRTURN_SECRET; made once, as devices are bound to it.",
+    comment="By what push services know us (VAPID), sealed under FAIRTURN_SECRET; made once, devices are bound to it.",
 )
 
 deliveries = sa.Table(

@@ -52,7 +52,7 @@ CREATE TABLE push_keys (
     CONSTRAINT pk_push_keys PRIMARY KEY (id),
     CONSTRAINT ck_push_keys_one CHECK (id = 1)
 );
-COMMENT ON TABLE push_keys IS 'By what push services know us (VAPID), sealed under FAIRTURN_SECRET; made once, as devices are bound to it.';
+COMMENT ON TABLE push_keys IS 'By what push services know us (VAPID), sealed under FAIRTURN_SECRET; made once, devices are bound to it.';
 
 CREATE TABLE deliveries (
     id bigint GENERATED ALWAYS AS IDENTITY,
