@@ -111,6 +111,15 @@ Nudge = Callable[[str], object]
 LETTER_LIVES_S = 600.0
 
 
+#: Connections that a process keeps to the ledger; as many again may be opened for a moment.
+_pool = {"size": 5}
+
+
+def expect(callers: int) -> None:
+    """Let so many callers of this process use the ledger at once; to be said before its first use."""
+    _pool["size"] = callers
+
+
 @cache
 def engine() -> Engine:
     """The ledger's engine. Raises BadInput when no database is set."""
@@ -121,7 +130,7 @@ def engine() -> Engine:
             field="DATABASE_URL",
             fix="Set DATABASE_URL, or start with `fairturn up`, which brings its own server.",
         )
-    return connect(url)
+    return connect(url, pool_size=_pool["size"])
 
 
 @cache

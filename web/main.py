@@ -18,6 +18,8 @@ from web.limits import Limits
 from web.oauth import routes as oauth
 
 API = "/api/v1"
+#: Requests are answered in some forty threads, most of which ask the ledger.
+CALLERS = 20
 
 
 def app() -> FastAPI:
@@ -26,6 +28,7 @@ def app() -> FastAPI:
     logs.setup(cfg.log_level, cfg.log_format, process="web")  # here, before the server says its first word
     token = cfg.api_token.get_secret_value()
     counts = cfg.data_dir / "metrics"
+    wiring.expect(CALLERS)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
