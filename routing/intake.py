@@ -174,17 +174,17 @@ def _asked(known: Sheet, change: Change, fields: Mapping[str, object], *, by_us:
     """What a person asks for, if anything.
 
     An event names what was changed; a record read by REST shows all, so what it shows is news only where it differs
-    from what we know, and our own fields only while they show our present version: a newer one is on its way.
+    from what we know, and our own fields only while they show our present version: a newer one is on its way. A change
+    of the version is ours, whoever seems to have made it.
     """
-    by_rest = change.by_rest
-    if by_us and not by_rest:
+    by_rest, version = change.by_rest, fields.get("shown_version")
+    if not by_rest and (by_us or version is not None):
         return None
     owner = _text(fields.get("owner_id")) or None
     given = owner and known.owner_id and owner != known.owner_id and not fields.get("owner_is_nobody")
     asked: dict[str, str | None] = {"owner": owner if given else None}
     stage = _text(fields.get("stage"))
     asked["stage"] = stage if stage and stage != known.stage else None
-    version = fields.get("shown_version")
     if not by_rest or version == known.version:
         asked |= {name: _text(fields[f"shown_{name}"]) for name in ("partner", "status") if f"shown_{name}" in fields}
         asked["reason"] = _text(fields.get("shown_reason")) or None

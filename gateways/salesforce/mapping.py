@@ -126,7 +126,7 @@ class FieldMap:
         shown: dict[str, object] = {
             name: body[self.writes[ours]] for ours, name in _SHOWN if ours in self.writes and self.writes[ours] in body
         }
-        if not shown:
+        if not shown and self.writes.get("version") not in body:
             return shown
         if "shown_partner" in shown:
             shown["shown_partner"] = long_id(_text(shown["shown_partner"]) or "")

@@ -290,6 +290,12 @@ def test_what_the_org_does_upon_our_write_asks_for_nothing_and_is_known_afterwar
     assert echo.owner_id == "005C"
 
 
+def test_a_change_of_our_version_is_ours_whoever_seems_to_have_made_it() -> None:
+    late = {"owner_id": "005B", "shown_status": "waiting", "shown_partner": "", "shown_version": 2}
+    folded = told(offered(), change("UPDATE", 2), late)
+    assert folded.asked is None
+
+
 @given(st.sampled_from([None, 1, 2, 3, 4]), st.sampled_from(["offered", "accepted", "nonsense"]))
 def test_a_record_asks_by_its_status_only_while_it_shows_our_version(version: int | None, status: str) -> None:
     shown = OWNED | {"shown_version": version, "shown_status": status, "shown_partner": "001B"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -175,6 +176,27 @@ def test_B4_an_edit_that_cannot_be_is_put_right_again(both: Both, partner: str) 
     record = both.lead()
     both.edit(record, Fairturn_Status__c="completed", Fairturn_Partner_Key__c="nonsense")
     assert (both.shown(record)["Status"], both.shown(record)["Partner_Key"]) == ("offered", "near")
+
+
+def test_B4_our_own_writes_start_nothing_although_nothing_says_that_they_are_ours(both: Both) -> None:
+    both.org.admin("POST", "options", {"call_options_in_collections": False})
+    both.user = ""
+    users = [_user(both) for _ in range(2)]
+    for n, one in enumerate(users):
+        both.house.member(f"rep{n}", 40.01, salesforce_id=one)
+    record = both.lead()
+    lead = both.house.id_of(record)
+    both.house.desk.reject(both.house.offer(lead), "other")  # before the write of the first offer comes back
+    both.house.work()
+    both.settle()
+    states = both.house.rows("SELECT state, kind FROM offers ORDER BY offered_at")
+    assert [tuple(row) for row in states] == [("rejected", "turn"), ("offered", "turn")]
+    assert both.house.story(lead).count("edit refused") == 0
+
+
+def _user(both: Both) -> str:
+    body = {"Username": f"{uuid4()}@org.invalid", "LastName": "Rep"}
+    return str(both.org.rest("POST", "sobjects/User", json=body).json()["id"])
 
 
 def test_U4_a_person_gives_a_lead_to_a_colleague_and_then_to_a_partner(both: Both, partner: str) -> None:
