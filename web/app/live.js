@@ -1,7 +1,7 @@
 // News as they happen: server-sent events over fetch, because EventSource cannot send a token. Resumes after the last
 // event it saw; while no stream can be had, asks again and again instead.
 
-import { Offline, Problem, read } from "./api.js";
+import { Problem, read } from "./api.js";
 import { get, put } from "./db.js";
 import { ask } from "./session.js";
 
@@ -14,7 +14,7 @@ const TRIES = 3; // before polling
 export async function listen({ tell, show, signal }) {
   let failures = 0;
   while (!signal.aborted) {
-    const heard = await stream({ tell, show, signal }).catch((error) => refused(error));
+    const heard = await stream({ tell, show, signal }).catch(failed);
     failures = heard ? 0 : failures + 1;
     if (signal.aborted) break;
     show("off");
@@ -24,10 +24,10 @@ export async function listen({ tell, show, signal }) {
   show("off");
 }
 
-function refused(error) {
+/** Whatever it was, it is tried again where it ended; but who is logged out hears nothing more. */
+function failed(error) {
   if (error instanceof Problem && error.status === 401) throw error;
-  if (error instanceof Offline || error instanceof Problem || error.name === "AbortError") return false;
-  return false; // the stream broke in the middle: begin again where it ended
+  return false;
 }
 
 /** Reads one connection to its end; whether anything came at all. */
@@ -95,7 +95,8 @@ async function poll({ tell, show, signal }) {
       if (page.offers.length) tell(page.offers.map((one) => ({ offer_id: one.id })));
       await put("kept", "since", String(page.since));
     } catch (error) {
-      if (refused(error) === false) show("off");
+      failed(error);
+      show("off");
     }
     await pause(POLL_MS, signal);
   }

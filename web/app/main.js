@@ -67,11 +67,9 @@ async function begin() {
   change({ login: { step: "email", email: "" }, push: await pushStatus() });
   await actions.rememberOffers(await all("offers"));
   await remembered();
-  await actions.loadOffers().catch((error) => {
-    if (!(error instanceof Offline)) throw error;
-  });
+  await actions.loadOffers().catch((error) => error instanceof Offline || actions.unexpected(error));
   load(state.view);
-  actions.loadOpenLeads().catch(actions.unexpected);
+  if (state.online) actions.loadOpenLeads().catch(actions.unexpected);
   actions.flush();
   hearing?.abort();
   hearing = new AbortController();
