@@ -3,6 +3,7 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -109,6 +110,12 @@ def answer(issued: Issued) -> dict[str, Any]:
         "scope": " ".join(sorted(issued.scopes)),
     }
     return body | ({"refresh_token": issued.refresh_token} if issued.refresh_token else {})
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers by RFC 9457 besides, for the OpenAPI document."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def body(fields: Mapping[str, str], *, required: Sequence[str] = ()) -> dict[str, Any]:

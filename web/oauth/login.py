@@ -15,8 +15,7 @@ from routing.errors import BadInput, FairturnError
 from storage.postgres.clients import APP, Client
 from storage.postgres.logins import LIVES_S
 from storage.postgres.people import Person
-from web import errors
-from web.oauth.form import answer, given, seldom
+from web.oauth.form import answer, given, problems, seldom
 from web.oauth.token import Token
 
 log = structlog.get_logger()
@@ -66,7 +65,7 @@ def routes(tokens: Callable[[], Tokens | None]) -> APIRouter:
         operation_id="beginLogin",
         status_code=202,
         response_model=Begun,
-        responses={status: errors.PROBLEMS[status] for status in (404, 422, 503)},
+        responses=problems(404, 413, 415, 422, 429, 500, 503),
     )
     def begin(wish: Wish, later: BackgroundTasks) -> dict[str, Any]:
         """Answers the same whether the address is known or not; a known one gets a code and a link, good once."""
@@ -82,7 +81,7 @@ def routes(tokens: Callable[[], Tokens | None]) -> APIRouter:
         operation_id="finishLogin",
         response_model=Token,
         response_model_exclude_none=True,
-        responses={status: errors.PROBLEMS[status] for status in (401, 404, 422, 503)},
+        responses=problems(401, 404, 413, 415, 422, 429, 500, 503),
     )
     def verify(proof: Proof) -> dict[str, Any]:
         """Gives tokens. A code is good for ten minutes, once, and for five tries."""

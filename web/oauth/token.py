@@ -12,7 +12,7 @@ from config.tokens import Issued, Tokens
 from routing.access import Scope
 from storage.postgres.clients import Client
 from storage.postgres.device_logins import Waiting
-from web.oauth.form import Form, OAuthError, answer, body, client_of, given, scopes_of, seldom
+from web.oauth.form import Form, OAuthError, answer, body, client_of, given, problems, scopes_of, seldom
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 _SAID = {
@@ -58,7 +58,10 @@ class DeviceCode(BaseModel):
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "It is refused; `error` says why.", "model": Refusal},
     401: {"description": "No client has this id and this secret.", "model": Refusal},
+    413: {"description": "The form is too long.", "model": Refusal},
+    **problems(404, 429, 500, 503),
 }
+_PUBLISHED = problems(429, 500, 503)
 
 
 def routes(tokens: Callable[[], Tokens | None], signer: Callable[[], Signer | None], *, face: str) -> APIRouter:
@@ -128,7 +131,12 @@ def routes(tokens: Callable[[], Tokens | None], signer: Callable[[], Signer | No
         giver.end(fields["token"], client)
         return Response(status_code=200)
 
-    @router.get("/.well-known/jwks.json", summary="What our tokens are verified with", operation_id="publicKeys")
+    @router.get(
+        "/.well-known/jwks.json",
+        summary="What our tokens are verified with",
+        operation_id="publicKeys",
+        responses=_PUBLISHED,
+    )
     def keys() -> JSONResponse:
         """A JSON Web Key Set by RFC 7517. A new key is here ten minutes before it signs."""
         found = signer()
@@ -137,7 +145,10 @@ def routes(tokens: Callable[[], Tokens | None], signer: Callable[[], Signer | No
         )
 
     @router.get(
-        "/.well-known/oauth-authorization-server", summary="Where and how one gets tokens", operation_id="tokenMetadata"
+        "/.well-known/oauth-authorization-server",
+        summary="Where and how one gets tokens",
+        operation_id="tokenMetadata",
+        responses=_PUBLISHED,
     )
     def metadata() -> JSONResponse:
         """By RFC 8414."""

@@ -75,7 +75,7 @@ NO_FORMS: tuple[dict[str, Any], ...] = (
 
 def test_an_app_without_a_secret_is_told_what_it_cannot_have(door: Web) -> None:
     for fields, error in CANNOT:
-        told = ask(door, client_id=APP, **fields)
+        told = door.post("/oauth/token", data={"client_id": APP, **fields})
         assert (told.status_code, told.json()["error"]) == (400, error)
 
 

@@ -40,6 +40,9 @@ def public_raw(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
+#: Whose public half no ledger of ours holds.
+OWN: Ed25519PrivateKey = Ed25519PrivateKey.generate()
+
 FORGERIES: dict[str, Forged] = {
     "no algorithm": lambda h, p, k: by_hand(h | {"alg": "none"}, p, lambda _: b""),
     "no algorithm, in capitals": lambda h, p, k: by_hand(h | {"alg": "NONE"}, p, lambda _: b""),
@@ -73,7 +76,6 @@ FORGERIES: dict[str, Forged] = {
     "the operator by name": lambda h, p, k: signed(h, p | {"sub": "operator:operator"}, k),
     "a client by a person's id": lambda h, p, k: signed(h, p | {"sub": p["sub"].replace("person", "client")}, k),
 }
-OWN = Ed25519PrivateKey.generate()
 
 
 def our_key(town: Town) -> Ed25519PrivateKey:
