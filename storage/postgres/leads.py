@@ -225,7 +225,7 @@ def _park(conn: sa.Connection, kind: str, ref: int, reason: str, task_id: str) -
 _LOCK_UNPLACED = sa.text("SELECT 1 FROM leads WHERE id = :id AND state IN ('new', 'waiting') FOR UPDATE")
 _OVERDUE = sa.text("""
     SELECT l.id, l.pool FROM offers o JOIN leads l ON l.id = o.lead_id
-    WHERE o.state = 'offered' AND o.expires_at <= clock_timestamp()
+    WHERE o.state = 'offered' AND o.expires_at <= (SELECT clock_timestamp())
     ORDER BY o.expires_at LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """)
 _PUT_OFF = sa.text("""

@@ -132,14 +132,14 @@ def _judge(row: sa.Row[Any], member: int) -> Answered | None:
 
 _TO_OPEN = sa.text("""
     SELECT id, pool FROM leads WHERE state = 'waiting' AND reason = 'open_pool' AND open_until IS NULL
-    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY open_until, id LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
 _OPEN = sa.text("""
     UPDATE leads SET open_until = clock_timestamp() + s.length, updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:lengths AS interval[])) AS s(id, length) WHERE leads.id = s.id
 """)
 _TO_CLOSE = sa.text("""
-    SELECT id FROM leads WHERE state = 'waiting' AND reason = 'open_pool' AND open_until <= clock_timestamp()
+    SELECT id FROM leads WHERE state = 'waiting' AND reason = 'open_pool' AND open_until <= (SELECT clock_timestamp())
     ORDER BY open_until LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
 _MINE = sa.text(f"""

@@ -87,12 +87,14 @@ def _entry(one: sa.Row[Any]) -> tuple[int, str, dict[str, object]]:
 
 _NOW = sa.text("SELECT clock_timestamp()")
 _DUE = sa.text("""
-    SELECT o.id, o.lead_id, o.member_id, o.state, o.offered_at, o.expires_at, o.reminded, l.pool
-    FROM offers o JOIN leads l ON l.id = o.lead_id
-    WHERE o.remind_at <= clock_timestamp()
-      AND (o.state = 'offered' AND o.expires_at > clock_timestamp()
-           OR o.state = 'accepted' AND o.work_by > clock_timestamp())
-    ORDER BY o.remind_at LIMIT :limit FOR UPDATE OF o SKIP LOCKED
+    WITH due AS MATERIALIZED (
+        SELECT id, lead_id, member_id, state, offered_at, expires_at, reminded FROM offers
+        WHERE remind_at <= (SELECT clock_timestamp())
+          AND (state = 'offered' AND expires_at > clock_timestamp()
+               OR state = 'accepted' AND work_by > clock_timestamp())
+        ORDER BY remind_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    SELECT due.*, l.pool FROM due JOIN leads l ON l.id = due.lead_id
 """)
 _REMINDED = sa.text("""
     UPDATE offers SET reminded = s.count, remind_at = s.next
@@ -101,7 +103,7 @@ _REMINDED = sa.text("""
 """)
 _RESTING = sa.text("""
     SELECT l.id FROM offers o JOIN leads l ON l.id = o.lead_id
-    WHERE o.state = 'accepted' AND o.work_by <= clock_timestamp()
+    WHERE o.state = 'accepted' AND o.work_by <= (SELECT clock_timestamp())
     ORDER BY o.work_by LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """)
 _PULL_BACK = sa.text("""

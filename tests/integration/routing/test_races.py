@@ -146,14 +146,14 @@ def test_O6_races_of_an_accept_with_the_deadline_have_one_winner_each(house: Hou
     house.run("UPDATE leads SET state = 'withdrawn', reason = 'deleted' WHERE state = 'new'")
 
 
-def lay_out(house: House, member: int, count: int) -> None:
-    """Leads that a person gave to the member by hand, not answered yet."""
+def lay_out(house: House, member: int, count: int, *, first: int = 1) -> None:
+    """Leads that a person gave to the member by hand, not answered yet; numbered from `first`."""
     house.run(
         """
         WITH made AS (
             INSERT INTO leads (salesforce_id, state, country, lat, lon, pool, received_at)
             SELECT 'race' || n, 'offered', 'US', 40, -75, 'installers', clock_timestamp()
-            FROM generate_series(1, :count) n RETURNING id
+            FROM generate_series(:first, :first + :count - 1) n RETURNING id
         ), given AS (
             INSERT INTO offers (id, lead_id, member_id, market, attempt, kind, distance_m, ring_m, offered_at,
                                 expires_at)
@@ -169,4 +169,5 @@ def lay_out(house: House, member: int, count: int) -> None:
         """,
         member=member,
         count=count,
+        first=first,
     )
