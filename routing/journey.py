@@ -22,6 +22,8 @@ from routing.ports import Geocoder
 LEFT_BEHIND_S = 5.0
 #: Offers ended in one transaction, and transactions in one call.
 EXPIRY, EXPIRY_ROUNDS = 200, 50
+#: Leads of which a round of expiry is taken to be full: ten may have been asked for each.
+FULL_ROUND = EXPIRY // 10
 #: Leads that go on together in one run.
 AT_ONCE = 100
 #: Records read again from Salesforce in one call, and how long the first of them waits for others.
@@ -243,7 +245,7 @@ class Journey:
                 self.nudge("outbox.deliver")
             self._tell("leads.route", list(again), again)
             counts = _sum(counts, {"expired": len(again) + len(over), "exhausted": len(over)})
-            if not (again or over) or not self.may_go_on():
+            if len(again) + len(over) < FULL_ROUND or not self.may_go_on():
                 break
         return counts
 
