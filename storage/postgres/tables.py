@@ -673,4 +673,4 @@ heartbeats = sa.Table(
 )
 
 from storage.postgres import tables_identity  # noqa: E402, F401 - it adds to the metadata made above
-from storage.postgres import tables_notify as tables_notify  # noqa: E402 - it adds to the metadata made above
+from storage.postgres import tables_notify  # noqa: E402, F401 - it adds to the metadata made above
