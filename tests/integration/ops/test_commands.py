@@ -62,9 +62,16 @@ def test_a_demo_with_a_wrong_path_says_so_before_anything_starts(
     tmp_path: Path, wrong: dict[str, str], field: str
 ) -> None:
     (tmp_path / "a file").touch()
-    paths = {"leads": None, "members": None, "report": None, "directory": tmp_path / "demo"}
-    paths |= {name: tmp_path / path for name, path in wrong.items()}
-    plan = demo.Plan.of(**paths, rate=0, capacity=None, leave=True)
+    paths = {"directory": tmp_path / "demo"} | {name: tmp_path / path for name, path in wrong.items()}
+    plan = demo.Plan.of(
+        paths.get("leads"),
+        paths.get("members"),
+        rate=0,
+        capacity=None,
+        report=paths.get("report"),
+        leave=True,
+        directory=paths["directory"],
+    )
     said = io.StringIO()
     with pytest.raises(BadInput) as refused:
         demo.run(plan, Console(file=said))
