@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,10 @@ from config import policy as policy_file
 from config import settings, wiring
 from config.celery import QUEUES
 from gateways.salesforce.seed import MOST, Seeder
-from routing.access import Scope
+from routing.access import Role, Scope
+from routing.distance import metres_many
 from routing.errors import BadInput, FairturnError, GiveUp, TryLater
+from storage.postgres.members import Held
 from tasks.app import app
 from workers import embedded, house, imports, running
 from workers.demo_screen import Screen, summary
@@ -34,6 +36,8 @@ STALLED_S = 120.0
 MARK = ".fairturn-demo"
 #: Time to answer where installers are simulated, so that what nobody answers is seen to move on.
 WITHIN = "20s"
+#: So near, a lead may well come to a member.
+NEARBY_M = 25_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def run(plan: Plan, out: Console) -> int:
         running.tell_addresses(cfg, out)
         _until_alive(supervised)
         if plan.answers:
-            _installers(supervised, cfg, out)
+            _installers(supervised, cfg, rows, out)
         threading.Thread(target=_send, args=(rows, plan.rate, feed, cfg), daemon=True).start()
         screen = Screen(out, feed, head=running.addresses(cfg))
         linger = out.is_terminal and not plan.leave
@@ -274,20 +278,49 @@ def _hurry() -> None:
     wiring.publish_policy({**document, "pools": pools}, actor="fairturn demo", note=f"answers within {WITHIN}")
 
 
-def _installers(supervised: Supervisor, cfg: settings.Settings, out: Console) -> None:
-    """Have every member played: each with a key of its own, through the API alone."""
+def _installers(supervised: Supervisor, cfg: settings.Settings, rows: Sequence[LeadRow], out: Console) -> None:
+    """Have every member played: each with a key of its own, through the API alone. A watcher may play one of them."""
     scopes = (Scope.OFFERS_READ, Scope.OFFERS_ANSWER, Scope.EVENTS_READ)
+    members = wiring.members().all()
     keys = {
         one.row.key: wiring.api_keys().add("simulated phone", member=one.id, scopes=scopes, actor="fairturn demo")
-        for one in wiring.members().all()
+        for one in members
     }
+    mine = _busiest(members, rows)
     file = cfg.data_dir / "installers.json"
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as private:
         json.dump(keys, private)
     host = f"[{cfg.web_host}]" if ":" in cfg.web_host else cfg.web_host
-    argv = [sys.executable, "-m", "workers.installers", "--url", f"http://{host}:{cfg.web_port}", "--keys", str(file)]
+    url = f"http://{host}:{cfg.web_port}"
+    argv = [sys.executable, "-m", "workers.installers", "--url", url, "--keys", str(file), "--slow", mine.row.key]
     supervised.start(Job("installers", argv))
     out.print(Habits().told(WITHIN), soft_wrap=True)
+    out.print(f"Your phone: {url}/app/#login={_let_in(mine)}", soft_wrap=True)
+    out.print(f"It is {mine.row.name}'s, who waits some 15 s for you. The link is good once, for ten minutes.")
+
+
+def _busiest(members: Sequence[Held], rows: Sequence[LeadRow]) -> Held:
+    """Who has the most of these leads nearby; the first one when they bring no places."""
+    points = [row.place for row in rows if row.place is not None]
+    lats, lons = [point.lat for point in points], [point.lon for point in points]
+
+    def near(one: Held) -> int:
+        place = one.row.places[0]
+        return int((metres_many(place.lat, place.lon, lats, lons) <= NEARBY_M).sum())
+
+    return max((one for one in members if one.row.places), key=near)
+
+
+def _let_in(member: Held) -> str:
+    """A person of this member, and a link's token that lets them in."""
+    tokens = wiring.tokens_for()
+    person = wiring.people().add(
+        name="You", email="you@example.com", role=Role.PARTNER_ADMIN, member=member.id, actor="fairturn demo"
+    )
+    known = wiring.people().get(person)
+    if tokens is None or known is None:
+        raise GiveUp("the demo has no FAIRTURN_SECRET: see its logs")
+    return tokens.link_for(known)
 
 
 def _until_alive(supervised: Supervisor) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import httpx
 TRIES = 4
 AGAIN_S = 1.0
 QUIET_S = 60.0  # the stream says something every 15 s
+PATIENCE_S = (14.0, 18.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,14 @@ class Installer:
         return {"Authorization": f"Bearer {self.key}"}
 
 
-async def play(url: str, keys: dict[str, str], habits: Habits, seed: int) -> None:
-    """Play all of them until cancelled."""
+async def play(url: str, keys: dict[str, str], habits: Habits, seed: int, slow: str) -> None:
+    """Play all of them until cancelled; one of them so slowly that a person can be faster."""
+    patient = replace(habits, think_s=PATIENCE_S, work_s=PATIENCE_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     timeout = httpx.Timeout(10.0, read=QUIET_S)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=timeout, trust_env=False) as client:
         phones = [
-            Installer(client, key, random.Random(f"{seed} {member}"), habits)  # noqa: S311 - a game, to be repeatable
+            Installer(client, key, random.Random(f"{seed} {member}"), patient if member == slow else habits)  # noqa: S311 - a game, to be repeatable
             for member, key in sorted(keys.items())
         ]
         async with asyncio.TaskGroup() as group:
@@ -153,10 +155,13 @@ def main() -> int:
     options.add_argument("--url", required=True)
     options.add_argument("--keys", type=Path, required=True, help="JSON: the key of each member, and its API key")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument(
+        "--slow", default="", help="the key of a member that takes its time, for a person to be faster"
+    )
     given = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with suppress(KeyboardInterrupt):
-        asyncio.run(play(given.url, json.loads(given.keys.read_text("utf-8")), Habits(), given.seed))
+        asyncio.run(play(given.url, json.loads(given.keys.read_text("utf-8")), Habits(), given.seed, given.slow))
     return 0
 
 
