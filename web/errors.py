@@ -74,7 +74,7 @@ BY_STATUS = {
 }
 
 # Most telling first: the first kind an error belongs to decides.
-_KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
+KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (UnknownOffer, 404, "Not found"),
     (UnknownEndpoint, 404, "Not found"),
@@ -134,7 +134,7 @@ def request_id(request: Request) -> str:
 
 def foreseen(request_id: str, error: FairturnError) -> Response:
     """The answer to what the rules or a neighbour refused."""
-    status, title = next((status, title) for kind, status, title in _KINDS if isinstance(error, kind))
+    status, title = next((status, title) for kind, status, title in KINDS if isinstance(error, kind))
     facts = {"field": error.field, "fix": error.fix} if isinstance(error, BadInput) else {}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("http.refused", failure=logs.tell(error))
