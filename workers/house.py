@@ -105,7 +105,7 @@ def processes() -> dict[str, tuple[str, ...]]:
         "courier": (*celery, "worker", "--queues", "deliveries", "--hostname=courier@%h", "--concurrency=1"),
         "standby": ("-m", "workers.standby"),
         "beat": (*celery, "beat"),
-        "web": (*web, "--no-access-log", "--no-server-header"),
+        "web": (*web, "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"),
         "flower": ("-m", "celery", "-A", "workers.main", "flower", f"--conf={flower_door.CONF_FILE}"),
     }
 
