@@ -13,10 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.chaos import checkers, nemeses, schedule, timing
+from tests.chaos import answers, checkers, nemeses, privacy, schedule, timing
 from tests.chaos.checkers import Evidence, Finding
 from tests.chaos.history import History
 from tests.chaos.ledger import LedgerView
+from tests.chaos.members import Members
 from tests.chaos.org import Clients
 from tests.chaos.schedule import PROFILES, Strike
 from tests.chaos.town import Town
@@ -61,11 +62,11 @@ def main() -> int:
             out.print(f"skipped: {what}, because {why}")
         unsettled = _under_fire(world, run, strikes)
         seen = Evidence(history, LedgerView(world.servers.postgres.url()), world.org, _turnstile_url(world))
-        found = checkers.findings(seen)
+        found = checkers.findings(seen, (*checkers.CHECKS, *answers.CHECKS, *privacy.CHECKS))
         if unsettled:
             text = f"after {run.settle_s:g} s there are still {unsettled}"
             found["settled"] = [Finding("unsettled", text), *(Finding("unsettled", row) for row in seen.ledger.left())]
-        figures = {"totals": checkers.totals(seen), **timing.measured(seen)}
+        figures = {"totals": checkers.totals(seen), "answers": answers.counts(seen), **timing.measured(seen)}
         _tell(figures, found)
         _tell_stories(seen, found)
         _write(run, figures, found)
@@ -94,16 +95,20 @@ def _under_fire(world: World, run: Run, strikes: list[Strike]) -> dict[str, int]
     for strike in strikes:
         world.later(strike.at_s, lambda strike=strike: nemeses.strike(world, strike))  # type: ignore[misc]  # bound now
     world.history.note("runner", "under fire", rate=rate)
+    members = world.members(run.seed)
     clients.start()
+    members.start()
     world.live(length)
     world.heal()
     world.live(60.0, clients.over.is_set)
     clients.over.set()
     clients.join(30)
+    members.over.set()
     ledger = LedgerView(world.servers.postgres.url())
     world.publish(answer_within="4h")
     began = time.monotonic()
-    settled = world.live(run.settle_s, _at_rest(ledger))
+    settled = world.live(run.settle_s, _at_rest(ledger, members))
+    members.finish(15.0)
     left = {} if settled else ledger.unsettled()
     world.history.note(
         "runner", "settled" if settled else "unsettled", after_s=round(time.monotonic() - began, 1), **left
@@ -111,14 +116,14 @@ def _under_fire(world: World, run: Run, strikes: list[Strike]) -> dict[str, int]
     return left
 
 
-def _at_rest(ledger: LedgerView) -> Any:
+def _at_rest(ledger: LedgerView, members: Members) -> Any:
     """Whether nothing is on its way any more, asked once a second, three times the same."""
     calm, asked = 0, 0.0
 
     def at_rest() -> bool:
         nonlocal calm, asked
         if time.monotonic() - asked >= 1.0:
-            calm = 0 if ledger.unsettled() else calm + 1
+            calm = 0 if not members.idle() or ledger.unsettled() else calm + 1
             asked = time.monotonic()
         return calm >= 3
 

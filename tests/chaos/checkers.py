@@ -25,8 +25,13 @@ CHANGE_S = 20.0
 EARTH_MILES = 3958.8
 FIELDS = (
     *("Id", "LastName", "Fairturn_Source_Id__c", "Fairturn_Version__c", "Fairturn_Status__c", "Fairturn_Reason__c"),
-    *("Fairturn_Partner_Key__c", "Fairturn_Attempt__c"),
+    *("Fairturn_Partner_Key__c", "Fairturn_Attempt__c", "Fairturn_Accepted_At__c", "Fairturn_Ended_At__c"),
+    *("Fairturn_Outcome__c", "Fairturn_Offer_Reason__c", "Fairturn_Offers__c"),
 )
+#: What a lead that the org has may be when all is at rest.
+SETTLED = frozenset({"offered", "accepted", "done", "waiting", "review"})
+#: Offers that end so use up one of the lead's reassignments, and those that were taken back for doing nothing.
+COUNTS = frozenset({"rejected", "expired", "returned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def nothing_is_lost(seen: Evidence) -> Iterator[Finding]:
         if lead is None:
             if there and record not in parked:
                 yield Finding("lost", f"{record} is not in the ledger")
-        elif there and lead["state"] not in {"offered", "waiting", "review"}:
+        elif there and lead["state"] not in SETTLED:
             yield Finding("lost", f"{record} is in the org and {lead['state']} in the ledger", lead["id"])
         elif not there and lead["state"] != "withdrawn":
             yield Finding("kept", f"{record} was deleted and is {lead['state']} in the ledger", lead["id"])
@@ -144,7 +149,7 @@ def _sources(seen: Evidence) -> Counter[str]:
 
 
 def one_offer_at_a_time(seen: Evidence) -> Iterator[Finding]:
-    """A lead is held by one member at a time, never by the same twice, and by four at most."""
+    """A lead is held by one member at a time, never by the same twice, and by four who had their turn at most."""
     by_lead: dict[int, list[Row]] = defaultdict(list)
     for offer in seen.offers:
         by_lead[offer["lead_id"]].append(offer)
@@ -153,13 +158,18 @@ def one_offer_at_a_time(seen: Evidence) -> Iterator[Finding]:
         members = [offer["member_id"] for offer in offers]
         if len(set(members)) < len(members):
             yield Finding("same_member_twice", f"members {members}", lead)
-        if len(offers) > MOST_OFFERS:
+        if 1 + sum(_counts(offer) for offer in offers[:-1]) > MOST_OFFERS:
             yield Finding("too_many_offers", f"{len(offers)} offers", lead)
         if [offer["attempt"] for offer in offers] != list(range(1, len(offers) + 1)):
             yield Finding("attempts", f"attempts {[offer['attempt'] for offer in offers]}", lead)
         for before, after in pairwise(offers):
             if before["ended_at"] is None or before["ended_at"] > after["offered_at"]:
                 yield Finding("two_open_offers", f"offer {after['attempt']} began before the last one ended", lead)
+
+
+def _counts(offer: Row) -> bool:
+    """Whether the end of this offer was one of the lead's moves; what was taken back otherwise was none."""
+    return offer["state"] in COUNTS or (offer["state"], offer["reason"]) == ("withdrawn", "work_overdue")
 
 
 def nobody_is_over_capacity(seen: Evidence) -> Iterator[Finding]:
@@ -197,15 +207,47 @@ def _capacities(history: History) -> Callable[[str, float], int]:
 
 
 def the_org_shows_the_ledger(seen: Evidence) -> Iterator[Finding]:
-    held = {o["lead_id"]: seen.members[o["member_id"]]["key"] for o in seen.offers if o["ended_at"] is None}
+    """The lead's record tells its state, who has it or had it to its end, and what became of the last offer."""
+    offers: dict[int, list[Row]] = defaultdict(list)
+    for offer in seen.offers:
+        offers[offer["lead_id"]].append(offer)
     for lead in seen.leads:
         record = seen.records.get(lead["salesforce_id"])
         if record is None:
             continue
-        shown = (record["Fairturn_Version__c"], record["Fairturn_Status__c"], record["Fairturn_Partner_Key__c"])
-        wanted = (lead["version"], lead["state"], held.get(lead["id"]))
+        shown = [record[name] for name in SHOWN]
+        shown[5:7] = [_instant(text) for text in shown[5:7]]
+        wanted = [lead["version"], lead["state"], *_last_offer(seen, offers[lead["id"]])]
         if shown != wanted:
             yield Finding("org_differs", f"the org shows {shown}, the ledger says {wanted}", lead["id"])
+
+
+SHOWN = (
+    *("Fairturn_Version__c", "Fairturn_Status__c", "Fairturn_Partner_Key__c", "Fairturn_Outcome__c"),
+    *("Fairturn_Offer_Reason__c", "Fairturn_Accepted_At__c", "Fairturn_Ended_At__c", "Fairturn_Offers__c"),
+)
+
+
+def _last_offer(seen: Evidence, offers: Sequence[Row]) -> list[Any]:
+    """Who is shown, how the offer stands, why, when it was accepted and when it ended, and how many there were."""
+    if not offers:
+        return [None, None, None, None, None, 0]
+    last = max(offers, key=lambda o: (o["ended_at"] is None, o["state"] in {"completed", "lost"}, o["attempt"]))
+    holds = last["ended_at"] is None or last["state"] in {"completed", "lost"}
+    times = [
+        at and at.replace(microsecond=at.microsecond // 1000 * 1000) for at in (last["accepted_at"], last["ended_at"])
+    ]
+    return [
+        seen.members[last["member_id"]]["key"] if holds else None,
+        last["state"],
+        last["reason"],
+        *times,
+        len(offers),
+    ]
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("+0000", "+00:00")) if text else None
 
 
 def versions_never_fall(seen: Evidence) -> Iterator[Finding]:
@@ -299,7 +341,9 @@ def _restarts(seen: Evidence) -> int:
     return sum(1 for line in seen.history.lines("nemesis", "crash_postgres"))
 
 
-CHECKS: Sequence[Callable[[Evidence], Iterator[Finding]]] = (
+Check = Callable[[Evidence], Iterator[Finding]]
+
+CHECKS: Sequence[Check] = (
     nothing_is_lost,
     nothing_is_made_up,
     one_offer_at_a_time,
@@ -315,12 +359,12 @@ CHECKS: Sequence[Callable[[Evidence], Iterator[Finding]]] = (
 )
 
 
-def findings(seen: Evidence) -> dict[str, list[Finding]]:
+def findings(seen: Evidence, checks: Sequence[Check] = CHECKS) -> dict[str, list[Finding]]:
     """What is wrong, by check; a check with nothing to say is there with an empty list."""
-    return {check.__name__: _found(check, seen) for check in CHECKS}
+    return {check.__name__: _found(check, seen) for check in checks}
 
 
-def _found(check: Callable[[Evidence], Iterator[Finding]], seen: Evidence) -> list[Finding]:
+def _found(check: Check, seen: Evidence) -> list[Finding]:
     try:
         return list(check(seen))
     except Exception as exc:  # noqa: BLE001 - what cannot be checked does not hold, and the other checks go on

@@ -16,7 +16,10 @@ SELECT (SELECT count(*) FROM events WHERE state = 'pending') AS events,
        (SELECT count(*) FROM leads WHERE state = 'waiting' AND next_try_at < clock_timestamp()) AS woken,
        (SELECT count(*) FROM outbox WHERE state = 'pending') AS outbox,
        (SELECT count(*) FROM offers WHERE state = 'offered'
-         AND expires_at < clock_timestamp() + interval '30 minutes') AS expiring
+         AND expires_at < clock_timestamp() + interval '30 minutes') AS expiring,
+       (SELECT count(*) FROM offers WHERE state = 'accepted'
+         AND work_by < clock_timestamp() + interval '30 minutes') AS overdue,
+       (SELECT count(*) FROM turns_owed) AS turns_owed
 """
 
 UNDER_WAY = """
@@ -32,7 +35,9 @@ UNION ALL (SELECT concat('lead ', to_jsonb(l)) FROM leads l
             WHERE state = 'new' OR dirty OR state = 'waiting' AND next_try_at < clock_timestamp() LIMIT 3)
 UNION ALL (SELECT concat('outbox ', to_jsonb(x)) FROM outbox x WHERE state = 'pending' LIMIT 3)
 UNION ALL (SELECT concat('offer ', to_jsonb(o)) FROM offers o
-            WHERE state = 'offered' AND expires_at < clock_timestamp() + interval '30 minutes' LIMIT 3)
+            WHERE state = 'offered' AND expires_at < clock_timestamp() + interval '30 minutes'
+               OR state = 'accepted' AND work_by < clock_timestamp() + interval '30 minutes' LIMIT 3)
+UNION ALL (SELECT concat('turn owed ', to_jsonb(w)) FROM turns_owed w LIMIT 3)
 """
 
 
@@ -73,9 +78,25 @@ class LedgerView:
 
     def offers(self) -> list[Row]:
         return self.rows(
-            "SELECT id, lead_id, member_id, attempt, state, offered_at, expires_at, ended_at FROM offers"
-            " WHERE state <> 'void' ORDER BY offered_at, id"
+            "SELECT id::text, lead_id, member_id, attempt, kind, state, reason, actor, offered_at, expires_at,"
+            " accepted_at, ended_at, extensions FROM offers WHERE state <> 'void' ORDER BY offered_at, id"
         )
+
+    def numbering(self) -> list[Row]:
+        """Each member's notices: how many, the first and last number, and the number it was last given."""
+        return self.rows(
+            "SELECT m.key, m.notices, count(n.number), min(n.number), max(n.number) FROM members m"
+            " LEFT JOIN notices n ON n.member_id = m.id GROUP BY m.id"
+        )
+
+    def told(self) -> list[Row]:
+        """How often each offer's member was told each thing about it."""
+        return self.rows("SELECT offer_id::text AS offer, member_id, what, count(*) AS n FROM notices GROUP BY 1, 2, 3")
+
+    def marked(self, marker: str) -> int:
+        """How many customers of the ledger carry the marker."""
+        query = "SELECT count(*) AS n FROM lead_contacts WHERE concat(name, email, phone) LIKE %s"
+        return int(self.rows(query, f"%{marker}%")[0]["n"])
 
     def decisions(self) -> list[Row]:
         return self.rows("SELECT lead_id, attempt, at, generation, seq, chosen FROM decisions ORDER BY at")

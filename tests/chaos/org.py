@@ -15,6 +15,8 @@ from tests.chaos.town import Spot, Town
 
 #: Records one call may carry.
 MOST = 200
+#: In every name, mail, phone and street of a customer here; it must be nowhere but in the org and the ledger.
+MARKER = "zz-secret"
 PAUSE_S = 0.5
 
 
@@ -122,7 +124,7 @@ class Clients(threading.Thread):
     def _change(self, name: str, change: str) -> None:
         spot = self._town.lead(self._dice)
         bodies: Mapping[str, Any] = {
-            "correct": {"Phone": f"555-{self._dice.randrange(10_000):04}"},
+            "correct": {"Phone": f"555-{self._dice.randrange(10_000):04} {MARKER}"},
             "move": {"Latitude": spot.lat, "Longitude": spot.lon},
             "delete": None,
         }
@@ -140,8 +142,11 @@ class Clients(threading.Thread):
     def _lead(self, number: int) -> dict[str, Any]:
         spot = self._town.lead(self._dice)
         lead = {
-            "LastName": f"Household {number}",
-            "Company": "Household",
+            "LastName": f"{MARKER}-name-{number:06}",
+            "Company": f"{MARKER}-company-{number:06}",
+            "Email": f"{MARKER}-mail-{number:06}@example.org",
+            "Phone": f"555-{number:06} {MARKER}",
+            "Street": f"{number} {MARKER} Street",
             "Country": "US",
             "Fairturn_Source_Id__c": f"L{number:06}",
             "Fairturn_Priority__c": self._dice.choice((0, 0, 0, 1, 5)),

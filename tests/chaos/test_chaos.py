@@ -26,6 +26,7 @@ def test_N3_X4_processes_are_killed_and_nothing_is_lost_doubled_or_over_capacity
     )
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-5_000:]
     assert " lost 0 " in ran.stdout
+    assert "'accept': " in ran.stdout  # somebody was told so
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))

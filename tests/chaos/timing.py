@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.checkers import Evidence
+from tests.chaos.checkers import COUNTS, Evidence
 
 #: Kills of these stand between a lead and its decision.
 ON_THE_WAY = ("worker", "bulk", "subscriber", "standby")
@@ -103,7 +103,7 @@ def _waits(seen: Evidence) -> list[tuple[int, float, float]]:
                 found.append((lead, float(line["t"]), first))
     for offer in seen.offers:
         following = decided[offer["lead_id"]].get(offer["attempt"] + 1)
-        if offer["state"] == "expired" and following is not None:
+        if offer["state"] in COUNTS and following is not None:
             found.append((offer["lead_id"], offer["ended_at"].timestamp(), following))
     return found
 

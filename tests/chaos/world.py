@@ -22,11 +22,13 @@ import psycopg
 from rich.console import Console
 
 from config import policy, settings, wiring
+from routing.access import Scope
 from tests.chaos import disks, hosts
 from tests.chaos.disks import Disk
 from tests.chaos.history import History
 from tests.chaos.hosts import Host
 from tests.chaos.ledger import LedgerView
+from tests.chaos.members import Members
 from tests.chaos.org import MOST, Org
 from tests.chaos.servers import Servers
 from tests.chaos.town import Town
@@ -38,6 +40,8 @@ from workers.supervisor import Job, Supervisor
 #: Far more often than a sound process ever ends; the supervisor must not give up on a house that is shot at.
 RESTARTS_A_MINUTE, LONGEST_PAUSE_S = 10_000, 2.0
 WIRES = ("postgres", "valkey")
+TURNS_BACK = {"too_far": "return", "no_capacity": "consume", "other": "penalise"}
+TURNS_MORE = {"unreachable": "consume", "duplicate": "return", "not_interested": "penalise"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Wanted:
     workers: int = 2  # so many take the usual queues
     without: frozenset[str] = frozenset({"flower"})  # processes of the house to leave out
     answer_within: str = "20s"
+    work_within: str = "45s"  # who accepts and does nothing for so long loses the lead
+    answers_a_second: float = 3.0  # looks of members at one of their offers; 0: nobody answers
     own_disks: bool = False
     own_hosts: int = 0  # so many workers run on hosts of their own
     points: str = ""  # fail-points of the workers, with their probabilities
@@ -191,10 +197,21 @@ class World:
         imports.members(self.town.write(self.directory / "members.csv"), actor="chaos", console=quiet)
 
     def publish(self, **changes: Any) -> int:
-        """Publish the default policy with changes to its pool."""
+        """Publish the default policy with changes to its pool; some ends of offers give turns back or take more."""
         document: Any = dict(policy.default_document())
-        document["pools"] = [dict(pool) | changes for pool in document["pools"]]
+        answers = {"work_within": self.wanted.work_within, "reject_reasons": TURNS_BACK, "return_reasons": TURNS_MORE}
+        document["pools"] = [
+            dict(pool) | changes | {"answers": dict(pool.get("answers", {})) | answers} for pool in document["pools"]
+        ]
         return wiring.publish_policy(document, actor="chaos").version
+
+    def members(self, seed: int) -> Members:
+        """Those who answer through the web process, with one key for all of them."""
+        scopes = {Scope.NETWORK, Scope.OFFERS_READ, Scope.OFFERS_ANSWER}
+        key = wiring.api_keys().add("members", member=None, scopes=scopes, actor="chaos")
+        host, port = _face("FAIRTURN_WEB_HOST", "FAIRTURN_WEB_PORT")
+        ledger = LedgerView(self.servers.postgres.url())
+        return Members(f"http://{host}:{port}", key, ledger, self.history, seed, self.wanted.answers_a_second)
 
     def heal(self) -> None:
         """Nothing fails any more, and everybody who should run does."""
