@@ -185,6 +185,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _by_http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == HTTPStatus.BAD_REQUEST:  # bytes that are no text at all
+        fix = "Send JSON in UTF-8."
+        detail = f"body: it cannot be read. {fix}"
+        return problem(request_id(request), 422, detail, kind="bad-input", title="Bad input", field="body", fix=fix)
     detail = {404: "There is nothing at this address; /api/v1/docs lists what there is."}.get(
         status, HTTPStatus(status).description or HTTPStatus(status).phrase
     )

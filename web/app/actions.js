@@ -63,14 +63,18 @@ async function becomes(answer) {
   change({ me });
 }
 
-export const setProfile = (values) => attempt(async () => {
-  await becomes(await read(await ask("/me", { method: "PATCH", body: values })));
-});
+/** One change of oneself after the other: an answer tells all of oneself, and a late one would undo the next change. */
+let changing = Promise.resolve();
+const inTurn = (work) => (changing = changing.then(work, work));
 
-export const setPresence = (present) => attempt(async () => {
+export const setProfile = (values) => attempt(() => inTurn(async () => {
+  await becomes(await read(await ask("/me", { method: "PATCH", body: values })));
+}));
+
+export const setPresence = (present) => attempt(() => inTurn(async () => {
   await becomes(await read(await ask("/me", { method: "PATCH", body: { present } })));
   say("good", t(present ? "presence.on" : "presence.off"));
-});
+}));
 
 // --- offers
 

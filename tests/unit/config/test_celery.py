@@ -65,4 +65,4 @@ def test_what_beat_and_the_routes_name_exists() -> None:
     )  # fmt: skip
     ours = {name for name in told.stdout.split() if not name.startswith("celery.")}
     assert {entry["task"] for entry in celery.timetable().values()} <= ours
-    assert {name.split(".")[0] for name in ours} == {"leads", "outbox", "sweep"}
+    assert {name.split(".")[0] for name in ours} == {"deliveries", "leads", "outbox", "sweep"}
