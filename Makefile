@@ -16,7 +16,7 @@ up: ready ## all processes in the foreground, on the settings of the environment
 	@.venv/bin/fairturn up $(ARGS)
 
 test: ready ## every test (make test ARGS="-k fairness")
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 5

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import recount
+from workers.embedded import servers
 
 ROOT = Path(__file__).parents[2]
 DEMO_S = 240
@@ -104,14 +105,15 @@ def ran(directory: Path, leads: Path, members: Path, *more: str) -> Ran:
     args = ("--rate", "0", "--exit", "--dir", str(directory / "data"), "--json", str(out), *more)
     fairturn("demo", "--leads", str(leads), "--members", str(members), *args)
     data = directory / "data"
-    return Ran(
-        directory=data,
-        outcome=json.loads(out.read_text()),
-        decisions=export("decisions", data),
-        offers=export("offers", data),
-        leads={lead["lead_id"]: lead for lead in export("leads", data)},
-        members={member["member"]: member for member in export("members", data)},
-    )
+    with servers(data):  # so that no command has to start them for itself
+        return Ran(
+            directory=data,
+            outcome=json.loads(out.read_text()),
+            decisions=export("decisions", data),
+            offers=export("offers", data),
+            leads={lead["lead_id"]: lead for lead in export("leads", data)},
+            members={member["member"]: member for member in export("members", data)},
+        )
 
 
 @pytest.fixture(scope="module")
