@@ -12,7 +12,7 @@ CALM_S = 5.0
 #: A worker that answers at all holds no transaction for so long: whoever sleeps longer has lost its lease.
 LEASE_S = 10.0
 #: Kills strike these roles in this proportion; a role that does not exist is left out.
-TARGETS = {"worker": 6, "bulk": 2, "subscriber": 3, "beat": 2, "web": 3, "courier": 1, "standby": 2}
+TARGETS = {"worker": 6, "bulk": 2, "subscriber": 3, "beat": 2, "web": 1, "courier": 1, "standby": 2}
 FAULTS: Sequence[Mapping[str, Any]] = (
     {"place": "http", "kind": "answer", "args": {"name": "unavailable"}},
     {"place": "http", "kind": "answer", "args": {"name": "invalid_session"}, "probability": 0.3},
