@@ -97,8 +97,8 @@ def capacities(**each: int) -> dict[str, Any]:
 
 def said(verb: str, *, status: int = 200, sent: float = 1, told: float = 2, **facts: Any) -> list[dict[str, Any]]:
     """A member gave an answer and was told what came of it."""
-    line = {"who": "member", "key": "k1", "offer": "offer-1-1", "member": "M1", "verb": verb, "reason": None, "odd": ""}
-    line |= {"problem": "", "status": status, **facts}
+    line: dict[str, Any] = {"who": "member", "key": "k1", "offer": "offer-1-1", "member": "M1", "verb": verb}
+    line |= {"reason": None, "odd": "", "problem": "", "status": status, **facts}
     return [
         line | {"what": "answer", "t": at(sent).timestamp()},
         line | {"what": "answered", "t": at(told).timestamp()},
