@@ -71,6 +71,7 @@ class Left:
     verb: str  # of TASKS, or refresh
     lane: Lane
     ids: tuple[int, ...]
+    died: bool = False  # it was in work when its process ended
 
 
 class RunBook(Protocol):
@@ -106,7 +107,9 @@ class LeadBook(Protocol):
     def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]: ...
     def are_dirty(self, *, for_s: float) -> bool: ...
     def park_record(self, record_id: str, reason: str, *, task_id: str = "") -> None: ...
-    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]: ...
+    def left_behind(
+        self, *, older_than_s: float, lanes: Collection[Lane], died: bool = False, limit: int = 1000
+    ) -> list[Left]: ...
 
 
 @dataclass(slots=True)
@@ -259,15 +262,15 @@ class Journey:
         return counts
 
     def bring_back(
-        self, lanes: Collection[Lane] = tuple(Lane), *, older_than_s: float = LEFT_BEHIND_S
+        self, lanes: Collection[Lane] = tuple(Lane), *, older_than_s: float = LEFT_BEHIND_S, died: bool = False
     ) -> dict[str, int]:
-        """Announce again what lost its message, in these lanes."""
+        """Announce again what lost its message, in these lanes; `died`: only what its process died with."""
         counts: dict[str, int] = {}
-        for left in self.leads.left_behind(older_than_s=older_than_s, lanes=lanes):
+        for left in self.leads.left_behind(older_than_s=older_than_s, lanes=lanes, died=died):
             if left.verb == "refresh":
                 self.nudge("leads.refresh")
             else:
-                self.announce(TASKS[left.verb], left.ids, left.lane)
+                self.announce(TASKS[left.verb], left.ids, _ahead(left.lane) if left.died else left.lane)
             counts[left.verb] = counts.get(left.verb, 0) + len(left.ids)
         return counts
 
@@ -277,7 +280,7 @@ class Journey:
         parked = 0
         for one in dead:
             if one.deaths < DEATHS:
-                self.announce(TASKS[one.verb], [one.row], Lane(one.lane))
+                self.announce(TASKS[one.verb], [one.row], _ahead(Lane(one.lane)))
                 continue
             self._park_deadly(one.verb, one.row, task_id)
             parked += 1
@@ -369,6 +372,11 @@ class Journey:
             mine = [i for i in ids if lanes.get(i, Lane.LIVE) is lane]
             if mine:
                 self.announce(task, mine, lane)
+
+
+def _ahead(lane: Lane) -> Lane:
+    """The lane of what was in work already when its process died: not behind all that came since."""
+    return Lane.HOT if lane is Lane.LIVE else lane
 
 
 def _why(exc: Exception) -> str:

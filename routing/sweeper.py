@@ -63,6 +63,9 @@ class Sweeper:
         depths = dict.fromkeys(Lane, 0) if without_broker else {lane: self.depth(lane) for lane in Lane}
         if idle := [lane for lane, depth in depths.items() if 0 < depth < BUSY]:
             counts |= self.journey.bring_back(idle)
+        if busy := [lane for lane, depth in depths.items() if depth >= BUSY]:
+            for name, n in self.journey.bring_back(busy, older_than_s=UNTOUCHED_S, died=True).items():
+                counts[name] = counts.get(name, 0) + n
         if empty := [lane for lane, depth in depths.items() if depth == 0]:
             for name, n in self.journey.bring_back(empty, older_than_s=UNTOUCHED_S).items():
                 counts[name] = counts.get(name, 0) + n

@@ -177,19 +177,23 @@ class Leads:
 
     # --- found again by the relay
 
-    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]:
+    def left_behind(
+        self, *, older_than_s: float, lanes: Collection[Lane], died: bool = False, limit: int = 1000
+    ) -> list[Left]:
         """Rows of these lanes whose message got lost; what once ended its process, or was put off, each by itself.
 
-        They are marked as announced, so that asking again at once finds nothing.
+        With `died` only what a process died with. They are marked as announced, so that asking again at once finds
+        nothing.
         """
-        values = {"age": older_than_s, "lease": LEASE_S, "limit": limit, "lanes": [int(lane) for lane in lanes]}
+        values: dict[str, Any] = {"age": older_than_s, "lease": LEASE_S, "limit": limit, "died": died}
+        values["lanes"] = [int(lane) for lane in lanes]
         with transaction(self._engine) as conn:
             rows = [*conn.execute(_LOST_EVENTS, values), *conn.execute(_LOST_LEADS, values)]
         together: dict[tuple[str, int], list[int]] = {}
         for row in rows:
             if not row.frail:
                 together.setdefault((row.verb, row.lane), []).append(row.id)
-        alone = [Left(row.verb, Lane(row.lane), (row.id,)) for row in rows if row.frail]
+        alone = [Left(row.verb, Lane(row.lane), (row.id,), died=row.died) for row in rows if row.frail]
         return [Left(verb, Lane(lane), tuple(ids)) for (verb, lane), ids in together.items()] + alone
 
     def dirty(self, *, limit: int = 200, gather_s: float = 0.0) -> list[str]:
@@ -237,9 +241,9 @@ _LOST_EVENTS = sa.text("""
     UPDATE events SET nudged_at = clock_timestamp() WHERE id IN (
         SELECT id FROM events WHERE state = 'pending' AND received_at < clock_timestamp() - make_interval(secs => :age)
           AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
-          AND lane = ANY(CAST(:lanes AS smallint[]))
+          AND lane = ANY(CAST(:lanes AS smallint[])) AND (deaths > 0 OR NOT :died)
         ORDER BY lane, id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING id, lane, deaths > 0 AS frail, 'intake' AS verb
+    ) RETURNING id, lane, deaths > 0 AS frail, deaths > 0 AS died, 'intake' AS verb
 """)
 _LOST_LEADS = sa.text("""
     UPDATE leads SET nudged_at = clock_timestamp() WHERE id IN (
@@ -248,9 +252,9 @@ _LOST_LEADS = sa.text("""
                OR (state = 'waiting' AND next_try_at <= clock_timestamp() AND deaths > 0))
           AND updated_at < clock_timestamp() - make_interval(secs => :age)
           AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
-          AND lane = ANY(CAST(:lanes AS smallint[]))
+          AND lane = ANY(CAST(:lanes AS smallint[])) AND (deaths > 0 OR NOT :died)
         ORDER BY priority DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) RETURNING id, lane, deaths + delays > 0 AND NOT dirty AS frail,
+    ) RETURNING id, lane, deaths + delays > 0 AND NOT dirty AS frail, deaths > 0 AND NOT dirty AS died,
                 CASE WHEN dirty THEN 'refresh' WHEN lat IS NULL THEN 'locate' ELSE 'route' END AS verb
 """)
 _UNASKED = "dirty AND (asked_at IS NULL OR asked_at < clock_timestamp() - make_interval(secs => :lease))"

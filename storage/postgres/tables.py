@@ -672,5 +672,7 @@ heartbeats = sa.Table(
     sa.Column("at", Time, nullable=False),
 )
 
-from storage.postgres import tables_identity  # noqa: E402, F401 - it adds to the metadata made above
-from storage.postgres import tables_notify  # noqa: E402, F401 - it adds to the metadata made above
+from storage.postgres import (
+    tables_identity,  # noqa: F401 - it adds to the metadata made above
+    tables_notify,  # noqa: F401 - it adds to the metadata made above
+)

@@ -89,7 +89,11 @@ class Book:
         now, self.overdue = self.overdue[:limit], self.overdue[limit:]
         return dict.fromkeys(now[1:], Lane.LIVE), now[:1]
 
-    def left_behind(self, *, older_than_s: float, lanes: Collection[Lane], limit: int = 1000) -> list[Left]:
+    def left_behind(
+        self, *, older_than_s: float, lanes: Collection[Lane], died: bool = False, limit: int = 1000
+    ) -> list[Left]:
+        if died:
+            return [Left("route", Lane.LIVE, (5,), died=True)]
         found = [Left("intake", Lane.LIVE, (1,)), Left("route", Lane.BULK, (2, 3)), Left("refresh", Lane.LIVE, (4,))]
         return [left for left in found if left.lane in lanes]
 
@@ -119,6 +123,7 @@ class World:
     book: Book = field(default_factory=Book)
     routes: Routes = field(default_factory=Routes)
     told: list[tuple[str, list[int]]] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
     nudged: list[str] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     fetch: Callable[[Sequence[str]], list[Change]] = lambda _ids: []
@@ -134,11 +139,15 @@ class World:
             read=cast("Any", None),
             fetch=self.fetch,
             answering=dict,
-            announce=lambda task, ids, lane=Lane.LIVE: self.told.append((task, [*ids])),
+            announce=self.announce,
             nudge=self.nudged.append,
             report=self.errors.append,
             at_once=self.at_once,
         )
+
+    def announce(self, task: str, ids: Sequence[int], lane: Lane = Lane.LIVE, /) -> None:
+        self.told.append((task, [*ids]))
+        self.lanes.append(lane)
 
 
 @pytest.fixture
@@ -229,6 +238,11 @@ def test_the_last_attempt_alone_frees_its_place_too(world: World) -> None:
     world.journey.expire()
     assert "outbox.free" in world.nudged
     assert world.told == []
+
+
+def test_what_its_process_died_with_goes_before_what_came_since(world: World) -> None:
+    assert world.journey.bring_back(died=True) == {"route": 1}
+    assert world.lanes == [Lane.HOT]
 
 
 def test_what_was_left_behind_is_announced_again(world: World) -> None:

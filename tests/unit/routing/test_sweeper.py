@@ -43,8 +43,8 @@ class World:
     def bury(self, *, task_id: str = "") -> dict[str, int]:
         return {}
 
-    def bring_back(self, _lanes: object, *, older_than_s: float = 5.0) -> dict[str, int]:
-        self.asked.append("bring back")
+    def bring_back(self, _lanes: object, *, older_than_s: float = 5.0, died: bool = False) -> dict[str, int]:
+        self.asked.append("bring back what died" if died else "bring back")
         return {}
 
     def woken(self, *, limit: int) -> list[int]:
@@ -127,10 +127,10 @@ def test_an_idle_relay_starts_nothing(world: World) -> None:
     assert world.asked == ["expire", "bring back"]
 
 
-def test_a_full_queue_gets_no_second_announcement(world: World) -> None:
+def test_a_full_queue_gets_no_second_announcement_but_of_what_a_process_died_with(world: World) -> None:
     world.waiting_messages = BUSY
     world.sweeper.relay()
-    assert world.asked == ["expire"]
+    assert world.asked == ["expire", "bring back what died"]
 
 
 def test_the_relay_starts_what_is_due(world: World) -> None:
