@@ -672,7 +672,7 @@ heartbeats = sa.Table(
     sa.Column("at", Time, nullable=False),
 )
 
-from storage.postgres import (
-    tables_identity,  # noqa: F401 - it adds to the metadata made above
-    tables_notify,  # noqa: F401 - it adds to the metadata made above
+from storage.postgres import (  # noqa: E402 - they add to the metadata made above
+    tables_identity,  # noqa: F401 - as above
+    tables_notify,  # noqa: F401 - as above
 )
