@@ -30,7 +30,7 @@ def markets(house: House) -> None:
     for name in COUNTRIES:
         rows = [
             MemberRow(
-                key=f"{name} {n}", name="M", market=name, places=(Point(40.01, -75.0),), capacity=500,
+                key=f"{name} {n}", name="M", market=name, places=(Point(40.01, -75.0),), capacity=LEADS,
                 weight=1000 * (1 + n % 3),
             )
             for n in range(PARTNERS)
