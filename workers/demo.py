@@ -30,7 +30,7 @@ from workers.rows import BadRow, LeadRow, read_leads, read_members
 from workers.supervisor import Job, Supervisor
 
 SAMPLES = house.ROOT / "data"
-USUAL_RATE = 12.0
+USUAL_RATE = 8.0
 #: With nothing moving for so long, the demo says so and ends.
 STALLED_S = 120.0
 MARK = ".fairturn-demo"
