@@ -1,4 +1,4 @@
-"""When an offer ends, when its member is reminded, and until when an accepted lead may rest."""
+"""When an offer ends, and when its member is reminded."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,15 +22,6 @@ def to_answer(answering: Answering, made: datetime, lane: Lane) -> Times:
     due = deadline(made, hot or answering.within, answering.hours)
     _, remind_at = reminders(answering, made, due, made)
     return Times(due, remind_at)
-
-
-def to_work(answering: Answering, since: datetime) -> Times | None:
-    """Until when an accepted lead may stay without a step, from the last one on; None: for ever (row O12)."""
-    length = answering.work_within
-    if length is None:
-        return None
-    due = deadline(since, length, answering.hours)
-    return Times(due, _part(since, length, answering.work_warning, answering))
 
 
 def reminders(answering: Answering, made: datetime, due: datetime, now: datetime) -> tuple[int, datetime | None]:

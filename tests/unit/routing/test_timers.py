@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from routing.answering import work_times
 from routing.lane import Lane
 from routing.policy import Answering, Hours
-from routing.timers import reminders, to_answer, to_work
+from routing.timers import reminders, to_answer
 
 MADE = datetime(2026, 11, 20, 16, tzinfo=UTC)  # a Friday
 HOURS = Hours("UTC", dict.fromkeys(range(5), ((8 * 60, 17 * 60),)))
@@ -55,11 +56,10 @@ def test_a_policy_without_reminders_has_none() -> None:
 
 
 def test_O12_an_accepted_lead_may_rest_for_a_time_and_its_member_is_warned_before() -> None:
-    times = to_work(Answering(work_within=timedelta(hours=10), hours=HOURS), MADE)
-    assert times is not None
-    assert times.due == datetime(2026, 11, 23, 17, tzinfo=UTC)
-    assert times.remind_at == datetime(2026, 11, 23, 15, tzinfo=UTC)
+    due, warn_at = work_times(MADE, Answering(work_within=timedelta(hours=10), hours=HOURS))
+    assert due == datetime(2026, 11, 23, 17, tzinfo=UTC)
+    assert warn_at == datetime(2026, 11, 23, 15, tzinfo=UTC)
 
 
 def test_O12_without_a_time_an_accepted_lead_may_rest_for_ever() -> None:
-    assert to_work(Answering(), MADE) is None
+    assert work_times(MADE, Answering()) == (None, None)
