@@ -1,7 +1,7 @@
 """A decision: one routing choice with all it saw, enough to explain it and to make it again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
@@ -16,6 +16,12 @@ class Gate(IntEnum):
     FULL = 1  # open >= capacity
     TRIED = 2  # was offered this lead before
     TIER = 3  # of a tier that this attempt does not ask
+    QUOTA = 4  # a quota, a cap or a share is used up
+    SKILL = 5  # lacks a skill that the lead needs
+    CERTIFICATE = 6  # a certificate is missing or has ended
+    CONDITION = 7  # a condition of the pool does not hold for this member and this lead
+    HOURS = 8  # outside of its working hours
+    AREA = 9  # the lead is outside of the member's own service area
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +129,7 @@ class Decision:
     reason: str  # "chosen", "chosen_again", "second_chance", or the Reason nobody was
     weighed: Sequence[Weighed]
     nearest_m: float | None = None  # the nearest member's distance, when none is in range
+    rule: str = ""  # of the policy, that sent the lead to this pool
+    inputs: Mapping[str, object] = field(default_factory=dict)  # facts of the lead and the clock that were looked at
+    units: int = 1  # of capacity
+    turn: int = 1_000_000  # micro-turns it costs

@@ -1,6 +1,7 @@
 """A lead: one enquiry, where it is, and where it stands."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -36,6 +37,11 @@ class Reason(StrEnum):
     EVERYONE_TRIED = "everyone_tried"  # review: members in range, all of them were tried
     BY_HAND = "by_hand"  # review: somebody asked for it in Salesforce
     RETURNED = "returned"  # review: given back by its member more often than goes by itself
+    HELD = "held"  # waiting: in a basket, until somebody distributes it
+    MISSING_FACTS = "missing_facts"  # waiting: a rule waits for facts that have not come yet
+    QUARANTINED = "quarantined"  # review: a check of the policy failed; never offered until it is released
+    RULED = "ruled"  # review: a rule of the policy asks for a person
+    NOT_OURS = "not_ours"  # withdrawn: a rule of the policy leaves it alone
     OPEN_POOL = "open_pool"  # waiting: everyone's turn is over, and it is open to who did not answer
     OWNED = "owned"  # withdrawn: somebody gave it to an owner by hand
     RESCINDED = "rescinded"  # withdrawn: a person took it out of distribution
@@ -113,6 +119,7 @@ class Lead:
     lane: Lane = Lane.LIVE
     lapsed: frozenset[int] = field(default_factory=frozenset)  # of the tried, who let the only offer of theirs expire
     chances: tuple[int, ...] = ()  # of those, who asked for another chance, the first first
+    facts: Mapping[str, object] = field(default_factory=dict)  # what rules may ask, by name: "lead.product" and so on
 
 
 @dataclass(frozen=True, slots=True)

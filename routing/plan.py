@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
+from routing.course import Course
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
 from routing.ladder import Look, first_rung, look, poor_place, reach_m
 from routing.lead import Lead, Point, Reason
@@ -49,6 +50,7 @@ class Plan:
     more: bool = False  # there are rings farther out that were not searched
     rung: int = 0  # of the pool's ladder
     slot: int = 0  # of several who are asked at once, which one
+    course: Course | None = None  # what the rules said; None: no rule was asked
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

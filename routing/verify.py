@@ -49,6 +49,10 @@ class Past:
     open: Sequence[int]
     standing: Sequence[int]
     served: Sequence[int]
+    rule: str = ""
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    units: int = 1
+    turn: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ the wire as they are: a decision has some fifty candidates with ten numbers each
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import numpy as np
+import orjson
 import psycopg
 import sqlalchemy as sa
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ _ARRAYS = (
 )
 _FIXED = (
     "id", "lead_id", "attempt", "at", "policy_version", "roster_version", "generation", "seq", "ring", "chosen",
-    "nearest_m", "market", "pool", "rotation", "mode", "reason", "rings_m",
+    "nearest_m", "units", "turn", "market", "pool", "rotation", "mode", "reason", "rule", "rings_m", "inputs",
 )  # fmt: skip
 #: The fields that are always there, each behind its length; the number of all fields in front.
 _START = struct.Struct("!h i16s iq ii iq ii iq iq iq")
@@ -129,8 +130,10 @@ def _scalars(d: Decision) -> bytes:
             _NULL if d.ring is None else struct.pack("!ih", 2, d.ring),
             _NULL if d.chosen is None else struct.pack("!ii", 4, d.chosen),
             _NULL if d.nearest_m is None else struct.pack("!if", 4, d.nearest_m),
-            *map(_text, (d.market, d.pool, d.rotation, d.mode.value, str(d.reason))),
+            struct.pack("!iiiq", 4, d.units, 8, d.turn),
+            *map(_text, (d.market, d.pool, d.rotation, d.mode.value, str(d.reason), d.rule)),
             _floats(d.rings_m),
+            _jsonb(d.inputs),
         )
     )  # fmt: skip
 
@@ -138,6 +141,12 @@ def _scalars(d: Decision) -> bytes:
 @cache
 def _text(text: str) -> bytes:
     data = text.encode()
+    return struct.pack("!i", len(data)) + data
+
+
+def _jsonb(value: Mapping[str, object]) -> bytes:
+    """What `jsonb_recv` takes: its version, then the text."""
+    data = b"\x01" + (orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if value else b"{}")
     return struct.pack("!i", len(data)) + data
 
 

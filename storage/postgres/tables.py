@@ -367,6 +367,10 @@ decisions = sa.Table(
     sa.Column("open", ARRAY(Int), nullable=False),
     sa.Column("standing", ARRAY(BigInt), nullable=False),
     sa.Column("served", ARRAY(BigInt), nullable=False),
+    sa.Column("rule", Text, nullable=False, server_default=""),  # of the policy, that sent the lead to this pool
+    sa.Column("inputs", JSONB, nullable=False, server_default=EMPTY),  # facts and the clock that were looked at
+    sa.Column("units", Int, nullable=False, server_default="1"),  # of capacity
+    sa.Column("turn", BigInt, nullable=False, server_default="1000000"),  # micro-turns it costs
     sa.UniqueConstraint("market", "generation", "seq"),
     comment="Every routing choice with all it saw; rows are never changed.",
 )
