@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.course import Course
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
+from routing.given import given
 from routing.ladder import Look, first_rung, look, poor_place, reach_m
 from routing.lead import Lead, Point, Reason
 from routing.near import Index, Reach, Terms
@@ -50,6 +51,7 @@ class Plan:
     more: bool = False  # there are rings farther out that were not searched
     rung: int = 0  # of the pool's ladder
     slot: int = 0  # of several who are asked at once, which one
+    wide: bool = False  # all rings were searched, not only as far as the first that has anybody
     course: Course | None = None  # what the rules said; None: no rule was asked
 
     @property
@@ -168,6 +170,7 @@ def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_ring
             away[1] if (away := nearest.get(i)) else None,
             upto[i] < len(radii[i]) - 1,
             one.rung,
+            wide=all_rings,
         )
         for i, one in enumerate(asked)
     ]
@@ -360,6 +363,7 @@ def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[We
         reason=reason or _why(plan.lead, grant.member),
         weighed=weighed,
         nearest_m=plan.nearest_m,
+        inputs=given(plan),
     )
     return Verdict(plan, decision, reason)
 

@@ -1,0 +1,59 @@
+"""What a decision was made from, in plain values: enough to plan it again from its row, its policy and its roster."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from routing.lead import Lead, Point, Precision
+
+if TYPE_CHECKING:
+    from routing.plan import Plan
+
+#: The key of the lead itself among the inputs; all others are names of facts that rules looked at, and the clock.
+LEAD = "lead"
+
+
+def given(plan: "Plan") -> dict[str, object]:
+    """The inputs of the plan's decision: the lead as it was, how it was searched, the facts that were looked at.
+
+    What is usual is left out: no member tried, every ring searched as far as the first that has anybody.
+    """
+    lead = plan.lead
+    known: dict[str, object] = {"country": lead.country}
+    if lead.place is not None:
+        known["place"] = (lead.place.lat, lead.place.lon)
+    if lead.precision is not None:
+        known["precision"] = lead.precision.value
+    if lead.moves:
+        known["moves"] = lead.moves
+    if lead.tried:
+        known["tried"] = sorted(lead.tried)
+        known["lapsed"], known["chances"] = sorted(lead.lapsed), list(lead.chances)
+    if plan.wide:
+        known["wide"] = True
+    if plan.slot:
+        known["slot"], known["rung"] = plan.slot, plan.rung
+    if plan.course is None:
+        return {LEAD: known}
+    known["received_at"], known["priority"] = lead.received_at.isoformat(), lead.priority
+    return {**plan.course.used, LEAD: known}
+
+
+def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -> Lead:  # noqa: A002 - a lead's field
+    """The lead as it was when it was decided; `at` stands in for when it came, where that was not looked at."""
+    known = inputs[LEAD]
+    received = known.get("received_at")
+    return Lead(
+        id=id,
+        received_at=datetime.fromisoformat(received) if received else at.astimezone(UTC),
+        country=known["country"],
+        place=Point(*known["place"]) if "place" in known else None,
+        precision=Precision(known["precision"]) if "precision" in known else None,
+        priority=known.get("priority", 0),
+        attempt=attempt,
+        tried=frozenset(known.get("tried", ())),
+        moves=known.get("moves", 0),
+        lapsed=frozenset(known.get("lapsed", ())),
+        chances=tuple(known.get("chances", ())),
+        facts={name: value for name, value in inputs.items() if name.startswith("lead.")},
+    )
