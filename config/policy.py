@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from importlib.resources import files
 from itertools import pairwise
@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from config import policy_text, policy_words
+from config.policy_text import Written
 from gateways.countries import alpha2
 from routing.errors import BadInput
 from routing.lead import Precision
@@ -357,11 +359,15 @@ class Document(_Part):
 
 
 def parse(document: Mapping[str, Any], version: int) -> Policy:
-    """The policy a document states. Raises BadInput naming the first wrong field by its path, and the fix."""
+    """The policy a document states. Raises BadInput naming the first wrong field by its path, and the fix.
+
+    Of a document that was read from a text, the field says line and column as well.
+    """
+    policy_text.sound(document)
     try:
         return Document.model_validate(document).made(version)
     except ValidationError as exc:
-        _refuse(exc.errors()[0], exc)
+        _refuse(exc.errors()[0], document, exc)
 
 
 def json_schema() -> dict[str, Any]:
@@ -369,9 +375,9 @@ def json_schema() -> dict[str, Any]:
     return Document.model_json_schema()
 
 
-def default_document() -> dict[str, Any]:
+def default_document() -> Written:
     """The policy that ships with Fairturn."""
-    return _read((files("config") / "policy.yaml").read_text("utf-8"), "config/policy.yaml")
+    return policy_text.read((files("config") / "policy.yaml").read_text("utf-8"), "config/policy.yaml")
 
 
 def dump(document: Mapping[str, Any]) -> str:
@@ -379,65 +385,36 @@ def dump(document: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=120)
 
 
-def load_file(path: Path) -> dict[str, Any]:
+def load_file(path: Path) -> Written:
     """The document in a YAML file, not yet checked. Raises BadInput when there is none."""
-    try:
-        text = path.read_text("utf-8")
-    except OSError as exc:
-        raise BadInput(
-            f"cannot read {path}: {exc.strerror}", field="policy file", fix="Name a YAML file that exists."
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise BadInput(f"{path} is not UTF-8", field="policy file", fix="Save it as UTF-8.") from exc
-    return _read(text, str(path))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps: `NO` is Norway, `12:30` is text, a repeated key is an error."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML keeps its resolvers in this class attribute
-        first: [(tag, rule) for tag, rule in rules if tag.rsplit(":", 1)[1] in {"null", "merge"}]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if len(written) > len(set(written)):
-            twice = next(key for key in written if written.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{twice} is written twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9]\d*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?$"), list("-+.0123456789")
-)
-
-
-def _read(text: str, name: str) -> dict[str, Any]:
-    try:
-        document = yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(exc, "problem", None) or "it is not YAML"
-        raise BadInput(f"{problem}", field=f"{name}{line}", fix="Mend the YAML there.") from exc
-    if not isinstance(document, dict):
-        raise BadInput("it holds no document", field=name, fix="Begin with pools:, tiers: and default_tier:.")
-    return document
+    return policy_text.load(path)
 
 
 def _once(names: list[str], where: str, what: str) -> None:
+    seen: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise _wrong(f"{where} the {what} {name} twice", "Keep one of them.")
+        seen.add(name)
 
 
-def _refuse(error: ErrorDetails, cause: ValidationError) -> NoReturn:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"] if part != "[key]")
-    fix = error.get("ctx", {}).get("fix") or _FIXES.get(error["type"], f"It is {_short(error['input'])} now.")
-    raise BadInput(error["msg"], field=path.lstrip(".") or "policy", fix=fix) from cause
+def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
+    way = [part for part in error["loc"] if part != "[key]"]
+    fix = error.get("ctx", {}).get("fix") or _fix(error, way)
+    raise BadInput(error["msg"], field=_where(way, document), fix=fix) from cause
+
+
+def _where(way: Sequence[str | int], document: Mapping[str, Any]) -> str:
+    path = policy_text.path_of(way) or "policy"
+    if not isinstance(document, Written) or not (place := document.place(way)):
+        return path
+    return f"{path} ({document.name} line {place[0]}, column {place[1]})"
+
+
+def _fix(error: ErrorDetails, way: Sequence[str | int]) -> str:
+    if error["type"] == "extra_forbidden" and (meant := policy_words.meant(str(way[-1]), way[:-1], json_schema())):
+        return f"Did you mean {meant}?"
+    return _FIXES.get(error["type"], f"It is {_short(error['input'])} now.")
 
 
 def _short(value: object) -> str:
