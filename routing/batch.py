@@ -1,10 +1,11 @@
 """What a routing batch is to routing: leads under lock, versions, and a way to save what was decided."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from routing.lead import Lead, Reason
+from routing.lead import Lead, Reason, Ruled
 from routing.plan import Verdict
 from routing.ports import Decider
 
@@ -25,6 +26,19 @@ class Saved:
 
     kept: tuple[Verdict, ...]
     over: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the rules of a policy may ask: the moment of planning, and of each lead its facts and what was made of it.
+
+    `best_above`: the priority from which leads are among the best, where the policy counts it from the last ones.
+    """
+
+    now: datetime
+    facts: Mapping[int, Mapping[str, object]]
+    ruled: Mapping[int, Ruled] = field(default_factory=dict)
+    best_above: float | None = None
 
 
 class Batch(Protocol):

@@ -22,7 +22,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skill:
-    """What a member must have for a lead (row M5); dropped after a while unless required (row M6).
+    """What a member must have for a lead (row M5), the most important first; some are dropped after a while (row M6).
 
     `wanted` is compared with the member's attribute of this name: a list holds it, a number is at least it, a text is
     equal to it.
@@ -30,7 +30,8 @@ class Skill:
 
     name: str
     wanted: str | float | bool
-    drop_after: timedelta | None = None  # None: never
+    drop_after: timedelta | None = None  # by itself; None: not
+    required: bool = True  # False: the pool may drop it as it relaxes
 
 
 @dataclass(frozen=True, slots=True)

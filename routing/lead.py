@@ -27,6 +27,7 @@ class Reason(StrEnum):
 
     NO_ROOM = "no_room"  # waiting: members in range, all at capacity
     NO_PARTNER_IN_RANGE = "no_partner_in_range"  # waiting: nobody inside the last ring
+    NOBODY_FITS = "nobody_fits"  # waiting: members in range, none who may have it as things are
     NO_ADDRESS = "no_address"  # review: nothing to place the lead by
     UNKNOWN_PLACE = "unknown_place"  # review: no geocoder knows the address
     UNKNOWN_COUNTRY = "unknown_country"  # review: the country is not one we know, or no pool serves it
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     MISSING_FACTS = "missing_facts"  # waiting: a rule waits for facts that have not come yet
     QUARANTINED = "quarantined"  # review: a check of the policy failed; never offered until it is released
     RULED = "ruled"  # review: a rule of the policy asks for a person
+    OVERFLOW = "overflow"  # review: nobody in its pool has room, and such leads go to a person
     NOT_OURS = "not_ours"  # withdrawn: a rule of the policy leaves it alone
     OPEN_POOL = "open_pool"  # waiting: everyone's turn is over, and it is open to who did not answer
     OWNED = "owned"  # withdrawn: somebody gave it to an owner by hand
@@ -100,6 +102,20 @@ class Located:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled:
+    """What the rules of the policy have made of a lead so far, beside its state."""
+
+    released: frozenset[str] = frozenset()  # rules that a person let it pass
+    passed: Mapping[str, str] = field(default_factory=dict)  # rules it has waited for -> how it came past: facts, time
+    waits: Mapping[str, datetime] = field(default_factory=dict)  # rules it waits for -> since when
+    searched: tuple[int, datetime] | None = None  # the attempt it is in, and since when it is searched in vain
+    dropped: tuple[str, ...] = ()  # what was asked for less since then, such as a skill
+
+
+NOTHING_RULED = Ruled()
+
+
+@dataclass(frozen=True, slots=True)
 class Lead:
     """What routing needs to know of a lead; `attempt` is the number of the next offer, from 1.
 
@@ -120,6 +136,7 @@ class Lead:
     lapsed: frozenset[int] = field(default_factory=frozenset)  # of the tried, who let the only offer of theirs expire
     chances: tuple[int, ...] = ()  # of those, who asked for another chance, the first first
     facts: Mapping[str, object] = field(default_factory=dict)  # what rules may ask, by name: "lead.product" and so on
+    ruled: Ruled = NOTHING_RULED
 
 
 @dataclass(frozen=True, slots=True)

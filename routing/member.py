@@ -1,8 +1,8 @@
 """Members: whoever can be given a lead, and the roster that holds them."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import overload
 
@@ -32,6 +32,8 @@ class Member:
     capacity: int | None = None
     weight: int | None = None  # thousandths
     active: bool = True
+    country: str = ""  # this and the attributes only where the policy asks for them
+    attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +50,8 @@ class Columns:
     owner: NDArray[np.intp]  # of each place: the row of its member
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
+    country: Sequence[str] = ()  # empty, as the attributes are, where the policy asks for neither
+    attributes: Sequence[Mapping[str, object]] = ()
 
     @classmethod
     def of(cls, members: Sequence[Member]) -> "Columns":
@@ -64,6 +68,8 @@ class Columns:
             owner=np.repeat(np.arange(len(ordered)), [len(m.places) for m in ordered]).astype(np.intp),
             lat=np.array([p.lat for p in places], dtype=np.float64),
             lon=np.array([p.lon for p in places], dtype=np.float64),
+            country=[m.country for m in ordered],
+            attributes=[m.attributes for m in ordered],
         )
 
 
@@ -73,6 +79,7 @@ class Roster(Sequence[Member]):
     def __init__(self, market: str, version: int, members: Sequence[Member] | Columns = ()) -> None:
         self.market, self.version = market, version
         self.columns = members if isinstance(members, Columns) else Columns.of(members)
+        self._rows_by_key: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.columns.id)
@@ -98,12 +105,26 @@ class Roster(Sequence[Member]):
             capacity=_override(c.capacity[row]),
             weight=_override(c.weight[row]),
             active=bool(c.active[row]),
+            country=c.country[row] if c.country else "",
+            attributes=c.attributes[row] if c.attributes else {},
         )
 
     @property
     def members(self) -> Sequence[Member]:
         """Everyone, by id."""
         return self
+
+    @property
+    def is_full(self) -> bool:
+        """Whether countries and attributes are known."""
+        return len(self.columns.attributes) == len(self)
+
+    def by_key(self, key: str) -> Member | None:
+        """The member of this outside id, or None."""
+        if self._rows_by_key is None:
+            self._rows_by_key = {known: row for row, known in enumerate(self.columns.key)}
+        row = self._rows_by_key.get(key)
+        return None if row is None else self[row]
 
     def get(self, member_id: int) -> Member | None:
         """The member of this id, or None."""

@@ -61,10 +61,13 @@ class Members:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def roster(self, market: str) -> Roster:
-        """Everyone of a market, with the version that counts every change; version 0 when there is no such market."""
+    def roster(self, market: str, *, full: bool = False) -> Roster:
+        """Everyone of a market, with the version that counts every change; version 0 when there is no such market.
+
+        `full`: with countries and attributes, which few policies ask for.
+        """
         with transaction(self._engine) as connection:
-            row = connection.execute(_ROSTER, {"market": market}).one()
+            row = connection.execute(_FULL_ROSTER if full else _ROSTER, {"market": market}).one()
         ids = np.array(row.ids or (), dtype=np.int32)
         columns = Columns(
             id=ids,
@@ -77,6 +80,8 @@ class Members:
             owner=np.searchsorted(ids, np.array(row.owners or (), dtype=np.int32)),
             lat=np.array(row.lats or (), dtype=np.float64),
             lon=np.array(row.lons or (), dtype=np.float64),
+            country=_shared(row.countries or ()) if full else (),
+            attributes=row.attributes or () if full else (),
         )
         return Roster(market, row.version or 0, columns)
 
@@ -176,21 +181,28 @@ class Members:
 
 
 # One row of columns: a hundred thousand members come in a second, and cost a few megabytes.
-_ROSTER = sa.text(f"""
+_ROSTER_SOURCE = """
     SELECT (SELECT roster_version FROM markets WHERE name = :market) AS version, m.*, p.*
     FROM (
         SELECT array_agg(id ORDER BY id) AS ids, array_agg(key ORDER BY id) AS keys,
                array_agg(name ORDER BY id) AS names, array_agg(tier ORDER BY id) AS tiers,
-               array_agg(coalesce(capacity, {TIERS_OWN}) ORDER BY id) AS capacities,
-               array_agg(coalesce(weight, {TIERS_OWN}) ORDER BY id) AS weights,
-               array_agg(active AND present AND left_at IS NULL ORDER BY id) AS actives
+               array_agg(coalesce(capacity, {tiers_own}) ORDER BY id) AS capacities,
+               array_agg(coalesce(weight, {tiers_own}) ORDER BY id) AS weights,
+               array_agg(active AND present AND left_at IS NULL ORDER BY id) AS actives{more}
         FROM members WHERE market = :market
     ) m, (
         SELECT array_agg(member_id ORDER BY member_id, id) AS owners, array_agg(lat ORDER BY member_id, id) AS lats,
                array_agg(lon ORDER BY member_id, id) AS lons
         FROM places WHERE member_id IN (SELECT id FROM members WHERE market = :market)
     ) p
-""")  # noqa: S608 - a number of ours
+"""
+_ROSTER = sa.text(_ROSTER_SOURCE.format(tiers_own=TIERS_OWN, more=""))
+_FULL_ROSTER = sa.text(
+    _ROSTER_SOURCE.format(
+        tiers_own=TIERS_OWN,
+        more=", array_agg(country ORDER BY id) AS countries, json_agg(attributes ORDER BY id) AS attributes",
+    )
+)
 _PLACES = (
     sa.select(sa.func.json_agg(aggregate_order_by(sa.func.json_build_array(places.c.lat, places.c.lon), places.c.id)))
     .where(places.c.member_id == members.c.id)
