@@ -15,6 +15,8 @@ from workers.embedded import Urls
 from workers.embedded import servers as embedded
 
 TEMPLATE = "template_migrated"
+#: No test takes the power from the machine: what a killed server leaves is in the hands of the kernel.
+CARELESS = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,7 +31,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
     """Postgres and Valkey of this test session. Take `database_url` or `redis_url` for a place of your own."""
     place = tmp_path_factory.mktemp("servers")
-    with embedded(place) as urls:
+    with embedded(place, postgres=CARELESS) as urls:
         yield urls
     _remove(place)
 

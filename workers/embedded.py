@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,15 +32,16 @@ class Urls:
 
 
 @contextmanager
-def servers(data_dir: Path, *, as_root: AsRoot = "auto") -> Iterator[Urls]:
+def servers(data_dir: Path, *, as_root: AsRoot = "auto", postgres: Mapping[str, str] | None = None) -> Iterator[Urls]:
     """Embedded Postgres and Valkey of this directory, started or joined; the last user's leaving stops them.
 
     They outlive no user: a killed one counts as gone. `as_root` says how root starts Postgres, which refuses to be
-    root: in a user namespace, as the user nobody, or whichever works.
+    root: in a user namespace, as the user nobody, or whichever works. `postgres`: settings that go before ours, for the
+    servers that this call starts.
     """
     data_dir = _made(data_dir)
     with _one_at_a_time(data_dir):
-        held, urls = _join(data_dir) or _start(data_dir, as_root)
+        held, urls = _join(data_dir) or _start(data_dir, as_root, postgres or {})
     try:
         yield urls
     finally:
@@ -93,7 +94,7 @@ def _join(data_dir: Path) -> tuple[socket.socket, Urls] | None:
     return None
 
 
-def _start(data_dir: Path, as_root: AsRoot) -> tuple[socket.socket, Urls]:
+def _start(data_dir: Path, as_root: AsRoot, postgres: Mapping[str, str]) -> tuple[socket.socket, Urls]:
     held, theirs = socket.socketpair()
     with theirs, (data_dir / "logs" / "guard.log").open("ab") as log:
         subprocess.run(
@@ -104,6 +105,7 @@ def _start(data_dir: Path, as_root: AsRoot) -> tuple[socket.socket, Urls]:
                 str(data_dir),
                 f"--first={theirs.fileno()}",
                 f"--as-root={as_root}",
+                *(f"--postgres={name}={value}" for name, value in postgres.items()),
             ],
             cwd=data_dir,
             env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -51,12 +51,13 @@ def main() -> None:
     options.add_argument("data_dir", type=Path)
     options.add_argument("--first", type=int, required=True, help="descriptor of the first user's connection")
     options.add_argument("--as-root", choices=("auto", "namespace", "nobody"), default="auto")
+    options.add_argument("--postgres", action="append", default=[], help="a setting of Postgres: NAME=VALUE")
     chosen = options.parse_args()
     if os.fork():  # the guard is nobody's child: it may outlive the user that started it
         os._exit(0)
     first = socket.socket(fileno=chosen.first)
     first.set_inheritable(False)
-    guard = Guard(chosen.data_dir, chosen.as_root)
+    guard = Guard(chosen.data_dir, chosen.as_root, dict(one.split("=", 1) for one in chosen.postgres))
     try:
         with _sole_guard(chosen.data_dir):
             guard.serve(first)
@@ -90,9 +91,10 @@ def _sole_guard(data_dir: Path) -> Iterator[None]:
 class Guard:
     """Servers, their users, and what happens between them."""
 
-    def __init__(self, data_dir: Path, as_root: AsRoot) -> None:
+    def __init__(self, data_dir: Path, as_root: AsRoot, postgres: dict[str, str]) -> None:
         self._data_dir = data_dir
         self._as_root = as_root
+        self._postgres = postgres
         self._servers: list[Server] = []
         self._users: set[socket.socket] = set()
         self._crashes: list[float] = []
@@ -118,7 +120,12 @@ class Guard:
         password = {name: old.get(f"{name}_password") or new_password() for name in ("postgres", "valkey")}
         for make in (
             lambda port: Postgres(
-                self._data_dir, password["postgres"], port, self._as_root, "postgres_password" not in old
+                self._data_dir,
+                password["postgres"],
+                port,
+                self._as_root,
+                self._postgres,
+                "postgres_password" not in old,
             ),
             lambda port: Valkey(self._data_dir, password["valkey"], port),
         ):

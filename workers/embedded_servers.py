@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,6 +79,7 @@ class Postgres:
     password: str
     port: int
     as_root: AsRoot = "auto"
+    settings: Mapping[str, str] = field(default_factory=dict)  # before ours
     password_is_new: bool = False
     name: str = "postgres"
     _process: subprocess.Popen[bytes] | None = None
@@ -93,7 +94,7 @@ class Postgres:
         (lodging.data / "postmaster.pid").unlink(missing_ok=True)
         if self.password_is_new:
             self._speak_alone(lodging, lodging.data, f"ALTER USER {NAME} PASSWORD '{self.password}'")
-        settings = POSTGRES_SETTINGS | {"port": str(self.port)}
+        settings = POSTGRES_SETTINGS | self.settings | {"port": str(self.port)}
         self._process = _spawn(
             [lodging.programs / "postgres", "-D", lodging.data, *(f"-c{k}={v}" for k, v in settings.items())],
             log=self._log(),
