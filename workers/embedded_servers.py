@@ -94,7 +94,7 @@ class Postgres:
         (lodging.data / "postmaster.pid").unlink(missing_ok=True)
         if self.password_is_new:
             self._speak_alone(lodging, lodging.data, f"ALTER USER {NAME} PASSWORD '{self.password}'")
-        settings = POSTGRES_SETTINGS | self.settings | {"port": str(self.port)}
+        settings = {**POSTGRES_SETTINGS, **self.settings, "port": str(self.port)}
         self._process = _spawn(
             [lodging.programs / "postgres", "-D", lodging.data, *(f"-c{k}={v}" for k, v in settings.items())],
             log=self._log(),
