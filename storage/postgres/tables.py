@@ -81,6 +81,7 @@ events = sa.Table(
     sa.UniqueConstraint("event_id", "record_id"),
 )
 sa.Index("ix_events_pending", events.c.lane, events.c.id, postgresql_where=sa.text("state = 'pending'"))
+sa.Index("ix_events_old", events.c.id, postgresql_where=sa.text("state = 'done'"))
 
 parked = sa.Table(
     "parked",
@@ -276,6 +277,7 @@ sa.Index(
     "ix_leads_waiting_first",
     leads.c.priority.desc(),
     leads.c.received_at,
+sa.Index("ix_leads_received", leads.c.received_at, leads.c.id)
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting'"),
 )
@@ -660,6 +662,7 @@ invariants = sa.Table(
     "invariants",
     metadata,
     sa.Column("name", Text, primary_key=True),
+sa.Index("ix_timeline_at", timeline.c.at, postgresql_using="brin")
     sa.Column("violations", BigInt, nullable=False),
     sa.Column("examples", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # the first few, ids only
     sa.Column("checked_at", Time, nullable=False),
@@ -680,3 +683,4 @@ from storage.postgres import (  # noqa: E402 - they add to the metadata made abo
     tables_identity,  # noqa: F401 - as above
     tables_notify,  # noqa: F401 - as above
 )
+    tables_history,  # noqa: F401 - as above
