@@ -33,10 +33,16 @@ def given(plan: "Plan") -> dict[str, object]:
         known["wide"] = True
     if plan.slot:
         known["slot"], known["rung"] = plan.slot, plan.rung
+    if plan.boosted:
+        members = {one.member for one in plan.candidates} | {one.member for one in plan.tried}
+        known["boosted"] = sorted(plan.boosted & members)
+    looked_at: dict[str, object] = {LEAD: known}
+    if plan.now is not None and plan.pool.turns.looks_at_the_clock:
+        looked_at["now"] = plan.now.isoformat()
     if plan.course is None:
-        return {LEAD: known}
+        return looked_at
     known["received_at"], known["priority"] = lead.received_at.isoformat(), lead.priority
-    return {**plan.course.used, LEAD: known}
+    return {**plan.course.used, **looked_at}
 
 
 def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -> Lead:  # noqa: A002 - a lead's field

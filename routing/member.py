@@ -2,7 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import chain
 from typing import overload
 
@@ -14,6 +16,7 @@ from routing.lead import Point
 TIERS_OWN = -1  # in a column: the tier decides
 
 Ints = NDArray[np.int32]
+NOBODY_BOOSTED: Mapping[str, frozenset[int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Member:
     active: bool = True
     country: str = ""  # this and the attributes only where the policy asks for them
     attributes: Mapping[str, object] = field(default_factory=dict, hash=False)
+    joined: int = 0  # the day, counted from 1970: its weight may rise with the days since then
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +56,7 @@ class Columns:
     lon: NDArray[np.float64]
     country: Sequence[str] = ()  # empty, as the attributes are, where the policy asks for neither
     attributes: Sequence[Mapping[str, object]] = ()
+    joined: Ints | None = None  # days since 1970; None: long ago
 
     @classmethod
     def of(cls, members: Sequence[Member]) -> "Columns":
@@ -70,14 +75,25 @@ class Columns:
             lon=np.array([p.lon for p in places], dtype=np.float64),
             country=[m.country for m in ordered],
             attributes=[m.attributes for m in ordered],
+            joined=np.array([m.joined for m in ordered], dtype=np.int32),
         )
 
 
 class Roster(Sequence[Member]):
-    """All members of one market at one version, by id; a member is put together when it is asked for."""
+    """All members of one market at one version, by id; a member is put together when it is asked for.
 
-    def __init__(self, market: str, version: int, members: Sequence[Member] | Columns = ()) -> None:
-        self.market, self.version = market, version
+    `boosted`: by pool, the members that are on the way to miss their minimum.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        version: int,
+        members: Sequence[Member] | Columns = (),
+        *,
+        boosted: Mapping[str, frozenset[int]] = NOBODY_BOOSTED,
+    ) -> None:
+        self.market, self.version, self.boosted = market, version, boosted
         self.columns = members if isinstance(members, Columns) else Columns.of(members)
         self._rows_by_key: dict[str, int] | None = None
 
@@ -107,6 +123,7 @@ class Roster(Sequence[Member]):
             active=bool(c.active[row]),
             country=c.country[row] if c.country else "",
             attributes=c.attributes[row] if c.attributes else {},
+            joined=0 if c.joined is None else int(c.joined[row]),
         )
 
     @property
@@ -118,6 +135,16 @@ class Roster(Sequence[Member]):
     def is_full(self) -> bool:
         """Whether countries and attributes are known."""
         return len(self.columns.attributes) == len(self)
+
+    @property
+    def joined(self) -> NDArray[np.int64]:
+        """The day on which each member joined, from 1970: its attribute `joined`, else the day we heard of it."""
+        known = self.columns.joined
+        days = np.zeros(len(self), np.int64) if known is None else known.astype(np.int64)
+        for row, attributes in enumerate(self.columns.attributes):
+            if "joined" in attributes and (day := _day(attributes["joined"])) is not None:
+                days[row] = day
+        return days
 
     def by_key(self, key: str) -> Member | None:
         """The member of this outside id, or None."""
@@ -134,3 +161,10 @@ class Roster(Sequence[Member]):
 
 def _override(value: np.int32) -> int | None:
     return None if value == TIERS_OWN else int(value)
+
+
+def _day(told: object) -> int | None:
+    """The day of a text such as 2026-11-22, counted from 1970; None when it is none."""
+    with suppress(ValueError):
+        return date.fromisoformat(str(told)[:10]).toordinal() - date(1970, 1, 1).toordinal()
+    return None

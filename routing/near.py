@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from importlib import import_module
 from itertools import chain, pairwise
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from routing.distance import LEAST_RADIUS_M, earth_centred, metres, metres_many
 from routing.lead import Point
 from routing.member import Member, Roster
-from routing.policy import Policy
+from routing.policy import Policy, Pool
+from routing.rotation import WHOLE, local_day, ramped, scaled
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
@@ -86,6 +88,7 @@ class Index:
         self._tree = trees()(self._centred)
         self._branches = len(self._owner) > len(self._rows)
         self._terms: tuple[int, Terms] | None = None
+        self._weights: dict[str, tuple[Terms, int, NDArray[np.int64]]] = {}  # by pool
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,6 +117,28 @@ class Index:
             np.where(own_weight < 0, weight, own_weight).astype(np.int32),
             np.where(own_capacity < 0, capacity, own_capacity).astype(np.int32),
         )
+
+    def boosted(self, pool: Pool) -> frozenset[int]:
+        """Members whose weight is raised in this pool, as they are on the way to miss their minimum."""
+        return self._roster.boosted.get(pool.name, frozenset()) if pool.turns.minimum else frozenset()
+
+    def weights(self, pool: Pool, terms: Terms, now: datetime | None) -> NDArray[np.int64]:
+        """What everyone weighs in this pool on that day, before any distance."""
+        turns = pool.turns
+        if turns.ramp and now is None:
+            raise ValueError(f"weights of pool {pool.name} rise by the day, and no clock was given")
+        day = local_day(turns.zone, now) if turns.ramp and now else 0
+        known = self._weights.get(pool.name)
+        if known is not None and known[0] is terms and known[1] == day:
+            return known[2]
+        weight = terms.weight.astype(np.int64)
+        if turns.ramp:
+            weight = scaled(weight, ramped(turns.ramp, self._roster.joined[self._rows], day))
+        if turns.minimum and (boosted := self.boosted(pool)):
+            raised = np.isin(self._ids, list(boosted))
+            weight = scaled(weight, np.where(raised, turns.minimum.boost, WHOLE))
+        self._weights[pool.name] = terms, day, weight
+        return weight
 
     def reach(self, points: Sequence[Point], radii_m: Sequence[Sequence[float]], upto: Sequence[int]) -> Reach:
         """Every member inside each point's ring `upto` (from 0), once, measured from its nearest branch.

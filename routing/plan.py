@@ -20,6 +20,7 @@ from routing.near import Index, Reach, Terms
 from routing.offer import Kind
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
 
+from routing.rotation import by_distance, named
 __all__ = [
     "Plan",
     "Verdict",
@@ -54,6 +55,8 @@ class Plan:
     wide: bool = False  # all rings were searched, not only as far as the first that has anybody
     course: Course | None = None  # what the rules said; None: no rule was asked
 
+    now: datetime | None = None  # the batch's clock
+    boosted: frozenset[int] = frozenset()  # members in reach whose weight was raised, as they may miss their minimum
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Everyone who may be asked, in order."""
@@ -109,34 +112,41 @@ def is_over(lead: Lead, pool: Pool) -> bool:
 
 
 def plan_all(
-    asked: Sequence[tuple[Lead, Pool]], policy: Policy, index: Index, *, all_rings: bool = False
+    asked: Sequence[tuple[Lead, Pool]],
+    policy: Policy,
+    index: Index,
+    *,
+    all_rings: bool = False,
+    now: datetime | None = None,
 ) -> list[Plan]:
     """A plan for each located lead: the first ring that has anybody who was not tried, or all rings.
 
     Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried; nearest first, equals
     by id. Distances are kept to a decimetre, as the ledger stores them. Where the pool has a ladder, the first rung
-    from the attempt's own on that has anybody.
+    from the attempt's own on that has anybody. `now` is the batch's clock, which periods and ramps of turns need.
     """
     looks = [look(lead, pool, policy, first_rung(lead, pool)) for lead, pool in asked]
-    plans = _plan_looks(looks, policy, index, all_rings=all_rings)
+    plans = _plan_looks(looks, policy, index, all_rings=all_rings, now=now)
     todo = {n: one for n, one in enumerate(looks) if not plans[n].groups and one.further is not None}
     while todo:
         todo = {n: look(one.lead, one.pool, policy, one.further) for n, one in todo.items() if one.further is not None}
-        found = _plan_looks(list(todo.values()), policy, index, all_rings=all_rings)
+        found = _plan_looks(list(todo.values()), policy, index, all_rings=all_rings, now=now)
         for n, plan in zip(todo, found, strict=True):
             plans[n] = plan
         todo = {n: one for n, one in todo.items() if not plans[n].groups and one.further is not None}
     return plans
 
 
-def plan_besides(verdicts: Sequence[Verdict], policy: Policy, index: Index) -> list[Plan]:
+def plan_besides(
+    verdicts: Sequence[Verdict], policy: Policy, index: Index, *, now: datetime | None = None
+) -> list[Plan]:
     """Whom to ask at the same time as the members of these verdicts, where the policy asks several at once (row O8).
 
     On the same rung, each under an attempt of its own; where nobody is left, no plan.
     """
     more = [v for v in verdicts if v.plan.slot + 1 < v.plan.pool.answering.fan_out and v.decision.chosen is not None]
     looks = [look(_besides(v), v.plan.pool, policy, v.plan.rung) for v in more]
-    plans = _plan_looks(looks, policy, index, all_rings=True) if looks else []
+    plans = _plan_looks(looks, policy, index, all_rings=True, now=now) if looks else []
     asked = [replace(plan, slot=v.plan.slot + 1) for plan, v in zip(plans, more, strict=True)]
     return [plan for plan in asked if plan.groups]
 
@@ -153,11 +163,13 @@ def _besides(verdict: Verdict) -> Lead:
     )
 
 
-def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_rings: bool) -> list[Plan]:
+def _plan_looks(
+    asked: Sequence[Look], policy: Policy, index: Index, *, all_rings: bool, now: datetime | None
+) -> list[Plan]:
     radii = _radii(asked)
     terms = index.terms(policy)
     found, upto = _search(asked, radii, index, terms, all_rings=all_rings)
-    crowd, groups, tried = _sorted(asked, found, terms)
+    crowd, groups, tried = _sorted(asked, found, index, terms, now)
     nobody = [i for i in range(len(asked)) if not groups[i] and not tried[i]]
     nearest = dict(zip(nobody, index.nearest([_place(asked[i].lead) for i in nobody]), strict=True))
     return [
@@ -165,7 +177,7 @@ def _plan_looks(asked: Sequence[Look], policy: Policy, index: Index, *, all_ring
             one.lead,
             one.pool,
             radii[i],
-            _chances_first(one, tuple(_group(one.pool, crowd, run) for run in groups[i])),
+            _chances_first(one, tuple(_group(one.pool, crowd, run, now) for run in groups[i])),
             tried[i],
             away[1] if (away := nearest.get(i)) else None,
             upto[i] < len(radii[i]) - 1,
@@ -182,6 +194,8 @@ def _chances_first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     if not lead.chances:
         return groups
     queued = {
+            now=now,
+            boosted=index.boosted(one.pool),
         c.member: Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member in lead.chances
     }
     others = (Group(g.ring, g.rotation, tuple(c for c in g.candidates if c.member not in queued)) for g in groups)
@@ -249,7 +263,7 @@ def _gates(asked: Sequence[Look], near: Reach, terms: Terms) -> NDArray[np.int8]
 
 
 def _sorted(
-    asked: Sequence[Look], found: Reach, terms: Terms
+    asked: Sequence[Look], found: Reach, index: Index, terms: Terms, now: datetime | None
 ) -> tuple[Table[Candidate], list[list[_Run]], list[tuple[Weighed, ...]]]:
     """The crowd of candidates in the order of asking, each lead's groups in it, and who is not asked."""
     ranked = [one.pool.tiers is Tiers.RANKED or one.pool.mode is Mode.CURSOR for one in asked]
@@ -264,7 +278,7 @@ def _sorted(
         decimetres[order] / 10,
         ring.astype(np.int16),
         terms.tier_rank[row],
-        terms.weight[row],
+        _weights(asked, lead, row, decimetres[order], index, terms, now),
         terms.capacity[row],
     )
     seen: list[tuple[Weighed, ...]] = [()] * len(asked)
@@ -312,8 +326,28 @@ def _runs(
     return runs
 
 
-def _group(pool: Pool, crowd: Table[Candidate], run: _Run) -> Group:
-    return Group(run.ring, rotation(pool, run.ring, run.tier_rank), Rows(crowd, run.start, run.stop))
+def _weights(  # noqa: PLR0917 - the crowd, column by column
+    asked: Sequence[Look],
+    lead: NDArray[np.intp],
+    row: NDArray[np.intp],
+    decimetres: NDArray[np.int64],
+    index: Index,
+    terms: Terms,
+    now: datetime | None,
+) -> NDArray[np.int32]:
+    """What each weighs for its lead: its own weight, and where the pool says so, by its day and by its distance."""
+    weight = terms.weight[row]
+    for pool in {id(one.pool): one.pool for one in asked if one.pool.weighs_anew}.values():
+        mine = np.array([one.pool is pool for one in asked])[lead]
+        weighed = index.weights(pool, terms, now)[row[mine]]
+        if pool.turns.halves_at_m:
+            weighed = by_distance(weighed, decimetres[mine], pool.turns.halves_at_m)
+        weight[mine] = weighed
+    return weight
+
+
+def _group(pool: Pool, crowd: Table[Candidate], run: _Run, now: datetime | None) -> Group:
+    return Group(run.ring, rotation(pool, run.ring, run.tier_rank, now), Rows(crowd, run.start, run.stop))
 
 
 def _place(lead: Lead) -> Point:
@@ -322,12 +356,21 @@ def _place(lead: Lead) -> Point:
     return lead.place
 
 
-def rotation(pool: Pool, ring: int, tier_rank: int | None) -> str:
-    """The name of the fairness account that decides, such as `installers` or `installers/ring1/tier2` (row F4)."""
+def rotation(pool: Pool, ring: int, tier_rank: int | None, now: datetime | None = None) -> str:
+    """The name of the fairness account that decides, such as `installers` or `installers/ring1/tier2` (row F4).
+
+    Where accounts begin anew (row F14) it names the period, such as `installers@2026-11`.
+    """
     name = pool.rotation if pool.scope is Scope.SHARED else pool.name
     if pool.scope is Scope.POOL_RING:
         name += f"/ring{ring + 1}"
-    return name if tier_rank is None else f"{name}/tier{tier_rank}"
+    if tier_rank is not None:
+        name += f"/tier{tier_rank}"
+    if not pool.turns.has_periods:
+        return name
+    if now is None:
+        raise ValueError(f"the accounts of pool {pool.name} have periods, and no clock was given")
+    return named(name, pool.turns, now)
 
 
 def conclude_all(plans: Sequence[Plan], grants: Sequence[Grant], versions: Versions) -> list[Verdict]:

@@ -6,8 +6,10 @@ from datetime import date, timedelta
 from enum import StrEnum
 
 from routing.lead import Precision
+from routing.rotation import Turning
 
 METRES = {"mi": 1609.344, "km": 1000.0}
+WEIGHTED_BY_DISTANCE = "weighted_by_distance"
 
 
 class Mode(StrEnum):
@@ -152,6 +154,18 @@ class Pool:
     rotation: str = ""  # the shared rotation's name, for scope=shared
     answering: Answering = field(default_factory=Answering)
     poor_places: Mapping[Precision, PoorPlace] = field(default_factory=dict)
+    turns: Turning = field(default_factory=Turning)
+
+    @property
+    def way(self) -> str:
+        """The mode as the policy names it: weighted_by_distance is mode fair with weights that fall with distance."""
+        return WEIGHTED_BY_DISTANCE if self.turns.halves_at_m else str(self.mode)
+
+    @property
+    def weighs_anew(self) -> bool:
+        """Whether a member's weight here is not simply its own."""
+        turns = self.turns
+        return bool(turns.ramp or turns.minimum or turns.halves_at_m)
 
     @property
     def reassignments(self) -> int:
