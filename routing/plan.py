@@ -19,8 +19,8 @@ from routing.lead import Lead, Point, Reason
 from routing.near import Index, Reach, Terms
 from routing.offer import Kind
 from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
-
 from routing.rotation import by_distance, named
+
 __all__ = [
     "Plan",
     "Verdict",
@@ -54,9 +54,9 @@ class Plan:
     slot: int = 0  # of several who are asked at once, which one
     wide: bool = False  # all rings were searched, not only as far as the first that has anybody
     course: Course | None = None  # what the rules said; None: no rule was asked
-
     now: datetime | None = None  # the batch's clock
     boosted: frozenset[int] = frozenset()  # members in reach whose weight was raised, as they may miss their minimum
+
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """Everyone who may be asked, in order."""
@@ -183,6 +183,8 @@ def _plan_looks(
             upto[i] < len(radii[i]) - 1,
             one.rung,
             wide=all_rings,
+            now=now,
+            boosted=index.boosted(one.pool),
         )
         for i, one in enumerate(asked)
     ]
@@ -194,8 +196,6 @@ def _chances_first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     if not lead.chances:
         return groups
     queued = {
-            now=now,
-            boosted=index.boosted(one.pool),
         c.member: Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member in lead.chances
     }
     others = (Group(g.ring, g.rotation, tuple(c for c in g.candidates if c.member not in queued)) for g in groups)
