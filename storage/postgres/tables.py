@@ -15,6 +15,7 @@ metadata = sa.MetaData(
 
 BigInt, Int, Small, Text, Float, Bool = sa.BigInteger, sa.Integer, sa.SmallInteger, sa.Text, sa.Double, sa.Boolean
 Time = sa.DateTime(timezone=True)
+Uuid = UUID(as_uuid=True)
 NOW = sa.text("clock_timestamp()")
 EMPTY = sa.text("'{}'::jsonb")
 
@@ -110,9 +111,36 @@ policies = sa.Table(
     sa.Column("note", Text, nullable=False, server_default=""),
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("published_at", Time),
-    sa.CheckConstraint("state IN ('draft', 'published', 'retired')", name="state"),
+    sa.Column("edition", Int, nullable=False, server_default="1"),  # raised by every change before it is published
+    sa.Column("source", Text),  # the text it was read from, with its comments; NULL: it came as JSON
+    sa.Column("digest", Text, nullable=False, server_default=""),  # SHA-256 of the document; '': of an older program
+    sa.Column("author", Text, nullable=False, server_default=""),
+    sa.Column("author_id", Uuid),  # NULL: no person, but a program or the command line
+    sa.Column("base", Int),  # the version in force when it was written; that one it replaces, no other
+    sa.Column("replaced", Int),  # the version that was in force before it
+    sa.Column("restores", Int),  # the older version whose document it is
+    sa.Column("publish_at", Time),
+    sa.Column("published_by", Text, nullable=False, server_default=""),
+    sa.Column("retired_at", Time),
+    sa.Column("problem", Text, nullable=False, server_default=""),  # why it could not be published when it was due
+    sa.Column("findings", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # of the check, when published
+    sa.CheckConstraint("state IN ('draft', 'scheduled', 'published', 'retired')", name="state"),
+    sa.CheckConstraint("(state = 'scheduled') = (publish_at IS NOT NULL)", name="scheduled"),
+    comment="Every version of the policy; one is in force. What was published is never changed.",
 )
 sa.Index("uq_policies_one_published", policies.c.state, unique=True, postgresql_where=sa.text("state = 'published'"))
+sa.Index("ix_policies_due", policies.c.publish_at, postgresql_where=sa.text("state = 'scheduled'"))
+
+policy_approvals = sa.Table(
+    "policy_approvals",
+    metadata,
+    sa.Column("version", Int, sa.ForeignKey("policies.version", ondelete="CASCADE"), primary_key=True),
+    sa.Column("person_id", Uuid, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("wrote", Bool, nullable=False, server_default="false"),
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    comment="Who stands for a version: who wrote it, and who has read and approved it.",
+)
 
 markets = sa.Table(
     "markets",
@@ -378,6 +406,13 @@ decisions = sa.Table(
 )
 sa.Index("ix_decisions_lead", decisions.c.lead_id)
 sa.Index("ix_decisions_rotation", decisions.c.market, decisions.c.rotation, decisions.c.generation, decisions.c.seq)
+# Versions follow one another, so a few pages hold the decisions of each.
+sa.Index(
+    "ix_decisions_policy_version",
+    decisions.c.policy_version,
+    postgresql_using="brin",
+    postgresql_with={"autosummarize": "on"},
+)
 
 offers = sa.Table(
     "offers",

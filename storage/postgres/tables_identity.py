@@ -24,6 +24,7 @@ people = sa.Table(
     sa.Column("active", Bool, nullable=False, server_default="true"),
     sa.Column("token_version", Int, nullable=False, server_default="1"),  # raised when every token of theirs must end
     sa.Column("outside_subject", Text, unique=True),  # who they are to the outside issuer
+    sa.Column("manages", ARRAY(Text), nullable=False, server_default=sa.text("'{}'")),  # markets, pools; empty: all
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
     sa.CheckConstraint("email = lower(email) AND email ~ '.@.'", name="email"),
