@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from routing.access import OF_A_MEMBER
+from web import webhooks
 from web.errors import Problem
 from web.identity import MEMBER
 
@@ -56,6 +57,7 @@ def _made(app: FastAPI, api: str) -> dict[str, Any]:
         summary=app.summary,
         description=DESCRIPTION.strip(),
         routes=app.routes,
+        webhooks=webhooks.routes(),
         tags=[{"name": name, "description": meaning} for name, meaning in TAGS.items()],
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
@@ -64,6 +66,9 @@ def _made(app: FastAPI, api: str) -> dict[str, Any]:
         _plain_parameters(operation)
         if path.startswith(f"{api}/"):
             _complete(operation)
+    for call in made["webhooks"].values():
+        call["post"]["responses"].pop("422", None)  # that is for the partner's server to say
+        _plain_parameters(call["post"])
     for unused in ("HTTPValidationError", "ValidationError"):
         if not _mentioned(made, unused):
             schemas.pop(unused, None)
