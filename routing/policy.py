@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from routing.lead import Precision
 from routing.rotation import Turning
+
+if TYPE_CHECKING:
+    from routing.rules import Rulebook
 
 METRES = {"mi": 1609.344, "km": 1000.0}
 WEIGHTED_BY_DISTANCE = "weighted_by_distance"
@@ -189,6 +193,7 @@ class Policy:
     pools: tuple[Pool, ...]
     tiers: Mapping[str, Tier]
     default_tier: Tier
+    rulebook: "Rulebook | None" = None  # None: the lead's country names the pool
 
     def tier(self, name: str) -> Tier:
         return self.tiers.get(name, self.default_tier)
