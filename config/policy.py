@@ -1,31 +1,34 @@
 """The policy document: what people write in YAML, checked word by word, and made into routing's Policy."""
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
-from zoneinfo import available_timezones
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from config import policy_text, policy_words
+from config.policy_parts import (
+    STRICT,
+    Capacity,
+    Country,
+    Duration,
+    Effects,
+    Name,
+    Percent,
+    Radii,
+    Span,
+    TierName,
+    Weight,
+    Zone,
+    once,
+    wrong,
+)
 from config.policy_text import Written
-from gateways.countries import alpha2
 from routing.errors import BadInput
 from routing.lead import Precision
 from routing.policy import (
@@ -51,86 +54,17 @@ from routing.policy import (
 FARTHEST_M = 20_037_508.0
 #: No deadline that counts working time lies farther ahead, holidays apart.
 LONGEST_WEEKS = 52
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _FIXES = {
     "missing": "Add it; config/policy.yaml shows a whole document.",
     "extra_forbidden": "No such word is known here: check its spelling and its indentation, or take it out.",
 }
 
 
-def _wrong(message: str, fix: str) -> PydanticCustomError:
-    return PydanticCustomError("policy", "{message}", {"message": message, "fix": fix})
-
-
-def _country(value: object) -> object:
-    code = alpha2(value) if isinstance(value, str) else None
-    if code is None:
-        raise _wrong(f"{value!r} is not a country", "Write an ISO 3166 code such as US, DE or AU, or a country's name.")
-    return code
-
-
-def _ascending(radii: list[float]) -> list[float]:
-    if not all(math.isfinite(r) and r > 0 for r in radii):
-        raise _wrong(f"{radii} holds a radius that is not above 0", "Give distances above 0, smallest first.")
-    if any(near >= far for near, far in pairwise(radii)):
-        raise _wrong(f"{radii} does not ascend", "Write each radius once, smallest first, such as [5, 15, 30, 50].")
-    return radii
-
-
-def _thousandths(weight: float) -> float:
-    if abs(weight * 1000 - round(weight * 1000)) > 1e-6:
-        raise _wrong(f"{weight} has more than three decimals", "Round it to three decimals, such as 1.25.")
-    return weight
-
-
-def _duration(value: object) -> object:
-    """A timedelta from `4h`, `90m`, `1d12h`."""
-    text = value.replace(" ", "") if isinstance(value, str) else ""
-    if not re.fullmatch(r"(\d{1,6}[smhd])+", text):
-        raise _wrong(f"{value!r} is not a length of time", "Write a number and s, m, h or d, such as 4h, 90m or 1d12h.")
-    seconds = sum(int(count) * _UNITS_S[unit] for count, unit in re.findall(r"(\d+)([smhd])", text))
-    if not 0 < seconds <= 365 * 86400:
-        raise _wrong(f"{value!r} is out of range", "Give more than nothing and at most 365d.")
-    return timedelta(seconds=seconds)
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise _wrong(f"{name!r} is not a time zone", "Write its IANA name, such as America/New_York.")
-    return name
-
-
-def _span(value: object) -> object:
-    """Minutes from midnight, from `08:00-12:30`."""
-    found = re.fullmatch(
-        r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", value if isinstance(value, str) else ""
-    )
-    start, end = (60 * int(found[1]) + int(found[2]), 60 * int(found[3]) + int(found[4])) if found else (0, 0)
-    if not 0 <= start < end <= 24 * 60:
-        raise _wrong(f"{value!r} is not a span of a day", "Write it like 08:00-12:30; midnight at the end is 24:00.")
-    return start, end
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-#: Tiers are named by the partner programme, so nearly anything goes.
-TierName = Annotated[str, Field(pattern=r"^\S(.{0,78}\S)?$")]
-Country = Annotated[str, BeforeValidator(_country)]
-Radii = Annotated[list[float], Field(min_length=1, max_length=10), AfterValidator(_ascending)]
-Weight = Annotated[float, Field(gt=0, le=1000), AfterValidator(_thousandths)]
-Capacity = Annotated[int, Field(ge=0, le=100_000)]
-Duration = Annotated[
-    timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^(\d+[smhd])+$"})
-]
-#: Reason codes, and what each means for the member's turn.
-Effects = Annotated[dict[Name, Annotated[TurnEffect, Field(strict=False)]], Field(min_length=1, max_length=50)]
-Percent = Annotated[int, Field(ge=1, le=99)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Span = Annotated[tuple[int, int], BeforeValidator(_span), WithJsonSchema({"type": "string"})]
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = STRICT
 
 
 class RingsPart(_Part):
@@ -142,7 +76,7 @@ class RingsPart(_Part):
     @model_validator(mode="after")
     def _on_earth(self) -> Self:
         if self.radii[-1] * METRES[self.unit] > FARTHEST_M:
-            raise _wrong(f"{self.radii[-1]:g} {self.unit} reaches around the earth", "Give at most 12450 mi, 20037 km.")
+            raise wrong(f"{self.radii[-1]:g} {self.unit} reaches around the earth", "Give at most 12450 mi, 20037 km.")
         return self
 
     def made(self) -> Rings:
@@ -173,9 +107,9 @@ class HoursPart(_Part):
         for name in _WEEKDAYS:
             spans = getattr(self, name)
             if any(before[1] > after[0] for before, after in pairwise(spans)):
-                raise _wrong(f"{name} has times that overlap or do not ascend", "Write each once, the earliest first.")
+                raise wrong(f"{name} has times that overlap or do not ascend", "Write each once, the earliest first.")
         if not any(getattr(self, name) for name in _WEEKDAYS):
-            raise _wrong("no day has working time", 'Give at least one, such as mon: ["08:00-17:00"].')
+            raise wrong("no day has working time", 'Give at least one, such as mon: ["08:00-17:00"].')
         return self
 
     def made(self) -> Hours:
@@ -228,7 +162,7 @@ class AnswersPart(_Part):
     @model_validator(mode="after")
     def _ascend(self) -> Self:
         if any(early >= late for early, late in pairwise(self.reminders)):
-            raise _wrong(f"{self.reminders} does not ascend", "Write each percentage once, the smallest first.")
+            raise wrong(f"{self.reminders} does not ascend", "Write each percentage once, the smallest first.")
         return self
 
     def made(self, *, within: timedelta, reassignments: int) -> Answering:
@@ -264,7 +198,7 @@ def _passes(length: timedelta | None, hours: HoursPart | None, name: str) -> Non
         return
     week = timedelta(minutes=sum(end - start for day in _WEEKDAYS for start, end in getattr(hours, day)))
     if length > week * LONGEST_WEEKS:
-        raise _wrong(
+        raise wrong(
             f"{name} is working time, of which a week has {week}: it would end in more than {LONGEST_WEEKS} weeks",
             "Give less, or longer hours.",
         )
@@ -293,10 +227,10 @@ class PoolPart(_Part):
     @model_validator(mode="after")
     def _rotation_fits(self) -> Self:
         if self.scope is Scope.SHARED and not self.rotation:
-            raise _wrong("scope is shared, and no rotation is named", "Add rotation: NAME, the same in each such pool.")
+            raise wrong("scope is shared, and no rotation is named", "Add rotation: NAME, the same in each such pool.")
         if self.scope is not Scope.SHARED and self.rotation:
-            raise _wrong("a rotation is named, and scope is not shared", "Write scope: shared, or take rotation out.")
-        _once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
+            raise wrong("a rotation is named, and scope is not shared", "Write scope: shared, or take rotation out.")
+        once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
         _passes(self.answer_within, self.answers.hours, "answer_within")
         return self
 
@@ -341,15 +275,15 @@ class Document(_Part):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
-        _once([pool.name for pool in self.pools], "pools has", "name")
-        _once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
-        _once([c for pool in self.pools for c in pool.countries], "pools name", "country")
+        once([pool.name for pool in self.pools], "pools has", "name")
+        once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
+        once([c for pool in self.pools for c in pool.countries], "pools name", "country")
         if sum(not pool.countries for pool in self.pools) > 1:
-            raise _wrong("two pools take every country", "Name the countries of each pool but one.")
+            raise wrong("two pools take every country", "Name the countries of each pool but one.")
         known = {tier.name for tier in self.tiers}
         asked = [tier for pool in self.pools for rung in pool.answers.ladder for tier in rung.tiers]
         if unknown := [tier for tier in asked if tier not in known]:
-            raise _wrong(f"a ladder asks the tier {unknown[0]!r}, which tiers does not name", "Name it there as well.")
+            raise wrong(f"a ladder asks the tier {unknown[0]!r}, which tiers does not name", "Name it there as well.")
         return self
 
     def made(self, version: int) -> Policy:
@@ -388,14 +322,6 @@ def dump(document: Mapping[str, Any]) -> str:
 def load_file(path: Path) -> Written:
     """The document in a YAML file, not yet checked. Raises BadInput when there is none."""
     return policy_text.load(path)
-
-
-def _once(names: list[str], where: str, what: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise _wrong(f"{where} the {what} {name} twice", "Keep one of them.")
-        seen.add(name)
 
 
 def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
