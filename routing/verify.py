@@ -53,6 +53,9 @@ class Past:
     inputs: Mapping[str, object] = field(default_factory=dict)
     units: int = 1
     turn: int = 1_000_000
+    policy_version: int = 0
+    roster_version: int = 0
+    nearest_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

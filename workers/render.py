@@ -65,10 +65,18 @@ def _decision(d: DecisionTold, out: Console) -> None:
     ring = f"ring {d.ring_miles:.0f} mi" if d.ring_miles else "no ring"
     out.print(f"\n[bold]Decision {d.attempt}[/bold] at {d.at:%Y-%m-%d %H:%M:%S}: {d.chosen or d.reason}, {ring}")
     version = f"policy {d.policy_version}, roster {d.roster_version}, generation {d.generation}, no. {d.seq}"
-    out.print(f"pool {d.pool}, rotation {d.rotation or '-'}, mode {d.mode} ({d.step}); {version}", soft_wrap=True)
+    out.print(f"pool {d.pool}, rotation {d.rotation or '-'}, mode {d.mode}; {version}", soft_wrap=True)
+    if d.rule:
+        out.print(
+            f"sent by rule {d.rule}" + (f" of policy {d.policy_version} ({d.policy_note})" if d.policy_note else "")
+        )
+    if d.step:
+        out.print(f"decided by: {d.step}", markup=False, soft_wrap=True)
     if d.nearest_miles is not None:
         out.print(f"the nearest member is {d.nearest_miles:,.1f} miles away")
-    table = Table("member", "miles", "ring", "held", "weight", "standing", "share", "after", "gate", box=None)
+    table = Table(
+        "member", "miles", "ring", "held", "weight", "standing", "share", "after", "served", "gate", "why", box=None
+    )
     for c in d.candidates[:SHOWN]:
         table.add_row(*_candidate(c))
     out.print(table)
@@ -86,5 +94,7 @@ def _candidate(c: CandidateTold) -> tuple[str, ...]:
         f"{c.standing:+.3f}",
         f"{c.share:.3f}",
         f"{c.standing_after:+.3f}",
+        str(c.served) if c.served else "never",
         "chosen" if c.chosen else c.gate,
+        c.why,
     )

@@ -1,6 +1,6 @@
 """One lead's story: what happened when, who was looked at, and why each was or was not chosen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,23 +8,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from routing.decision import Gate
+from routing.explained import explanation
 from routing.policy import Mode
-from routing.verify import Past, again
+from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.export import MILE_M, TURN, miles
-from storage.postgres.tables import corrections, decisions, members, offers, timeline
+from storage.postgres.tables import corrections, decisions, members, offers, policies, timeline
 from storage.postgres.verify import COLUMNS
-
-#: The step that decides between the eligible, by mode; in the words of routing/fairness.py.
-STEPS = {
-    Mode.FAIR: "highest standing after this lead's shares; then longest unserved; then lowest id",
-    Mode.CURSOR: "next after the member served last, by id",
-    Mode.LEAST_RECENT: "longest unserved; then lowest id",
-    Mode.LEAST_LOADED: "smallest part of its capacity in use; then longest unserved; then lowest id",
-    Mode.NEAREST: "nearest; then longest unserved; then lowest id",
-}
-
 
 #: What became of an offer's turn, by the correction's effect.
 TURNS = {"return": "returned", "penalise": "penalised"}
@@ -74,12 +64,15 @@ class CandidateTold:
     weight: float
     open: int
     capacity: int
-    gate: str  # eligible, full, tried
+    gate: str  # eligible, or the first gate that it did not pass: full, tried, quota, skill ...
     chosen: bool
     standing: float
     share: float
     standing_after: float
     served: int
+    why: str  # in words, with the numbers
+    gates: dict[str, str]  # each gate: passed, failed, not looked at
+    numbers: dict[str, Any]  # what its gates looked at besides: a quota's name and use, a certificate's last day
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +95,11 @@ class DecisionTold:
     chosen: str | None
     reason: str
     nearest_miles: float | None
+    rule: str  # of the policy, that sent the lead to this pool; empty: its country did
+    policy_note: str
+    units: int  # of capacity that the lead takes
+    turn: float  # that it costs
+    inputs: dict[str, Any]  # the lead as it was, and every fact that was looked at
     candidates: tuple[CandidateTold, ...]
 
 
@@ -226,11 +224,14 @@ def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
 
 
 def _decisions(connection: sa.Connection, lead: int) -> tuple[DecisionTold, ...]:
-    extra = [decisions.c.policy_version, decisions.c.roster_version, decisions.c.nearest_m]
-    query = sa.select(*COLUMNS, *extra).where(decisions.c.lead_id == lead)
+    query = (
+        sa.select(*COLUMNS, policies.c.note)
+        .join(policies, policies.c.version == decisions.c.policy_version, isouter=True)
+        .where(decisions.c.lead_id == lead)
+    )
     rows = connection.execute(query.order_by(decisions.c.at, decisions.c.seq)).all()
     names = _names(connection, {member for row in rows for member in row.member})
-    return tuple(_decision(row, names) for row in rows)
+    return tuple(_decision(connection, row, names) for row in rows)
 
 
 def _names(connection: sa.Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
@@ -240,9 +241,9 @@ def _names(connection: sa.Connection, ids: Iterable[int]) -> dict[int, tuple[str
     return {row.id: (row.key, row.name) for row in connection.execute(query)}
 
 
-def _decision(row: Any, names: dict[int, tuple[str, str]]) -> DecisionTold:
+def _decision(connection: sa.Connection, row: Any, names: dict[int, tuple[str, str]]) -> DecisionTold:
     past = Past(*row[: len(COLUMNS)])
-    mode = Mode(past.mode)
+    told = explanation(past, cursor=cursor_before(connection, past))
     return DecisionTold(
         decision_id=past.id,
         at=past.at,
@@ -250,52 +251,72 @@ def _decision(row: Any, names: dict[int, tuple[str, str]]) -> DecisionTold:
         pool=past.pool,
         rotation=past.rotation,
         mode=past.mode,
-        step="" if past.chosen is None else STEPS[mode],
+        step=told["step"],
         ring_miles=None if past.ring is None else past.rings_m[past.ring] / MILE_M,
         rings_miles=tuple(ring / MILE_M for ring in past.rings_m),
-        policy_version=row.policy_version,
-        roster_version=row.roster_version,
+        policy_version=past.policy_version,
+        roster_version=past.roster_version,
         generation=past.generation,
         seq=past.seq,
         chosen=None if past.chosen is None else names[past.chosen][0],
         reason=past.reason,
-        nearest_miles=miles(row.nearest_m),
-        candidates=_candidates(past, names),
+        nearest_miles=miles(past.nearest_m),
+        rule=past.rule,
+        policy_note=row.note or "",
+        units=past.units,
+        turn=past.turn / TURN,
+        inputs=dict(past.inputs),
+        candidates=_candidates(told, past, names),
     )
 
 
-def _candidates(past: Past, names: dict[int, tuple[str, str]]) -> tuple[CandidateTold, ...]:
-    """Everyone looked at: the chosen one first, then the eligible, then the others, each nearest first."""
-    verdict = again(past)
-    shares, payment = verdict.shares, verdict.payment
-    moves = past.mode == Mode.FAIR and past.chosen is not None
+def cursor_before(connection: sa.Connection, past: Past) -> int:
+    """Who was served before this decision in its rotation, which decides in mode cursor; 0: nobody."""
+    if past.mode != Mode.CURSOR or past.chosen is None:
+        return 0
+    found: int | None = connection.execute(_BEFORE, {name: getattr(past, name) for name in _KEY}).scalar()
+    return found or 0
 
-    def told(at: int) -> CandidateTold:
-        member, standing = past.member[at], past.standing[at]
-        chosen = member == past.chosen
-        share = shares.get(member, 0) if moves else 0
+
+_KEY = ("market", "rotation", "generation", "seq")
+_BEFORE = sa.text("""
+    SELECT chosen FROM decisions
+    WHERE market = :market AND rotation = :rotation AND (generation, seq) < (:generation, :seq) AND chosen IS NOT NULL
+    ORDER BY generation DESC, seq DESC LIMIT 1
+""")
+
+
+def _candidates(told: Mapping[str, Any], past: Past, names: dict[int, tuple[str, str]]) -> tuple[CandidateTold, ...]:
+    """Everyone looked at: the chosen one first, then the eligible, then the others, each nearest first."""
+
+    def one(at: int) -> CandidateTold:
+        candidate = told["candidates"][at]
+        key, name = names[candidate["member"]]
         return CandidateTold(
-            member=names[member][0],
-            name=names[member][1],
-            distance_miles=past.distance_m[at] / MILE_M,
-            ring_miles=past.rings_m[past.member_ring[at]] / MILE_M,
-            tier_rank=past.tier_rank[at],
-            weight=past.weight[at] / 1000,
-            open=past.open[at],
-            capacity=past.capacity[at],
-            gate=Gate(past.gate[at]).name.lower(),
-            chosen=chosen,
-            standing=standing / TURN,
-            share=share / TURN,
-            standing_after=(standing + share - (payment if chosen and moves else 0)) / TURN,
-            served=past.served[at],
+            member=key,
+            name=name,
+            distance_miles=candidate["distance_m"] / MILE_M,
+            ring_miles=past.rings_m[candidate["ring"]] / MILE_M,
+            tier_rank=candidate["tier_rank"],
+            weight=candidate["weight"] / 1000,
+            open=candidate["open"],
+            capacity=candidate["capacity"],
+            gate=candidate["gate"],
+            chosen=candidate["chosen"],
+            standing=candidate["standing"] / TURN,
+            share=candidate["share"] / TURN,
+            standing_after=candidate["standing_after"] / TURN,
+            served=candidate["served"],
+            why=candidate["why"],
+            gates=candidate["gates"],
+            numbers=candidate["numbers"],
         )
 
-    everyone = range(len(past.member))
     order = sorted(
-        everyone, key=lambda at: (past.member[at] != past.chosen, past.gate[at], past.distance_m[at], past.member[at])
+        range(len(past.member)),
+        key=lambda at: (past.member[at] != past.chosen, past.gate[at], past.distance_m[at], past.member[at]),
     )
-    return tuple(told(at) for at in order)
+    return tuple(one(at) for at in order)
 
 
 def _ms(span: timedelta) -> int:
