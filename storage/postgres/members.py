@@ -67,23 +67,8 @@ class Members:
         `full`: with countries and attributes, which few policies ask for.
         """
         with transaction(self._engine) as connection:
-            row = connection.execute(_FULL_ROSTER if full else _ROSTER, {"market": market}).one()
-        ids = np.array(row.ids or (), dtype=np.int32)
-        columns = Columns(
-            id=ids,
-            key=row.keys or (),
-            name=row.names or (),
-            tier=_shared(row.tiers or ()),
-            capacity=np.array(row.capacities or (), dtype=np.int32),
-            weight=np.array(row.weights or (), dtype=np.int32),
-            active=np.array(row.actives or (), dtype=np.bool_),
-            owner=np.searchsorted(ids, np.array(row.owners or (), dtype=np.int32)),
-            lat=np.array(row.lats or (), dtype=np.float64),
-            lon=np.array(row.lons or (), dtype=np.float64),
-            country=_shared(row.countries or ()) if full else (),
-            attributes=row.attributes or () if full else (),
-        )
-        return Roster(market, row.version or 0, columns)
+            row = connection.execute(FULL_ROSTER if full else ROSTER, {"market": market}).one()
+        return roster_of(row, market, full=full)
 
     def versions(self) -> dict[str, int]:
         """The roster version of every market."""
@@ -180,6 +165,26 @@ class Members:
             return linked.rowcount
 
 
+def roster_of(row: Any, market: str, *, full: bool = False) -> Roster:
+    """The roster of one row of columns, as ROSTER and FULL_ROSTER give it."""
+    ids = np.array(row.ids or (), dtype=np.int32)
+    columns = Columns(
+        id=ids,
+        key=row.keys or (),
+        name=row.names or (),
+        tier=_shared(row.tiers or ()),
+        capacity=np.array(row.capacities or (), dtype=np.int32),
+        weight=np.array(row.weights or (), dtype=np.int32),
+        active=np.array(row.actives or (), dtype=np.bool_),
+        owner=np.searchsorted(ids, np.array(row.owners or (), dtype=np.int32)),
+        lat=np.array(row.lats or (), dtype=np.float64),
+        lon=np.array(row.lons or (), dtype=np.float64),
+        country=_shared(row.countries or ()) if full else (),
+        attributes=row.attributes or () if full else (),
+    )
+    return Roster(market, row.version or 0, columns)
+
+
 # One row of columns: a hundred thousand members come in a second, and cost a few megabytes.
 _ROSTER_SOURCE = """
     SELECT (SELECT roster_version FROM markets WHERE name = :market) AS version, m.*, p.*
@@ -196,8 +201,8 @@ _ROSTER_SOURCE = """
         FROM places WHERE member_id IN (SELECT id FROM members WHERE market = :market)
     ) p
 """
-_ROSTER = sa.text(_ROSTER_SOURCE.format(tiers_own=TIERS_OWN, more=""))
-_FULL_ROSTER = sa.text(
+ROSTER = sa.text(_ROSTER_SOURCE.format(tiers_own=TIERS_OWN, more=""))
+FULL_ROSTER = sa.text(
     _ROSTER_SOURCE.format(
         tiers_own=TIERS_OWN,
         more=", array_agg(country ORDER BY id) AS countries, json_agg(attributes ORDER BY id) AS attributes",
