@@ -1,6 +1,8 @@
 """Members out of a CSV into the roster: places found, bad rows parked, waiting leads offered to new room."""
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,13 +10,16 @@ from rich.console import Console
 from rich.progress import track
 
 from config import wiring
+from routing.errors import TryLater
 from routing.policy import Policy
-from storage.postgres.members import MemberRow
+from storage.postgres.members import ImportResult, MemberRow
 from tasks.app import announce
 from workers.rows import BadRow, MemberInput, read_members
 
 #: Addresses looked up together.
 PAGE = 100
+#: Between tries, when others hold what an import wants to write.
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,21 @@ def members(file: Path, *, actor: str, console: Console, capacity: int | None = 
     wiring.parked().resolve_all("csv_member", f"{file.name}:")  # what is still wrong is parked anew
     for row in bad:
         wiring.parked().park("csv_member", f"{row.file}:{row.line}", row.reason, input=dict(row.input))
-    result = wiring.members().upsert(good, actor=actor)
+    result = _patiently(lambda: wiring.members().upsert(good, actor=actor))
     if result.member_ids_changed:
         announce("leads.fill", list(result.member_ids_changed))
     unnamed = Counter(row.tier for row in good if row.tier and row.tier not in policy.tiers)
     return Imported(result.added, result.changed, result.same, tuple(bad), dict(unnamed.most_common()))
+
+
+def _patiently(write: Callable[[], ImportResult]) -> ImportResult:
+    """Write beside a house at work, whose batches hold the rows of members for moments."""
+    for pause_s in PAUSES_S:
+        try:
+            return write()
+        except TryLater:
+            time.sleep(pause_s)
+    return write()
 
 
 def _placed(rows: list[MemberInput], file: Path, console: Console) -> tuple[list[MemberInput], list[BadRow]]:

@@ -45,6 +45,11 @@ SELECT 'outbox_pending', jsonb_build_object('kind', kind), n FROM waiting WHERE 
 UNION ALL
 SELECT 'outbox_oldest_seconds', jsonb_build_object('kind', kind), oldest FROM waiting WHERE n > 0
 UNION ALL
+SELECT 'deliveries_late_seconds', '{}', COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - LEAST(
+    (SELECT MIN(at) FROM notices WHERE fanned_at IS NULL),
+    (SELECT MIN(due_at) FROM deliveries
+     WHERE state = 'pending' AND attempts = 0 AND due_at <= clock_timestamp()))), 0)::float8
+UNION ALL
 SELECT 'parked', jsonb_build_object('kind', kind), COUNT(*)::float8
 FROM parked WHERE resolved_at IS NULL GROUP BY kind
 UNION ALL

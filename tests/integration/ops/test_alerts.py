@@ -48,6 +48,10 @@ ILLS = {
                      VALUES ('00Q', 'review', 'no_address', clock_timestamp()) RETURNING id)
         INSERT INTO outbox (kind, lead_id, version, created_at)
         SELECT 'salesforce', id, 1, clock_timestamp() - interval '3 minutes' FROM one""",
+    "DeliveriesAreLate": """
+        WITH one AS (INSERT INTO members (key, name, market) VALUES ('acme', 'Acme', 'main') RETURNING id)
+        INSERT INTO notices (member_id, number, offer_id, lead_id, what, at)
+        SELECT id, 1, gen_random_uuid(), 1, 'offer.created', clock_timestamp() - interval '2 minutes' FROM one""",
 }
 
 
