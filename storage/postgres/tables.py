@@ -81,8 +81,8 @@ events = sa.Table(
     sa.CheckConstraint("lane BETWEEN 0 AND 2", name="lane"),
     sa.UniqueConstraint("event_id", "record_id"),
 )
-sa.Index("ix_events_pending", events.c.lane, events.c.id, postgresql_where=sa.text("state = 'pending'"))
 sa.Index("ix_events_old", events.c.id, postgresql_where=sa.text("state = 'done'"))
+sa.Index("ix_events_pending", events.c.lane, events.c.id, postgresql_where=sa.text("state = 'pending'"))
 
 parked = sa.Table(
     "parked",
@@ -276,6 +276,7 @@ leads = sa.Table(
     sa.CheckConstraint("lon BETWEEN -180 AND 180", name="lon"),
 )
 sa.Index("ix_leads_source", leads.c.source_id)
+sa.Index("ix_leads_received", leads.c.received_at, leads.c.id)
 sa.Index("ix_leads_new", leads.c.id, postgresql_where=sa.text("state = 'new'"))
 sa.Index(
     "ix_leads_alive",
@@ -305,7 +306,6 @@ sa.Index(
     "ix_leads_waiting_first",
     leads.c.priority.desc(),
     leads.c.received_at,
-sa.Index("ix_leads_received", leads.c.received_at, leads.c.id)
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting'"),
 )
@@ -667,6 +667,7 @@ timeline = sa.Table(
     sa.Column("detail", JSONB, nullable=False, server_default=EMPTY),  # ids and numbers, never personal data
 )
 sa.Index("ix_timeline_lead", timeline.c.lead_id)
+sa.Index("ix_timeline_at", timeline.c.at, postgresql_using="brin")
 sa.Index(
     "ix_timeline_viewed",
     timeline.c.lead_id,
@@ -697,7 +698,6 @@ invariants = sa.Table(
     "invariants",
     metadata,
     sa.Column("name", Text, primary_key=True),
-sa.Index("ix_timeline_at", timeline.c.at, postgresql_using="brin")
     sa.Column("violations", BigInt, nullable=False),
     sa.Column("examples", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # the first few, ids only
     sa.Column("checked_at", Time, nullable=False),
@@ -715,7 +715,7 @@ heartbeats = sa.Table(
 )
 
 from storage.postgres import (  # noqa: E402 - they add to the metadata made above
+    tables_history,  # noqa: F401 - as above
     tables_identity,  # noqa: F401 - as above
     tables_notify,  # noqa: F401 - as above
 )
-    tables_history,  # noqa: F401 - as above
