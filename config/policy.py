@@ -29,6 +29,7 @@ from config.policy_parts import (
     wrong,
 )
 from config.policy_text import Written
+from config.policy_turns import TurnsPart, Way
 from routing.errors import BadInput
 from routing.lead import Precision
 from routing.policy import (
@@ -38,7 +39,6 @@ from routing.policy import (
     SHOWN,
     Answering,
     Hours,
-    Mode,
     Policy,
     Pool,
     PoorPlace,
@@ -212,7 +212,8 @@ class PoolPart(_Part):
     countries: list[Country] = []  # empty: every country no other pool names
     rings: RingsPart
     rings_by_country: list[CountryRingsPart] = []
-    mode: Annotated[Mode, Field(strict=False)] = Mode.FAIR
+    mode: Annotated[Way, Field(strict=False)] = Way.FAIR
+    turns: TurnsPart = TurnsPart()
     tiers: Annotated[Tiers, Field(strict=False)] = Tiers.BLENDED
     scope: Annotated[Scope, Field(strict=False)] = Scope.POOL
     rotation: Name | None = None  # the shared rotation's name, with scope: shared
@@ -232,6 +233,7 @@ class PoolPart(_Part):
             raise wrong("a rotation is named, and scope is not shared", "Write scope: shared, or take rotation out.")
         once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
         _passes(self.answer_within, self.answers.hours, "answer_within")
+        self.turns.fits(self.mode)
         return self
 
     def made(self) -> Pool:
@@ -241,12 +243,13 @@ class PoolPart(_Part):
             countries=frozenset(self.countries),
             rings=self.rings.made(),
             rings_by_country={c: part.made() for part in self.rings_by_country for c in part.countries},
-            mode=self.mode,
+            mode=self.mode.mode,
             tiers=self.tiers,
             scope=self.scope,
             rotation=self.rotation or "",
             answering=self.answers.made(within=self.answer_within, reassignments=self.reassignments),
             poor_places={Precision(name): way for name, way in self.poor_places.items()},
+            turns=self.turns.made(self.mode, self.rings.unit, self.rings.radii[0]),
         )
 
 
@@ -280,6 +283,14 @@ class Document(_Part):
         once([c for pool in self.pools for c in pool.countries], "pools name", "country")
         if sum(not pool.countries for pool in self.pools) > 1:
             raise wrong("two pools take every country", "Name the countries of each pool but one.")
+        shared: dict[tuple[str, str], PoolPart] = {}
+        for pool in (pool for pool in self.pools if pool.rotation):
+            first = shared.setdefault((pool.market, pool.rotation or ""), pool)
+            if (first.turns.reset, first.turns.zone) != (pool.turns.reset, pool.turns.zone):
+                raise wrong(
+                    f"the pools {first.name} and {pool.name} share a rotation, and begin it anew at different times",
+                    "Write the same reset and zone in the turns of both.",
+                )
         known = {tier.name for tier in self.tiers}
         asked = [tier for pool in self.pools for rung in pool.answers.ladder for tier in rung.tiers]
         if unknown := [tier for tier in asked if tier not in known]:
