@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -82,8 +82,6 @@ class Auditor:
             self.turnstile.amend(
                 market,
                 held,
-                Drift(
-                    found.leaked, missing, found.miscounted, found.standings, found.served, found.ticks, found.cursors
-                ),
+                replace(found, missing=missing),
             )
         self.truth.mended(market, found)

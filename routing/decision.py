@@ -50,6 +50,8 @@ class Ask:
     """What the turnstile is asked for one lead. Asked again for the same (lead, attempt), the answer is the same.
 
     `last` is False when more will be asked for the lead should nobody be eligible; such an answer may have no number.
+    The offer takes `units` of its member's capacity, and costs `turn` micro-turns, of which everyone eligible earns its
+    share.
     """
 
     lead: int
@@ -58,6 +60,8 @@ class Ask:
     mode: Mode
     groups: tuple[Group, ...]
     last: bool = True
+    units: int = 1
+    turn: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Sight:
 
     member: int
     eligible: bool
-    open: int  # offers held before this decision
+    open: int  # units held before this decision
     standing: int  # micro-turns before this decision
     served: int  # tick of its last turn in the rotation, 0 = never
 

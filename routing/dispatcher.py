@@ -94,11 +94,13 @@ class Ledger(Protocol):
         after: Any = None,
         besides: Sequence[int] = (),
         again: bool = False,
+        room: int | None = None,
     ) -> Sequence[WaitingLead]:
         """Waiting leads this near, never offered to the member: best priority, then oldest, first.
 
         `after`: the last one of the page before. `besides`: leads that are left out. `again`: with those it let expire
-        and may be offered once more. A few that are a little too far may be among them.
+        and may be offered once more. `room`: those that take more units of capacity are passed over. A few that are a
+        little too far may be among them.
         """
         ...
 
@@ -111,11 +113,11 @@ class Ledger(Protocol):
         ...
 
     def open_counts(self, market: str) -> Mapping[int, int]:
-        """How many offers each member holds, by the ledger."""
+        """How many units of capacity each member holds, by the ledger."""
         ...
 
     def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
-        """How many more offers each active member (of those, or all) may hold; none with 0."""
+        """How many more units each active member (of those, or all) may hold; none with 0."""
         ...
 
 
@@ -338,7 +340,7 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, members).items():
             left = room if waiting.intersection(self._cells_of(market, stand, member)) else 0
             while left > 0:
-                ids = self._next_waiting(market, self._ledger.standing_at(market), member, min(left, 100))
+                ids = self._next_waiting(market, self._ledger.standing_at(market), member, min(left, 100), room=left)
                 self._ledger.wake(ids)
                 moved = self.route(ids, woken=True, task_id=task_id).offered if ids else 0
                 offered += moved
@@ -359,13 +361,22 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, sorted(places)).items():
             if waiting.intersection(self._cells_of(market, stand, member)):
                 count = min(room, places[member])
-                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, list(found)))
+                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, list(found), room))
         return list(found)
 
     def _next_waiting(
-        self, market: str, stand: Stand, member_id: int, count: int, besides: Sequence[int] = ()
+        self,
+        market: str,
+        stand: Stand,
+        member_id: int,
+        count: int,
+        besides: Sequence[int] = (),
+        room: int | None = None,
     ) -> list[int]:
-        """The first waiting leads this member may take besides these, best priority, then oldest, first."""
+        """The first waiting leads this member may take besides these, best priority, then oldest, first.
+
+        One that takes more than `room` lets those behind it pass.
+        """
         policy = self._policy_of(stand.policy_version)
         member = self._index(market, stand.roster_version)[1].get(member_id)
         furthest = _furthest(policy, market)
@@ -383,6 +394,7 @@ class Dispatcher:
                 after=last,
                 besides=besides,
                 again=_may_come_again(policy, market),
+                room=room,
             )
             found += _in_reach(page, alone, policy, market)
             if len(page) < limit:

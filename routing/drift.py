@@ -43,10 +43,11 @@ class Held:
     slots: str  # the token of where members stand
     order: tuple[int, ...]  # the member in each slot
     offers: Mapping[UUID, int]
-    counts: Mapping[int, int]  # offers by member, as it counts them; none at zero
+    counts: Mapping[int, int]  # units by member, as it counts them; none at zero
     reserved: tuple[Reserved, ...]
     books: Mapping[str, Book]
     corrected: tuple[Corrected, ...] = ()
+    units: Mapping[UUID, int] = field(default_factory=dict)  # of those offers that take more than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Known:
     open_offers: Mapping[UUID, int]
     leaving: Collection[UUID]  # ended; that their places are free is on its way
     books: Mapping[str, Book]
+    units: Mapping[UUID, int] = field(default_factory=dict)  # of those open offers that take more than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Drift:
     served: Mapping[Account, tuple[int, int]] = field(default_factory=dict)
     ticks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cursors: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    units: Mapping[UUID, int] = field(default_factory=dict)  # of the missing, where more than one
 
     def __bool__(self) -> bool:
         return any(self.counts().values())
@@ -93,6 +96,7 @@ class Drift:
             _both(self.served, other.served),
             _both(self.ticks, other.ticks),
             _both(self.cursors, other.cursors),
+            _both(self.units, other.units),
         )
 
 
@@ -101,11 +105,15 @@ def drift(held: Held, known: Known) -> Drift:
     in_flight = {one.offer for one in held.reserved}
     fine = known.open_offers.keys() | set(known.leaving) | in_flight
     counted = Counter(held.offers.values())
+    for offer, units in held.units.items():
+        counted[held.offers[offer]] += units - 1
     right = {offer: member for offer, member in known.open_offers.items() if offer not in in_flight}
     misplaced = {offer for offer, member in right.items() if held.offers.get(offer, member) != member}
+    misplaced |= {o for o in right if o in held.offers and held.units.get(o, 1) != known.units.get(o, 1)}
+    missing = {offer: member for offer, member in right.items() if offer not in held.offers or offer in misplaced}
     return Drift(
         leaked={offer: member for offer, member in held.offers.items() if offer not in fine or offer in misplaced},
-        missing={offer: member for offer, member in right.items() if offer not in held.offers or offer in misplaced},
+        missing=missing,
         miscounted=_differing(held.counts, counted),
         standings={
             (rotation, member): right - seen
@@ -119,6 +127,7 @@ def drift(held: Held, known: Known) -> Drift:
         },
         ticks=_differing(_of(held.books, "tick"), _of(known.books, "tick")),
         cursors=_differing(_of(held.books, "cursor"), _of(known.books, "cursor")),
+        units={offer: known.units[offer] for offer in missing if offer in known.units},
     )
 
 

@@ -15,7 +15,7 @@ from routing.policy import Mode
 
 TURN = 1_000_000  # micro-turns
 
-Seen = tuple[Candidate, int]  # a candidate, and how many offers it holds
+Seen = tuple[Candidate, int]  # a candidate, and how many units it holds
 
 
 @dataclass(slots=True)
@@ -38,6 +38,7 @@ class Verdict:
     tick: int = 0  # of this turn
     served_before: int = 0  # the chosen member's last tick before
     cursor_before: int = 0
+    turn: int = TURN  # what the lead costs, before the shares are rounded down
 
     @property
     def payment(self) -> int:
@@ -54,8 +55,8 @@ class Outcome:
     sights: tuple[Sight, ...]
 
 
-def is_eligible(candidate: Candidate, open_: int) -> bool:
-    return open_ < candidate.capacity
+def is_eligible(candidate: Candidate, open_: int, units: int = 1) -> bool:
+    return open_ + units <= candidate.capacity
 
 
 def decimetres(distance_m: float) -> int:
@@ -63,22 +64,22 @@ def decimetres(distance_m: float) -> int:
     return round(distance_m * 10)
 
 
-def shares(eligible: Iterable[Candidate]) -> dict[int, int]:
-    """Each member's part of one turn by weight, in micro-turns rounded down."""
+def shares(eligible: Iterable[Candidate], turn: int = TURN) -> dict[int, int]:
+    """Each member's part of what a lead costs by weight, in micro-turns rounded down."""
     weights = {c.member: c.weight for c in eligible}
     total = max(sum(weights.values()), 1)
-    return {member: weight * TURN // total for member, weight in weights.items()}
+    return {member: weight * turn // total for member, weight in weights.items()}
 
 
-def choose(mode: Mode, candidates: Sequence[Seen], book: Book) -> Verdict:
+def choose(mode: Mode, candidates: Sequence[Seen], book: Book, *, units: int = 1, turn: int = TURN) -> Verdict:
     """The member whose turn it is among those with room, or nobody; the book is not touched.
 
-    The members of `candidates` are distinct, with ids above 0.
+    The members of `candidates` are distinct, with ids above 0. The lead takes `units` of capacity, and costs `turn`.
     """
-    eligible = [(c, open_) for c, open_ in candidates if is_eligible(c, open_)]
+    eligible = [(c, open_) for c, open_ in candidates if is_eligible(c, open_, units)]
     if not eligible:
         return Verdict(mode, None)
-    parts = shares(c for c, _ in eligible)
+    parts = shares((c for c, _ in eligible), turn)
     chosen = _CHOICES[mode](eligible, parts, book)
     return Verdict(
         mode,
@@ -87,6 +88,7 @@ def choose(mode: Mode, candidates: Sequence[Seen], book: Book) -> Verdict:
         tick=book.tick + 1,
         served_before=book.served.get(chosen, 0),
         cursor_before=book.cursor,
+        turn=turn,
     )
 
 
@@ -96,8 +98,8 @@ def decide(ask: Ask, opens: Mapping[int, int], book_of: Callable[[str], Book]) -
     for index, group in enumerate(ask.groups):
         book = book_of(group.rotation)
         seen = [(c, opens.get(c.member, 0)) for c in group.candidates]
-        sights += (_sight(c, open_, book) for c, open_ in seen)
-        verdict = choose(ask.mode, seen, book)
+        sights += (_sight(c, open_, book, ask.units) for c, open_ in seen)
+        verdict = choose(ask.mode, seen, book, units=ask.units, turn=ask.turn)
         if verdict.chosen is not None:
             return Outcome(index, verdict, tuple(sights))
     return Outcome(None, None, tuple(sights))
@@ -135,7 +137,7 @@ class Deviation:
 
     def add(self, verdict: Verdict) -> None:
         for member, share in verdict.shares.items():
-            self.now[member] = self.now.get(member, 0) - share + TURN * (member == verdict.chosen)
+            self.now[member] = self.now.get(member, 0) - share + verdict.turn * (member == verdict.chosen)
             self.worst = max(self.worst, abs(self.now[member]))
 
     def correct(self, deltas: Mapping[int, int]) -> None:
@@ -149,9 +151,9 @@ class Deviation:
         return self.worst / TURN
 
 
-def _sight(candidate: Candidate, open_: int, book: Book) -> Sight:
+def _sight(candidate: Candidate, open_: int, book: Book, units: int) -> Sight:
     member = candidate.member
-    eligible = is_eligible(candidate, open_)
+    eligible = is_eligible(candidate, open_, units)
     return Sight(member, eligible, open_, book.standing.get(member, 0), book.served.get(member, 0))
 
 

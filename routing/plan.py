@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.course import Course
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
+from routing.fairness import TURN
 from routing.given import given
 from routing.ladder import Look, first_rung, look, poor_place, reach_m
 from routing.lead import Lead, Point, Reason
@@ -62,10 +63,20 @@ class Plan:
         """Everyone who may be asked, in order."""
         return tuple(c for group in self.groups for c in group.candidates)
 
+    @property
+    def units(self) -> int:
+        """Of capacity that the lead takes."""
+        return 1 if self.course is None else self.course.units
+
+    @property
+    def turn(self) -> int:
+        """Micro-turns that the lead costs."""
+        return TURN if self.course is None else self.course.turn
+
     def ask(self, offer: UUID) -> Ask:
         """What to ask the turnstile."""
         last = not self.more and not self.slot  # nobody more to ask at once is nothing to write down
-        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, last)
+        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, last, self.units, self.turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +417,8 @@ def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[We
         reason=reason or _why(plan.lead, grant.member),
         weighed=weighed,
         nearest_m=plan.nearest_m,
+        units=plan.units,
+        turn=plan.turn,
         inputs=given(plan),
     )
     return Verdict(plan, decision, reason)
@@ -430,7 +443,7 @@ def _weighed(plans: Sequence[Plan], grants: Sequence[Grant]) -> Columns:
 
 
 def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> list[Plan]:
-    """Those of the plans with a candidate who holds fewer offers than it may; `held` is asked when there are any."""
+    """Those of the plans with a candidate who has room for the lead; `held` is asked when there are any."""
     if not any(plan.groups for plan in plans):
         return []
     (member, *_, capacity), sizes = gather(CANDIDATE, [group.candidates for plan in plans for group in plan.groups])
@@ -438,7 +451,8 @@ def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> l
     holds = held()
     counts = np.array([holds.get(one, 0) for one in known.tolist()], dtype=np.int64)
     whose = np.repeat(np.repeat(np.arange(len(plans)), [len(plan.groups) for plan in plans]), sizes)
-    return [plans[i] for i in np.unique(whose[counts[at] < capacity]).tolist()]
+    units = np.array([plan.units for plan in plans], dtype=np.int64)[whose]
+    return [plans[i] for i in np.unique(whose[counts[at] + units <= capacity]).tolist()]
 
 
 def _why_nobody(plan: Plan) -> Reason:

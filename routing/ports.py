@@ -1,7 +1,7 @@
 """What routing asks of its neighbours; adapters in storage/ and gateways/ keep these promises."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -30,6 +30,7 @@ class Snapshot:
     ticks: Mapping[str, int]  # rotation -> turns given so far
     cursors: Mapping[str, int]  # rotation -> member served last
     order: Sequence[int] = ()  # members, neighbours together: only how fast the turnstile is depends on it
+    units: Mapping[UUID, int] = field(default_factory=dict)  # of those offers that take more than one of capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Turnstile(Protocol):
         ...
 
     def open_counts(self, market: str) -> dict[int, int]:
-        """How many offers each member holds."""
+        """How many units of capacity each member holds."""
         ...
 
     def mark(self, market: str) -> Mark:

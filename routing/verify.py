@@ -134,7 +134,7 @@ def again(past: Past, *, cursor: int = 0) -> Verdict:
         served=dict(zip(past.member, past.served, strict=True)),
         cursor=cursor,
     )
-    return fairness.choose(Mode(past.mode), seen, book)
+    return fairness.choose(Mode(past.mode), seen, book, units=past.units, turn=past.turn)
 
 
 @dataclass(slots=True)
@@ -209,11 +209,7 @@ class Recount:
 
     def _candidates(self, past: Past) -> Iterator[Breach]:
         tried: AbstractSet[int] = self._offered.get(past.lead_id, frozenset())
-        if (
-            not tried
-            and past.reason not in _AGAIN
-            and list(map(lt, past.open, past.capacity)) == [gate == _ELIGIBLE for gate in past.gate]
-        ):
+        if not tried and past.reason not in _AGAIN and _room(past) == [gate == _ELIGIBLE for gate in past.gate]:
             yield from _rings(past)
             return  # as nearly always; the rest names what is wrong
         for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
@@ -224,8 +220,9 @@ class Recount:
                 continue
             elif member in tried and gate == Gate.ELIGIBLE and past.reason not in _AGAIN:
                 yield _breach(past, "gate", f"member {member} was a candidate again")
-            elif (gate == Gate.ELIGIBLE) != (open_ < capacity):
-                yield _breach(past, "gate", f"member {member} held {open_} of {capacity}: {Gate(gate).name.lower()}")
+            elif (gate == Gate.ELIGIBLE) != (open_ + past.units <= capacity):
+                held = f"held {open_} of {capacity}, {past.units} more asked"
+                yield _breach(past, "gate", f"member {member} {held}: {Gate(gate).name.lower()}")
         yield from self._again(past, tried)
         yield from _tiers(past, tried)
         yield from _rings(past)
@@ -260,7 +257,7 @@ class Recount:
         chosen = past.chosen
         if chosen is None:
             return
-        made = Verdict(verdict.mode, chosen, verdict.shares)
+        made = Verdict(verdict.mode, chosen, verdict.shares, turn=past.turn)
         rotation.decisions += 1
         rotation.deviation.add(made)
         if past.mode == Mode.FAIR:
@@ -269,6 +266,13 @@ class Recount:
             rotation.standing[chosen] = rotation.standing.get(chosen, 0) - made.payment
         rotation.cursor, rotation.gaps = chosen, market.gaps
         self._offered.setdefault(past.lead_id, set()).add(chosen)
+
+
+def _room(past: Past) -> list[bool]:
+    """Who of the candidates had room for the lead."""
+    if past.units == 1:
+        return list(map(lt, past.open, past.capacity))
+    return [open_ + past.units <= capacity for open_, capacity in zip(past.open, past.capacity, strict=True)]
 
 
 def _order(one: Past | Righted, subject: str, market: _Market) -> Iterator[Breach]:

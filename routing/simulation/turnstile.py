@@ -27,20 +27,23 @@ class _Market:
     seq: int
     at_us: int = 0
     offers: dict[UUID, int] = field(default_factory=dict)
-    open: Counter[int] = field(default_factory=Counter)  # in step with `offers`
+    open: Counter[int] = field(default_factory=Counter)  # units by member, in step with `offers`
+    units: dict[UUID, int] = field(default_factory=dict)  # of those offers that take more than one
     reservations: dict[tuple[int, int], _Reservation] = field(default_factory=dict)
     books: defaultdict[str, Book] = field(default_factory=lambda: defaultdict(Book))
     corrections: dict[UUID, tuple[Correction, Numbered]] = field(default_factory=dict)
 
-    def take(self, offer: UUID, member: int) -> None:
+    def take(self, offer: UUID, member: int, units: int = 1) -> None:
         if offer not in self.offers:
             self.offers[offer] = member
-            self.open[member] += 1
+            self.open[member] += units
+            if units > 1:
+                self.units[offer] = units
 
     def free(self, offer: UUID) -> None:
         member = self.offers.pop(offer, None)
         if member is not None:
-            self.open[member] -= 1
+            self.open[member] -= self.units.pop(offer, 1)
             if not self.open[member]:
                 del self.open[member]
 
@@ -128,8 +131,9 @@ class MemoryTurnstile:
         before = self._markets.get(market)
         if before and before.generation >= snapshot.generation:
             raise ColdTurnstile(market=market)
-        held = _Market(snapshot.generation, snapshot.seq, before.at_us if before else 0, dict(snapshot.open_offers))
-        held.open.update(held.offers.values())
+        held = _Market(snapshot.generation, snapshot.seq, before.at_us if before else 0)
+        for offer, member in snapshot.open_offers.items():
+            held.take(offer, member, snapshot.units.get(offer, 1))
         for rotation in snapshot.standings.keys() | snapshot.ticks.keys() | snapshot.cursors.keys():
             accounts = snapshot.standings.get(rotation, {})
             held.books[rotation] = Book(
@@ -186,6 +190,6 @@ class MemoryTurnstile:
         if outcome.verdict and outcome.group is not None and chosen is not None:
             rotation = ask.groups[outcome.group].rotation
             fairness.apply(outcome.verdict, held.books[rotation])
-            held.take(ask.offer, chosen)
+            held.take(ask.offer, chosen, ask.units)
             held.reservations[ask.lead, ask.attempt] = _Reservation(grant, rotation, outcome.verdict)
         return grant

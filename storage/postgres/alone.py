@@ -92,7 +92,7 @@ class LedgerAlone:
         books.seq, books.last, books.at_us = books.seq + 1, ask.offer, max(now_us, books.at_us + 1)
         if verdict is not None and chosen is not None and outcome.group is not None:
             books.add(ask.groups[outcome.group].rotation, ask.mode, chosen, verdict.shares)
-            self._open[chosen] += 1
+            self._open[chosen] += ask.units
         return Grant(ask.lead, ask.attempt, ask.offer, chosen, outcome.group, books.seq, books.at_us, outcome.sights)
 
 

@@ -228,15 +228,15 @@ def _turn(row: Any) -> Turn:
         deltas = dict(zip(row.member, row.delta, strict=True))
         return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, None, {}, deltas)
     fair = row.chosen is not None and row.mode == Mode.FAIR
-    shares = shares_of(row.member, row.weight, row.gate) if fair else {}
+    shares = shares_of(row.member, row.weight, row.gate, row.turn) if fair else {}
     return Turn(row.generation, row.seq, row.id, row.at_us, row.rotation, row.mode, row.chosen, shares)
 
 
-def shares_of(member: Sequence[int], weight: Sequence[int], gate: Sequence[int]) -> dict[int, int]:
-    """What each eligible member earned: its part of one turn by weight, rounded down (routing/fairness.py)."""
+def shares_of(member: Sequence[int], weight: Sequence[int], gate: Sequence[int], turn: int = TURN) -> dict[int, int]:
+    """What each eligible member earned: its part of what the lead cost by weight, rounded down (routing/fairness.py)."""
     eligible = [(one, its) for one, its, gate_ in zip(member, weight, gate, strict=True) if gate_ == 0]
     total = max(sum(its for _, its in eligible), 1)
-    return {one: its * TURN // total for one, its in eligible}
+    return {one: its * turn // total for one, its in eligible}
 
 
 def _members(book: Book) -> set[int]:
@@ -252,7 +252,7 @@ _MARKED = sa.text("""
 """)
 # Each part by its own index on (market, generation, seq) and no further than a page, whatever the planner thinks.
 _MADE = """
-    (SELECT id, generation, seq, rotation, mode, chosen, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
+    (SELECT id, generation, seq, rotation, mode, chosen, turn, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate, CAST(NULL AS bigint[]) AS delta
@@ -261,7 +261,8 @@ _MADE = """
        AND (generation, seq) {since} (:generation, :seq)
      ORDER BY generation, seq LIMIT :limit)
     UNION ALL
-    (SELECT id, generation, seq, rotation, '', CAST(NULL AS int), CAST(extract(epoch FROM at) * 1000000 AS bigint),
+    (SELECT id, generation, seq, rotation, '', CAST(NULL AS int), CAST(NULL AS bigint),
+            CAST(extract(epoch FROM at) * 1000000 AS bigint),
             member, CAST(NULL AS int[]), CAST(NULL AS smallint[]), delta
      FROM corrections
      WHERE market = :market AND (generation, seq) <= (:to_generation, :to_seq)

@@ -267,12 +267,12 @@ _WAS_ASKED = sa.text("""
 _HOLD = sa.text("""
     WITH lead AS (
         UPDATE leads SET attempt = attempt + CASE WHEN :ended THEN 1 ELSE 0 END, next_try_at = NULL
-        WHERE id = :lead RETURNING attempt
-    ), taken AS (UPDATE members SET open = open + 1 WHERE id = :member)
+        WHERE id = :lead RETURNING attempt, units
+    ), taken AS (UPDATE members SET open = open + lead.units FROM lead WHERE members.id = :member)
     INSERT INTO offers (id, lead_id, member_id, market, attempt, state, kind, actor, distance_m, ring_m, offered_at,
-                        expires_at, accepted_at, worked_at)
+                        expires_at, accepted_at, worked_at, units)
     SELECT :id, :lead, :member, :market, lead.attempt, 'accepted', 'manual', 'salesforce', :distance, ceil(:distance),
-           now, now, now, now
+           now, now, now, now, lead.units
     FROM lead, (SELECT clock_timestamp() AS now) clock
 """)
 _NEXT_ATTEMPT = sa.text("UPDATE leads SET attempt = attempt + 1 WHERE id = :id")

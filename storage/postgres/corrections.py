@@ -39,7 +39,7 @@ def owe_correction(conn: sa.Connection, offers: Sequence[UUID], effect: TurnEffe
     what = Effect(effect.value)
     made = []
     for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
-        deltas = of_offer(what, row.chosen, shares_of(row.member, row.weight, row.gate))
+        deltas = of_offer(what, row.chosen, shares_of(row.member, row.weight, row.gate, row.turn))
         made.append(Correction(row.id, row.market, row.rotation, what, reason, deltas, row.id))
     return _owe(conn, made)
 
@@ -52,7 +52,7 @@ def owe_move(conn: sa.Connection, offers: Sequence[UUID], member: int, reason: s
     """
     made = []
     for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
-        shares = shares_of(row.member, row.weight, row.gate)
+        shares = shares_of(row.member, row.weight, row.gate, row.turn)
         back = of_offer(Effect.RETURN, row.chosen, shares)
         made.append(Correction(row.id, row.market, row.rotation, Effect.RETURN, reason, back, row.id))
         paid = of_offer(Effect.PENALISE, member, {member: 0} | shares)
@@ -212,7 +212,7 @@ def _correction(row: Any) -> Correction:
 
 _OWED_STILL = (0, 0)
 _DECISIONS = sa.text("""
-    SELECT id, market, rotation, chosen, member, weight, gate FROM decisions
+    SELECT id, market, rotation, chosen, member, weight, gate, turn FROM decisions
     WHERE id = ANY(CAST(:ids AS uuid[])) AND chosen IS NOT NULL AND mode = :fair
     ORDER BY generation, seq
 """)

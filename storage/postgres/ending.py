@@ -53,7 +53,7 @@ def conclude(
         return
     members = sorted(e.member_id for e in ended)
     conn.execute(_LOCK_MEMBERS, {"ids": members})
-    conn.execute(_GIVE_BACK, {"ids": members})
+    conn.execute(_GIVE_BACK, {"ids": [e.offer for e in ended]})
     conn.execute(
         sa.insert(t.outbox),
         [{"kind": "turnstile", "lead_id": e.lead_id, "version": 0, "offer_id": e.offer} for e in ended],
@@ -91,8 +91,8 @@ _END = sa.text("""
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _GIVE_BACK = sa.text("""
     UPDATE members SET open = open - g.n
-    FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
-    WHERE members.id = g.id
+    FROM (SELECT member_id, sum(units)::int AS n FROM offers WHERE id = ANY(CAST(:ids AS uuid[])) GROUP BY member_id) g
+    WHERE members.id = g.member_id
 """)
 _TELL = sa.text("""
     INSERT INTO outbox (kind, lead_id, version, lane)

@@ -82,10 +82,11 @@ class RoutingLedger:
         after: Waiting | None = None,
         besides: Sequence[int] = (),
         again: bool = False,
+        room: int | None = None,
     ) -> Sequence[Waiting]:
         with transaction(self._engine) as conn:
             return waiting_near(
-                conn, places, radius_m, member_id, limit=limit, after=after, besides=besides, again=again
+                conn, places, radius_m, member_id, limit=limit, after=after, besides=besides, again=again, room=room
             )
 
     def wake(self, ids: Sequence[int]) -> int:

@@ -90,7 +90,7 @@ class OpenPool:
         entitled = conn.execute(ENTITLED, {"ids": [row.id]}).all()
         others = [(e.member_id, e.offer_id, row.id, Notice.TAKEN) for e in entitled if e.member_id != by.member]
         conn.execute(_LOCK_MEMBERS, {"ids": sorted({row.member_id, *(one for one, *_ in others)})})
-        if conn.execute(_TAKE_PLACE, {"member": row.member_id}).first() is None:
+        if conn.execute(_TAKE_PLACE, {"member": row.member_id, "units": row.units}).first() is None:
             raise NoRoom
         offer = self._new_id()
         now: datetime = conn.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
@@ -150,7 +150,7 @@ _MINE = sa.text(f"""
 """)  # noqa: S608 - our own words
 _LOOK = sa.text("""
     SELECT l.id, l.state, l.reason, l.pool, l.open_until, clock_timestamp() AS now,
-           own.member_id, own.id AS offer_id, own.market,
+           own.member_id, own.id AS offer_id, own.market, own.units,
            held.id AS held, held.member_id AS holder, held.state AS held_state, held.accepted_at,
            EXISTS (SELECT FROM offers o WHERE o.lead_id = l.id AND o.member_id = :member
                    AND o.state NOT IN ('void', 'expired')) AS spoilt
@@ -169,15 +169,16 @@ _LOOK = sa.text("""
 _LOCK_LEAD = sa.text("SELECT 1 FROM leads WHERE id = :lead FOR UPDATE")
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _TAKE_PLACE = sa.text("""
-    UPDATE members SET open = open + 1 WHERE id = :member AND active AND left_at IS NULL AND open < coalesce(
+    UPDATE members SET open = open + :units
+    WHERE id = :member AND active AND left_at IS NULL AND open + :units <= coalesce(
         capacity, (SELECT capacity FROM tiers WHERE name = members.tier), (SELECT capacity FROM tiers WHERE name = ''))
     RETURNING id
 """)
 _OFFER = sa.text("""
     INSERT INTO offers (id, lead_id, member_id, market, attempt, state, kind, actor, distance_m, ring_m, offered_at,
-                        expires_at, accepted_at, worked_at, work_by, remind_at, person_id, assignee_id)
+                        expires_at, accepted_at, worked_at, work_by, remind_at, person_id, assignee_id, units)
     SELECT :id, l.id, past.member_id, past.market, l.attempt, 'accepted', 'open', 'member', past.distance_m,
-           past.ring_m, :now, :until, :now, :now, :work_by, :warn_at, :person, :person
+           past.ring_m, :now, :until, :now, :now, :work_by, :warn_at, :person, :person, past.units
     FROM leads l JOIN offers past ON past.id = :past WHERE l.id = :lead
 """).bindparams(sa.bindparam("person", type_=sa.Uuid))
 _TELL_TURNSTILE = sa.text("""

@@ -64,18 +64,20 @@ class LockedBatch:
 
     def _take_places(self, verdicts: Sequence[Verdict]) -> tuple[set[int], set[int]]:
         """Count the chosen members up, under guard: those who would pass their capacity, and those who accept all."""
-        chosen = sorted(v.decision.chosen for v in verdicts if v.decision.chosen is not None)
+        chosen = sorted((v.decision.chosen, v.decision.units) for v in verdicts if v.decision.chosen is not None)
         if not chosen:
             return set(), set()
-        self._conn.execute(_LOCK_MEMBERS, {"ids": chosen})
-        taken = {row.id: row.auto_accept for row in self._conn.execute(_TAKE_PLACES, {"ids": chosen})}
-        return {*chosen}.difference(taken), {member for member, ready in taken.items() if ready}
+        ids = [member for member, _ in chosen]
+        self._conn.execute(_LOCK_MEMBERS, {"ids": ids})
+        places = {"ids": ids, "units": [units for _, units in chosen]}
+        taken = {row.id: row.auto_accept for row in self._conn.execute(_TAKE_PLACES, places)}
+        return {*ids}.difference(taken), {member for member, ready in taken.items() if ready}
 
     def _give_back(self, verdicts: Sequence[Verdict]) -> None:
         """Give back the places of members with room, where others who were asked for the same lead had none."""
-        members = [v.decision.chosen for v in verdicts if v.decision.chosen is not None]
-        if members:
-            self._conn.execute(_GIVE_BACK, {"ids": members})
+        given = [(v.decision.chosen, v.decision.units) for v in verdicts if v.decision.chosen is not None]
+        if given:
+            self._conn.execute(_GIVE_BACK, {"ids": [m for m, _ in given], "units": [units for _, units in given]})
 
     def _write(self, verdicts: Sequence[Verdict]) -> None:
         conn = self._conn
@@ -187,6 +189,7 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "reminds": [one.remind_at for one in times],
         "kinds": [str(v.kind) for v in verdicts],
         "slots": [v.plan.slot for v in verdicts],
+        "units": [d.units for d in decisions],
     }
 
 
@@ -200,6 +203,7 @@ def _states(verdicts: Sequence[Verdict], told: Sequence[Verdict]) -> dict[str, A
         "pools": [v.plan.pool.name for v in verdicts],
         "nearest": [v.plan.nearest_m for v in verdicts],
         "rungs": [v.plan.rung if v.waits else None for v in verdicts],
+        "units": [v.decision.units for v in verdicts],
     }
 
 
@@ -221,11 +225,12 @@ def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
 _OFFER = sa.text("""
     WITH made AS (
         INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at,
-                            remind_at, kind, slot)
+                            remind_at, kind, slot, units)
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
                              CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
                              CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]),
-                             CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]), CAST(:slots AS smallint[]))
+                             CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]), CAST(:slots AS smallint[]),
+                             CAST(:units AS int[]))
         RETURNING id, lead_id, member_id
     )
     INSERT INTO notices (member_id, number, offer_id, lead_id, what)
@@ -272,25 +277,27 @@ _TRIED = sa.text("""
 """)
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _TAKE_PLACES = sa.text("""
-    UPDATE members SET open = open + g.n, notices = notices + g.n
-    FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
-    WHERE members.id = g.id AND members.open + g.n <= coalesce(
+    UPDATE members SET open = open + g.units, notices = notices + g.n
+    FROM (SELECT id, count(*)::int AS n, sum(units)::int AS units
+          FROM unnest(CAST(:ids AS int[]), CAST(:units AS int[])) AS x(id, units) GROUP BY id) g
+    WHERE members.id = g.id AND members.open + g.units <= coalesce(
         members.capacity,
         (SELECT capacity FROM tiers WHERE name = members.tier),
         (SELECT capacity FROM tiers WHERE name = ''))
     RETURNING members.id, members.auto_accept
 """)
 _GIVE_BACK = sa.text("""
-    UPDATE members SET open = open - g.n, notices = notices - g.n
-    FROM (SELECT id, count(*)::int AS n FROM unnest(CAST(:ids AS int[])) AS x(id) GROUP BY id) g
+    UPDATE members SET open = open - g.units, notices = notices - g.n
+    FROM (SELECT id, count(*)::int AS n, sum(units)::int AS units
+          FROM unnest(CAST(:ids AS int[]), CAST(:units AS int[])) AS x(id, units) GROUP BY id) g
     WHERE members.id = g.id
 """)
 _SETTLE = sa.text("""
     UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest, rung = s.rung,
-           attempt = s.attempt, version = version + 1, next_try_at = NULL, nudged_at = NULL,
+           attempt = s.attempt, units = s.units, version = version + 1, next_try_at = NULL, nudged_at = NULL,
            updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:pools AS text[]),
-                CAST(:nearest AS real[]), CAST(:rungs AS smallint[]), CAST(:attempts AS int[]))
-         AS s(id, state, reason, pool, nearest, rung, attempt)
+                CAST(:nearest AS real[]), CAST(:rungs AS smallint[]), CAST(:attempts AS int[]), CAST(:units AS int[]))
+         AS s(id, state, reason, pool, nearest, rung, attempt, units)
     WHERE leads.id = s.id
 """)

@@ -1,8 +1,8 @@
 """What the turnstile must hold, as the ledger knows it: the way back after Redis lost anything."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from uuid import UUID
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -77,13 +77,15 @@ _WAIT_LONGER = sa.text("SELECT set_config('statement_timeout', '60s', true)")
 
 
 def _snapshot(connection: sa.Connection, books: Books, generation: int) -> Snapshot:
+    open_offers = _open_offers(connection, books.market)
     return Snapshot(
         generation=generation,
         seq=books.seq,
-        open_offers=_open_offers(connection, books.market),
+        open_offers={row.id: row.member_id for row in open_offers},
         standings=books.accounts(),
         ticks={rotation: book.tick for rotation, book in books.rotations.items()},
         cursors={rotation: book.cursor for rotation, book in books.rotations.items()},
+        units={row.id: row.units for row in open_offers if row.units > 1},
     )
 
 
@@ -103,7 +105,7 @@ def _next_generation(connection: sa.Connection, market: str, above: int) -> int:
     return generation
 
 
-def _open_offers(connection: sa.Connection, market: str) -> dict[UUID, int]:
+def _open_offers(connection: sa.Connection, market: str) -> Sequence[Any]:
     is_open = offers.c.state.in_(["offered", "accepted"])
-    rows = connection.execute(sa.select(offers.c.id, offers.c.member_id).where(offers.c.market == market, is_open))
-    return {row.id: row.member_id for row in rows}
+    mine = sa.select(offers.c.id, offers.c.member_id, offers.c.units).where(offers.c.market == market, is_open)
+    return connection.execute(mine).all()

@@ -266,6 +266,7 @@ leads = sa.Table(
     sa.Column("next_try_at", Time),  # waiting: woken when this is past; NULL = only by a change
     sa.Column("open_until", Time),  # waiting for whoever takes it from the open pool
     sa.Column("rung", Small),  # of its pool's ladder, on which it waits; -1: for those who let it expire
+    sa.Column("units", Int, nullable=False, server_default="1"),  # of capacity, when it was last planned
     sa.Column("nudged_at", Time),  # when the relay last announced it
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
     sa.Column("updated_at", Time, nullable=False, server_default=NOW),
@@ -441,8 +442,10 @@ offers = sa.Table(
     sa.Column("worked_at", Time),  # the last step of its member since then
     sa.Column("work_by", Time),  # with no step until then it goes to another member
     sa.Column("extensions", Small, nullable=False, server_default="0"),
+    sa.Column("units", Int, nullable=False, server_default="1"),  # of its member's capacity
     sa.CheckConstraint("kind IN ('turn', 'second', 'open', 'manual')", name="kind"),
     sa.CheckConstraint("slot BETWEEN 0 AND 9", name="slot"),
+    sa.CheckConstraint("units > 0", name="units"),
     sa.CheckConstraint(
         "state IN ('offered', 'accepted', 'rejected', 'expired', 'withdrawn', 'completed', 'lost', 'returned', 'void')",
         name="state",

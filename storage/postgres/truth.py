@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -55,9 +56,10 @@ class Truth:
                 return None
             rotations = _as_of(connection, books, held).rotations
             open_offers = _open_offers(connection, market, held, since)
-            leaving = _leaving(connection, [o for o in held.offers if o not in open_offers], since)
+            open_ids = {row.id: row.member_id for row in open_offers}
+            leaving = _leaving(connection, [o for o in held.offers if o not in open_ids], since)
         self._keep(books)
-        return Known(open_offers, leaving, rotations)
+        return Known(open_ids, leaving, rotations, {row.id: row.units for row in open_offers if row.units > 1})
 
     @contextmanager
     def still_open(self, offers: Sequence[UUID]) -> Iterator[set[UUID]]:
@@ -110,9 +112,9 @@ def _as_of(connection: sa.Connection, books: Books, held: Held) -> Books:
     return copy
 
 
-def _open_offers(connection: sa.Connection, market: str, held: Held, since: datetime) -> dict[UUID, int]:
+def _open_offers(connection: sa.Connection, market: str, held: Held, since: datetime) -> Sequence[Any]:
     values = {"market": market, "generation": held.generation, "seq": held.seq, "since": since}
-    return {row.id: row.member_id for row in connection.execute(_OPEN_THEN, values)}
+    return connection.execute(_OPEN_THEN, values).all()
 
 
 def _leaving(connection: sa.Connection, suspects: Sequence[UUID], since: datetime) -> set[UUID]:
@@ -125,7 +127,7 @@ _NOBODYS = UUID(int=0)  # a copy of the books is not read on
 _TURN = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('audit:' || :market))")
 _DECIDES = sa.text("SELECT generation FROM markets WHERE name = :market AND alone_since IS NULL")
 _OPEN_THEN = sa.text("""
-    SELECT o.id, o.member_id FROM offers o
+    SELECT o.id, o.member_id, o.units FROM offers o
     WHERE o.market = :market AND o.state IN ('offered', 'accepted')
       AND NOT EXISTS (SELECT FROM decisions d WHERE d.id = o.id AND (d.generation, d.seq) > (:generation, :seq))
       -- What the turnstile did not give itself it is told of, as it is of ends: until then it may hold it or not.

@@ -86,7 +86,7 @@ def _in_order(connection: sa.Connection, market: str) -> Iterator[Past | Righted
 def _righted(row: Any) -> Righted:
     decided = None
     if row.chosen is not None:
-        decided = row.decided_rotation, row.chosen, shares_of(row.decided_member, row.weight, row.gate)
+        decided = row.decided_rotation, row.chosen, shares_of(row.decided_member, row.weight, row.gate, row.turn)
     deltas = dict(zip(row.member, row.delta, strict=True))
     return Righted(
         row.id, row.market, row.rotation, row.generation, row.seq, row.at, row.effect, deltas, row.offer_id, decided
@@ -104,7 +104,7 @@ _MARKETS = sa.text("""
     SELECT market FROM m WHERE market IS NOT NULL UNION SELECT market FROM corrections ORDER BY market
 """)
 _CORRECTIONS = sa.text("""
-    SELECT c.*, d.chosen, d.rotation AS decided_rotation, d.member AS decided_member, d.weight, d.gate
+    SELECT c.*, d.chosen, d.rotation AS decided_rotation, d.member AS decided_member, d.weight, d.gate, d.turn
     FROM corrections c LEFT JOIN decisions d ON d.id = c.offer_id AND d.chosen IS NOT NULL AND d.mode = 'fair'
     WHERE c.market = :market ORDER BY c.generation, c.seq
 """)

@@ -37,10 +37,12 @@ def waiting_near(
     after: Waiting | None = None,
     besides: Sequence[int] = (),
     again: bool = False,
+    room: int | None = None,
 ) -> list[Waiting]:
     """Waiting leads within the radius of a place that the member may be offered: best priority, then oldest, first.
 
-    Those named in `besides` are left out; `again`: some may be offered to a member who let them expire before.
+    Those named in `besides` are left out; `again`: some may be offered to a member who let them expire before. With
+    `room`, those that take more units of capacity are passed over.
     Measured on a sphere that is a little too small, so that nobody is missed; the caller measures again. Each cell of
     the neighbourhood gives its first few by its own index, so it matters little how many wait in all.
     """
@@ -48,6 +50,7 @@ def waiting_near(
     values: dict[str, Any] = {
         "member": member_id,
         "limit": limit,
+        "room": _PLENTY if room is None else room,
         "besides": f"{{{','.join(map(str, besides))}}}",  # as Postgres writes it: ten times as fast as a list
         "degrees": list(cells.degrees),
         "quarters": list(cells.quarters),
@@ -76,6 +79,7 @@ def _statement(places: int, everywhere: bool, on: bool, again: bool) -> sa.TextC
     return sa.text(f"SELECT * FROM ({parts}) w {_FIRST}")  # noqa: S608 - our own words
 
 
+_PLENTY = 2**31 - 1
 _SEEN = "id, lat, lon, country, reason, priority, received_at, moves, rung"
 _FIRST = "ORDER BY priority DESC, received_at, id LIMIT :limit"
 # First a cheap box, then the haversine of the angle between two places.
@@ -84,7 +88,7 @@ _NEAR = """(lat BETWEEN :south{n} AND :north{n}
             + cos(radians(lat)) * :cos{n} * power(sin((radians(lon) - :lon{n}) / 2), 2) <= :reach)"""
 _ON = """AND (priority < :priority OR (priority = :priority AND (received_at, id) > (CAST(:received_at AS timestamptz),
                                                                                     CAST(:last AS bigint))))"""
-_MINE = """state = 'waiting' AND reason <> 'open_pool' AND NOT dirty AND ({near}) {on}
+_MINE = """state = 'waiting' AND reason <> 'open_pool' AND NOT dirty AND units <= :room AND ({near}) {on}
         AND id <> ALL(CAST(:besides AS bigint[])) AND {fresh}"""
 _FRESH = """NOT EXISTS (SELECT FROM offers o
                         WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')"""

@@ -9,7 +9,7 @@ import numpy as np
 
 from routing.drift import Corrected, Drift, Held, Reserved
 from routing.errors import ColdTurnstile
-from routing.fairness import TURN, Book
+from routing.fairness import Book
 from routing.policy import Mode
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
@@ -18,6 +18,7 @@ from storage.redis.records import RECORD, Argument, Moved, Record
 from storage.redis.turnstile import spread
 
 _PLACE = struct.Struct("<ii")
+_HEAVY = struct.Struct("<iii")
 
 
 class TurnstileAudit:
@@ -64,7 +65,8 @@ class TurnstileAudit:
             seq=int(seq),
             slots=slots.decode(),
             order=tuple(members.tolist()),
-            offers={UUID(hex=offer.decode()): _PLACE.unpack(place)[0] for offer, place in offers.items()},
+            offers={UUID(hex=offer.decode()): _PLACE.unpack_from(place)[0] for offer, place in offers.items()},
+            units={UUID(hex=o.decode()): _HEAVY.unpack(p)[2] for o, p in offers.items() if len(p) > _PLACE.size},
             counts={int(members[at]): int(counts[at]) for at in np.flatnonzero(counts)},
             reserved=tuple(sorted((_reserved(one, members) for one in reserved.values()), key=lambda one: one.seq)),
             corrected=tuple(_corrected(one, members) for one in corrected.values()),
@@ -82,7 +84,8 @@ class TurnstileAudit:
             return False
         leaked = b"".join(offer.hex.encode() for offer in found.leaked)
         missing = b"".join(
-            offer.hex.encode() + _PLACE.pack(member, slot[member]) for offer, member in found.missing.items()
+            offer.hex.encode() + _HEAVY.pack(member, slot[member], found.units.get(offer, 1))
+            for offer, member in found.missing.items()
         )
         arguments: list[Argument] = [held.generation, held.slots, leaked, missing, int(bool(found.miscounted))]
         for (rotation, member), lacks in found.standings.items():
@@ -131,10 +134,11 @@ def _reserved(packed: bytes, members: Any) -> Reserved:
     slots = np.frombuffer(packed, dtype="<i4", count=count, offset=at)
     weights = np.frombuffer(packed, dtype="<i4", count=count, offset=at + 4 * count)
     full = set(np.frombuffer(packed, dtype="<i4", count=without, offset=at + 8 * count).tolist())
-    rotation = packed[at + 8 * count + (4 * without if record.moved else 0) :].decode()
-    total = int(record.weights)
+    at += 8 * count + 4 * without if record.moved else 0
+    rotation = packed[at : at + record.name].decode()
+    total, turn = int(record.weights), int(record.turn)
     shares = {
-        int(members[slot]): weight * TURN // total
+        int(members[slot]): weight * turn // total
         for n, (slot, weight) in enumerate(zip(slots.tolist(), weights.tolist(), strict=True), start=1)
         if n not in full
     }

@@ -33,12 +33,12 @@ class MarketKeys:
 
     @property
     def offers(self) -> str:
-        """HASH: offer (32 hex digits) -> the member whose place it holds, and that member's slot (two i4)."""
+        """HASH: offer (32 hex digits) -> whose place it holds (member, slot), and its units when more than one; i4."""
         return self._name("offers")
 
     @property
     def open(self) -> str:
-        """HASH: page of slots -> how many offers each holds (i4 a slot); in step with `offers`."""
+        """HASH: page of slots -> how many units each holds (i4 a slot); in step with `offers`."""
         return self._name("open")
 
     @property

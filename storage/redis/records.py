@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from routing.columns import CANDIDATE, SIGHT, Column, Columns, Ints, Rows, Table, gather
 from routing.decision import Ask, Grant
 from routing.errors import BadInput
-from routing.fairness import TURN
 from routing.policy import Mode
 from routing.turns import Correction
 
 PAGE = 16  # slots; as in scripts/shared.lua
-RECORD = struct.Struct("<iiiiiidddddd32s")
+RECORD = struct.Struct("<iiiiiiiddddddd32s")
 RESERVATION = struct.Struct("<qi")
 CORRECTION = struct.Struct("<32sd")
 MOVED = struct.Struct("<ddi")
 MODES = {Mode.FAIR: 1, Mode.CURSOR: 2, Mode.LEAST_RECENT: 3, Mode.LEAST_LOADED: 4, Mode.NEAREST: 5}
 LARGEST = 2**31 - 1
+EXACT = 2**53  # up to here a double holds every whole number
 
 Argument = str | int | bytes
 Int32s = NDArray[np.int32]
@@ -70,7 +70,9 @@ class Record(NamedTuple):
     moved: int
     candidates: int
     without_room: int
+    name: int  # bytes of the rotation's
     weights: float
+    turn: float
     seq: float
     at_us: float
     tick: float
@@ -126,6 +128,8 @@ class Batch:
     weight: Column
     capacity: Column
     distance_m: Column
+    units: Ints  # by ask
+    turn: Ints  # by ask
 
     @classmethod
     def of(cls, asks: Sequence[Ask]) -> "Batch":
@@ -140,7 +144,22 @@ class Batch:
         numbers: dict[str, int] = {}
         rotation = np.fromiter((numbers.setdefault(g.rotation, len(numbers)) for g in groups), np.int64, len(groups))
         counts = np.fromiter((len(ask.groups) for ask in asks), np.int64, len(asks))
-        return cls(asks, counts, rotation, sizes, list(numbers), member, weight, capacity, distance_m)
+        units, turn = np.array([(a.units, a.turn) for a in asks], dtype=np.int64).reshape(-1, 2).T
+        _refuse_inexact(weight, units, turn)
+        return cls(asks, counts, rotation, sizes, list(numbers), member, weight, capacity, distance_m, units, turn)
+
+    @property
+    def group_turn(self) -> Ints:
+        """What each group's ask costs."""
+        return np.repeat(self.turn, self.ask_groups)
+
+
+def _refuse_inexact(weight: Column, units: Ints, turn: Ints) -> None:
+    """A share is the floor of weight * turn / sum, which doubles tell exactly while the product is below 2^53."""
+    most = int(turn.max(initial=0))
+    if max(most, int(units.max(initial=0))) > LARGEST or int(weight.max(initial=0)) * most >= EXACT:
+        fix = f"Units and micro-turns are whole numbers up to {LARGEST:,}, and a weight times a turn stays below 2^53."
+        raise BadInput("does not fit the turnstile", field="units", fix=fix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +186,7 @@ def pack(laid: Laid, slot: Int32s, slots: Slots, *, generation: int, release: Se
     by_place = np.full(len(laid.pages) * PAGE, LARGEST, dtype=np.int32)
     by_place[laid.place] = batch.capacity
     own = bool((by_place[laid.place] != batch.capacity).any())
-    heads = np.array([(MODES[a.mode], len(a.groups), a.last) for a in asks], dtype="<i4")
+    heads = np.array([(MODES[a.mode], len(a.groups), a.last, a.units, a.turn) for a in asks], dtype="<i4")
     ids = np.empty(len(asks), dtype=[("lead", "<i8"), ("attempt", "<i4")])
     ids["lead"], ids["attempt"] = [a.lead for a in asks], [a.attempt for a in asks]
     by_distance = any(a.mode is Mode.NEAREST for a in asks)
@@ -209,7 +228,7 @@ def _groups(batch: Batch) -> NDArray[np.int32]:
     odd = batch.weight != np.repeat(first, batch.group_size) if len(batch.weight) else np.zeros(0, dtype=np.bool_)
     alike[whose[odd]] = False
     fits = total <= LARGEST
-    share = np.asarray(first, dtype=np.int64) * TURN // np.maximum(total, 1)
+    share = np.asarray(first, dtype=np.int64) * batch.group_turn // np.maximum(total, 1)
     rows[:, 3] = np.where(fits, np.where(alike, share, -1), -2)
     return rows
 
@@ -219,7 +238,8 @@ def _shares(batch: Batch, groups: NDArray[np.int32]) -> NDArray[np.int32]:
     if (groups[:, 3] >= 0).all():
         return np.zeros(0, dtype="<i4")
     weights = np.repeat(groups[:, 2].astype(np.int64), batch.group_size)
-    return (batch.weight.astype(np.int64) * TURN // np.maximum(weights, 1)).astype("<i4")
+    turn = np.repeat(batch.group_turn, batch.group_size)
+    return (batch.weight.astype(np.int64) * turn // np.maximum(weights, 1)).astype("<i4")
 
 
 def unpack(laid: Laid, reply: Sequence[Any]) -> list[Grant]:
@@ -308,22 +328,29 @@ class Sights:
         ask, place, weight = self._ask[group], self._laid.place[seen], batch.weight[seen].astype(np.int64)
         rotation = batch.group_rotation[group]
         open_ = self._open(ask, place)
-        eligible = open_ < batch.capacity[seen]
+        eligible = open_ + batch.units[ask] <= batch.capacity[seen]
         decided = self._deciding[group] & eligible
         shares = (
-            weight * TURN // np.maximum(np.bincount(group, weight * decided, len(sizes)), 1).astype(np.int64)[group]
+            weight
+            * batch.turn[ask]
+            // np.maximum(np.bincount(group, weight * decided, len(sizes)), 1).astype(np.int64)[group]
         )
         standing = self._standing(ask, place, rotation, group, np.where(decided, shares, 0))
         served = self._served(ask, place, rotation)
         return batch.member[seen], eligible, open_, standing, served
 
     def _open(self, ask: Ints, place: Ints) -> Ints:
-        """Offers held before: those before the batch, and one for each earlier ask that took a place."""
+        """Units held before: those before the batch, and those of each earlier ask that took a place."""
         held = np.frombuffer(self._open_before, dtype="<i4").astype(np.int64)[place]
         took = np.flatnonzero(self._answers[:, 2])
         asks = len(self._answers)
-        events = np.sort((self._answers[took, 0].astype(np.int64) - 1) * asks + took)
-        return held + np.searchsorted(events, place * asks + ask) - np.searchsorted(events, place * asks)
+        events = (self._answers[took, 0].astype(np.int64) - 1) * asks + took
+        order = np.argsort(events)
+        events = events[order]
+        units = np.concatenate([[0], np.cumsum(self._answers[took[order], 2], dtype=np.int64)])
+        upto, first = np.searchsorted(events, place * asks + ask), np.searchsorted(events, place * asks)
+        found: Ints = held + units[upto] - units[first]
+        return found
 
     def _turns(self) -> tuple[Ints, Ints, Ints]:
         """Each turn given: the ask, its rotation, the place chosen."""

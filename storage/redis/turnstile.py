@@ -168,7 +168,7 @@ class RedisTurnstile:
         return {member: Standing(int(one), int(tick)) for member, one, tick in values}
 
     def open_counts(self, market: str) -> dict[int, int]:
-        """How many offers each member holds; those that hold none are absent."""
+        """How many units each member holds; those that hold none are absent."""
         keys = MarketKeys(market)
         order, counts = self._read(keys, (keys.open, "<i4"))
         at = np.flatnonzero(counts)
@@ -264,10 +264,13 @@ class RedisTurnstile:
 
     def _stage(self, staged: MarketKeys, snapshot: Snapshot, rotations: set[str], slots: Slots) -> int:
         held = Counter(snapshot.open_offers.values())
+        for offer, units in snapshot.units.items():
+            held[snapshot.open_offers[offer]] += units - 1
         members = np.fromiter(snapshot.open_offers.values(), np.int32, len(snapshot.open_offers))
         places = np.stack([members, slots.of(members)], axis=1).astype("<i4").tobytes()
-        offers = (offer.hex for offer in snapshot.open_offers)
-        self._put(staged.offers, {offer: places[at * 8 : at * 8 + 8] for at, offer in enumerate(offers)})
+        offers = {offer.hex: places[at * 8 : at * 8 + 8] for at, offer in enumerate(snapshot.open_offers)}
+        offers |= {o.hex: offers[o.hex] + units.to_bytes(4, "little") for o, units in snapshot.units.items()}
+        self._put(staged.offers, offers)
         self._put(staged.ticks, {name: snapshot.ticks.get(name, 0) for name in rotations})
         self._put(staged.cursors, {name: snapshot.cursors.get(name, 0) for name in rotations})
         self._put(staged.order, slots.order.astype("<i4").tobytes())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from routing.decision import Ask, Candidate, Grant, Group
-from routing.errors import ColdTurnstile
+from routing.errors import BadInput, ColdTurnstile
 from routing.fairness import TURN
 from routing.policy import Mode
 from routing.ports import Mark, Snapshot, Standing, Turnstile
@@ -53,8 +53,10 @@ def a_group(*candidates: Candidate | int, rotation: str = "installers") -> Group
     return Group(0, rotation, made)
 
 
-def an_ask(*groups: Group, lead: int | None = None, attempt: int = 1, mode: Mode = Mode.FAIR) -> Ask:
-    return Ask(lead or next(leads), attempt, uuid4(), mode, groups)
+def an_ask(
+    *groups: Group, lead: int | None = None, attempt: int = 1, mode: Mode = Mode.FAIR, units: int = 1, turn: int = TURN
+) -> Ask:
+    return Ask(lead or next(leads), attempt, uuid4(), mode, groups, units=units, turn=turn)
 
 
 def ask(turnstile: Turnstile, *asks: Ask, release: Sequence[UUID] = ()) -> list[Grant]:
@@ -129,6 +131,52 @@ def test_C6_a_pending_offer_holds_a_place_until_it_is_released(turnstile: Turnst
     (second,) = ask(turnstile, an_ask(group))
     assert second.member == 1
     assert ask(turnstile, an_ask(group), release=[second.offer])[0].member == 1
+
+
+def test_C5_a_lead_of_two_units_fits_three_times_into_a_capacity_of_six(turnstile: Turnstile) -> None:
+    group = a_group(a_candidate(1, capacity=6), a_candidate(2, capacity=5))
+    heavy = [an_ask(group, units=2) for _ in range(7)]
+    grants = ask(turnstile, *heavy)
+    assert [grant.member for grant in grants].count(1) == 3
+    assert [grant.member for grant in grants].count(2) == 2
+    assert [grant.member for grant in grants][5:] == [None, None]
+    assert turnstile.open_counts(MARKET) == {1: 6, 2: 4}
+    assert [(s.member, s.eligible, s.open) for s in grants[-1].sights] == [(1, False, 6), (2, False, 4)]
+    assert ask(turnstile, an_ask(group))[0].member == 2  # there is room for one of one unit
+    turnstile.release(MARKET, [g.offer for g in grants if g.member == 1][:1])
+    assert turnstile.open_counts(MARKET) == {1: 4, 2: 5}
+    (again,) = ask(turnstile, an_ask(group, units=2))
+    assert again.member == 1
+    for _ in range(2):
+        turnstile.settle(MARKET, cancel=[(again.lead, 1)])
+    assert turnstile.open_counts(MARKET) == {1: 4, 2: 5}
+
+
+def test_C5_units_survive_a_rebuild(turnstile: Turnstile) -> None:
+    light, heavy = uuid4(), uuid4()
+    held = Snapshot(2, 5, {light: 1, heavy: 1}, {}, {}, {}, units={heavy: 3})
+    turnstile.rebuild(MARKET, held)
+    assert turnstile.open_counts(MARKET) == {1: 4}
+    turnstile.release(MARKET, [heavy])
+    assert turnstile.open_counts(MARKET) == {1: 1}
+
+
+def test_F12_a_lead_that_costs_two_turns_is_paid_with_two(turnstile: Turnstile) -> None:
+    group = a_group(1, 2, 3)
+    first, second, third = ask(turnstile, *(an_ask(group, turn=cost * TURN) for cost in (2, 1, 1)))
+    assert [first.member, second.member, third.member] == [1, 2, 3]
+    assert stand(turnstile) == {1: -666_666, 2: 333_333, 3: 333_333}
+    assert turns(turnstile, group, 2) == [2, 3]
+    turnstile.settle(MARKET, cancel=[(first.lead, 1)])
+    assert sum(stand(turnstile).values()) == 0
+    assert stand(turnstile)[1] > 0  # its two turns are given back whole
+
+
+def test_F12_a_turn_too_large_to_be_exact_is_refused() -> None:
+    turnstile = RedisTurnstile("redis://127.0.0.1:1/0")  # never asked
+    for one in (an_ask(a_group(1), turn=2**31), an_ask(a_group(a_candidate(1, weight=2**31 - 1)), turn=2**23)):
+        with pytest.raises(BadInput, match="does not fit"):
+            turnstile.reserve(MARKET, [one], generation=1)
 
 
 def test_the_first_group_with_anyone_eligible_decides_and_later_ones_are_not_looked_at(turnstile: Turnstile) -> None:
@@ -376,13 +424,17 @@ groups = st.builds(
     st.lists(candidates, max_size=9, unique_by=lambda c: c.member),
 )
 asks = st.builds(
-    lambda lead, attempt, offer, mode, found, last: Ask(lead, attempt, offer, mode, tuple(found), last),
+    lambda lead, attempt, offer, mode, found, last, units, turn: Ask(
+        lead, attempt, offer, mode, tuple(found), last, units, turn
+    ),
     st.integers(1, 12),
     st.integers(1, 2),
     st.uuids(version=4),
     st.sampled_from(Mode),
     st.lists(groups, max_size=3),
     st.booleans(),
+    st.sampled_from([1, 1, 1, 2, 3]),
+    st.sampled_from([TURN, TURN, 1, 333_333, 2_500_000, 4_000_000]),
 )
 accounts = st.dictionaries(
     members, st.builds(Standing, st.integers(-(10**12), 10**12), st.integers(0, 10**9)), max_size=6
@@ -421,14 +473,16 @@ class SideBySide(RuleBasedStateMachine):
         standings=st.dictionaries(st.sampled_from(["a", "b", "c"]), accounts, max_size=3),
         seq=st.integers(0, 2**40),
         cursor=members,
+        heavy=st.integers(1, 4),
     )
     def load_from_ledger(
-        self, held: dict[UUID, int], standings: dict[str, dict[int, Standing]], seq: int, cursor: int
+        self, held: dict[UUID, int], standings: dict[str, dict[int, Standing]], seq: int, cursor: int, heavy: int
     ) -> None:
         ticks = {name: max((a.served for a in found.values()), default=0) for name, found in standings.items()}
         cursors = dict.fromkeys(standings, cursor)
         self.offers += held
-        self.load(Snapshot(self.generation + 1, seq, held, standings, ticks, cursors))
+        units = dict.fromkeys(list(held)[:2], heavy) if heavy > 1 else {}
+        self.load(Snapshot(self.generation + 1, seq, held, standings, ticks, cursors, units=units))
 
     def load(self, snapshot: Snapshot) -> None:
         self.generation = snapshot.generation

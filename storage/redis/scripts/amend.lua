@@ -3,7 +3,7 @@
   KEYS[1..9] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served
   ARGV[1] generation   ARGV[2] the token `slots` under which the slots are meant
   ARGV[3] offers that hold a place and are over, 32 hex digits each
-  ARGV[4] offers that hold none and are open: 32 hex digits, member (i4), slot (i4) each
+  ARGV[4] offers that hold none and are open: 32 hex digits, member (i4), slot (i4), units (i4) each
   ARGV[5] 1 when the counts of offers are to be made again from the offers
   ARGV[6..] five each: what (standing, served, tick, cursor), rotation, slot, seen, right; for a standing: slot, lacks, 0
   Returns 1, or 0 when the generation or the token differs; nothing is changed then.
@@ -27,18 +27,19 @@ end
 for from = 1, #ARGV[3], 32 do
   free(KEYS[2], KEYS[3], string.sub(ARGV[3], from, from + 31))
 end
-for from = 1, #ARGV[4], 40 do
-  local place = string.sub(ARGV[4], from + 32, from + 39)
+for from = 1, #ARGV[4], 44 do
+  local place, units = string.sub(ARGV[4], from + 32, from + 39), struct.unpack('<i4', ARGV[4], from + 40)
+  if units > 1 then place = string.sub(ARGV[4], from + 32, from + 43) end
   if redis.call('HSETNX', KEYS[2], string.sub(ARGV[4], from, from + 31), place) == 1 then
     local _, slot = struct.unpack('<i4i4', place)
-    add_to_count(KEYS[3], slot, 1)
+    add_to_count(KEYS[3], slot, units)
   end
 end
 if ARGV[5] == '1' then
   local counts, pages = {}, {}
   for _, place in ipairs(redis.call('HVALS', KEYS[2])) do
     local _, slot = struct.unpack('<i4i4', place)
-    counts[slot], pages[floor(slot / PAGE)] = (counts[slot] or 0) + 1, true
+    counts[slot], pages[floor(slot / PAGE)] = (counts[slot] or 0) + units_of(place), true
   end
   redis.call('DEL', KEYS[3])
   for page in pairs(pages) do

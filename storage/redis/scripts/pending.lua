@@ -11,7 +11,7 @@ end
 local now = now_us()
 local found, all = { now }, redis.call('HGETALL', KEYS[4])
 for i = 1, #all, 2 do
-  local _, _, _, _, _, _, _, _, at = struct.unpack(RECORD, all[i + 1])
+  local at = select(11, struct.unpack(RECORD, all[i + 1]))
   if at <= now - tonumber(ARGV[1]) then
     found[#found + 1], found[#found + 2] = all[i], all[i + 1]
   end

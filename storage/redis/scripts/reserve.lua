@@ -1,8 +1,8 @@
 --[[ Free the released offers, then give each ask a member with room, in order; all of it or nothing.
 
   KEYS[1] state         HASH    generation, seq, at_us, run_id, slots
-  KEYS[2] offers        HASH    offer -> member and slot
-  KEYS[3] open          HASH    page -> offers held (see shared.lua)
+  KEYS[2] offers        HASH    offer -> member, slot, units
+  KEYS[3] open          HASH    page -> units held (see shared.lua)
   KEYS[4] reservations  HASH    lead and attempt (i8 i4) -> reservation
   (the fifth key, the order of members, is not used here)
   KEYS[6] ticks         HASH    rotation -> turns given
@@ -16,7 +16,7 @@
   ARGV[3] own: 1 when a member's capacity differs from ask to ask; then each candidate brings its own
   ARGV[4] offers to release, 32 hex digits each   ARGV[5] per ask: lead (i8), attempt   ARGV[6] per ask: offer, 32 digits
   ARGV[7] per ask: mode (1 fair, 2 cursor, 3 least_recent, 4 least_loaded, 5 nearest), number of groups, last
-          (0: when nobody is eligible, more will be asked; that answer has no number)
+          (0: when nobody is eligible, more will be asked; that answer has no number), units of capacity, micro-turns
   ARGV[8] per group: rotation (from 1), number of candidates, sum of weights, share of each when all weigh the same, else
           -1 (-2: the sum is too large to be told)
   ARGV[9] page numbers   ARGV[10] per place: member   ARGV[11] capacity, per place or (own) per candidate
@@ -25,13 +25,13 @@
   ARGV[17..] names of the rotations
 
   Returns { seq before, at_us of the next answer, per ask (place chosen; 0: nobody; -1: reserved before; then its group
-  from 0, and 1 if it took a place), open before by page, per rotation (tick before, standings before and served before
+  from 0, and how many units it took), open before by page, per rotation (tick before, standings before and served before
   by page), then the record of each ask that was reserved before }.
   Error COLD when the generation or the server differs, SLOTS when the token does; nothing is changed then.
 
   An ask whose lead and attempt are reserved gets the stored answer. An answer with nobody reserves nothing and is not
-  stored. Exact while the weights of a group add up to less than 2^33: then the floor of a quotient of doubles is the
-  floor of the quotient. The rule is that of routing/fairness.py.
+  stored. Exact while a weight times the micro-turns of its ask is below 2^53: then the floor of a quotient of doubles
+  is the floor of the quotient. The rule is that of routing/fairness.py.
 ]]
 local state = redis.call('HMGET', KEYS[1], 'generation', 'seq', 'at_us', 'slots', 'run_id')
 if state[1] ~= ARGV[1] then
@@ -52,6 +52,7 @@ for from = 1, #ARGV[4], 32 do
 end
 
 local own = ARGV[3] == '1'
+local HEAD = 5 -- numbers an ask
 local asks, groups = numbers(ARGV[7], 'i4', 4), numbers(ARGV[8], 'i4', 4)
 local pages, places = numbers(ARGV[9], 'i4', 4), numbers(ARGV[12], 'i4', 4)
 local number_of_asks, number_of_pages = #ARGV[6] / 32, #ARGV[9] / 4
@@ -85,7 +86,7 @@ local function member_at(place)
   return (struct.unpack('<i4', ARGV[10], place * 4 - 3))
 end
 
--- Places without room. While there are none, nobody need be asked whether it has any.
+-- Places without room for one unit. While there are none, nobody need be asked whether it has any for one.
 local is_full, full = {}, own
 if not own then
   for place = 1, number_of_pages * PAGE do
@@ -188,11 +189,11 @@ local function fair_all(from, to, book)
 end
 
 -- Mode fair among those eligible (positions among the candidates), each with a share by its weight.
-local function fair(eligible, sum, book)
+local function fair(eligible, sum, turn, book)
   local standing, best, highest, payment, by_weight = book.standing, 0, -math.huge, 0, weights()
   for k = 1, #eligible do
     local place = places[eligible[k]]
-    local exact = by_weight[eligible[k]] * TURN / sum
+    local exact = by_weight[eligible[k]] * turn / sum
     local share = exact - exact % 1
     local after = standing[place] + share
     standing[place], payment = after, payment + share
@@ -213,11 +214,11 @@ local function best_of(mode, eligible, book)
 end
 
 -- Who of the candidates has room, and what they weigh together; and the positions (from 1) of those who have none.
-local function look(from, to)
+local function look(from, to, units)
   local eligible, without, sum, by_weight = {}, {}, 0, weights()
   for i = from, to do
     local place = places[i]
-    if open[place] < capacity[own and i or place] then
+    if open[place] + units <= capacity[own and i or place] then
       eligible[#eligible + 1], sum = i, sum + by_weight[i]
     else
       without[#without + 1] = i - from + 1
@@ -226,8 +227,14 @@ local function look(from, to)
   return eligible, without, math.max(sum, 1)
 end
 
-local function anyone_full(from, to)
+local function anyone_full(from, to, units)
   if own then return true end
+  if units > 1 then
+    for i = from, to do
+      if open[places[i]] + units > capacity[places[i]] then return true end
+    end
+    return false
+  end
   for i = from, to do
     if is_full[places[i]] then return true end
   end
@@ -236,7 +243,7 @@ end
 
 local held, held_order = {}, {}
 
-local function give(offer, place, book)
+local function give(offer, place, units, book)
   local member, position = member_at(place), position_of(place)
   local slot = pages[position] * PAGE + (place - 1) % PAGE
   book.tick, book.cursor, book.turned, book.served[place] = book.tick + 1, member, true, book.tick + 1
@@ -244,17 +251,16 @@ local function give(offer, place, book)
   local text = book.served_texts[position] or string.sub(book.served_before, from + 1, from + PAGE * 8)
   book.served_texts[position] = string.sub(text, 1, at) .. struct.pack('<d', book.tick) .. string.sub(text, at + 9)
   if held[offer] then return member, slot, 0 end
-  held[offer] = struct.pack('<i4i4', member, slot)
+  held[offer] = units == 1 and struct.pack('<i4i4', member, slot) or struct.pack('<i4i4i4', member, slot, units)
   held_order[#held_order + 1], held_order[#held_order + 2] = offer, held[offer]
-  open[place], open_changed[position] = open[place] + 1, true
+  open[place], open_changed[position] = open[place] + units, true
   if not own and open[place] >= capacity[place] then is_full[place], full = true, true end
-  return member, slot, 1
+  return member, slot, units
 end
 
-
-local function record_of(offer, member, slot, number, fair_mode, sum, cursor, served, book, from, count, without)
-  local record = struct.pack(RECORD, member, slot, number, fair_mode and 1 or 0, fair_mode and count or 0, #without, sum,
-    seq, last_at, book.tick, cursor, served, offer)
+local function record_of(offer, member, slot, number, fair_mode, sum, turn, cursor, served, book, from, count, without)
+  local record = struct.pack(RECORD, member, slot, number, fair_mode and 1 or 0, fair_mode and count or 0, fair_mode and #without or 0,
+    #book.name, sum, turn, seq, last_at, book.tick, cursor, served, offer)
   if not fair_mode then return record .. book.name end
   local first, last = from * 4 - 3, (from + count - 1) * 4
   local missing = #without > 0 and struct.pack(chunk_format('i4', #without), unpack(without)) or ''
@@ -264,15 +270,15 @@ end
 local ALL = {}
 
 -- The place chosen in one group, the sum of the weights, and who had no room; nothing when nobody has.
-local function choose(mode, from, count, sum, share, book)
+local function choose(mode, from, count, sum, share, units, turn, book)
   local to = from + count - 1
-  if count > 0 and mode == 1 and share >= -1 and not (full and anyone_full(from, to)) then
+  if count > 0 and mode == 1 and share >= -1 and not ((full or units > 1) and anyone_full(from, to, units)) then
     if share >= 0 then return fair_alike(from, to, share, book), sum, ALL end
     return fair_all(from, to, book), sum, ALL
   end
-  local eligible, without, weight = look(from, to)
+  local eligible, without, weight = look(from, to, units)
   if #eligible == 0 then return nil end
-  if mode == 1 then return fair(eligible, weight, book), weight, without end
+  if mode == 1 then return fair(eligible, weight, turn, book), weight, without end
   return best_of(mode, eligible, book), weight, without
 end
 
@@ -295,13 +301,13 @@ end
 local repeated = {}
 
 local function answer_to(ask, id)
-  local mode, first, candidates_from = asks[ask * 3 - 2], group, candidate
-  local seen = candidates_from
-  for number = 0, asks[ask * 3 - 1] - 1 do
+  local head, first, seen = ask * HEAD, group, candidate
+  local mode, units, turn = asks[head - 4], asks[head - 1], asks[head]
+  for number = 0, asks[head - 3] - 1 do
     local at = (first + number) * 4
     local book, count = books[groups[at - 3]], groups[at - 2]
     local cursor = book.cursor
-    local place, sum, without = choose(mode, seen, count, groups[at - 1], groups[at], book)
+    local place, sum, without = choose(mode, seen, count, groups[at - 1], groups[at], units, turn, book)
     if place then
       seq, last_at = seq + 1, math.max(now, last_at + 1)
       if mode == 1 then
@@ -311,15 +317,16 @@ local function answer_to(ask, id)
         end
       end
       local offer, served = string.sub(ARGV[6], ask * 32 - 31, ask * 32), served_of(place, book)
-      local member, slot, took = give(offer, place, book)
-      local record = record_of(offer, member, slot, number, mode == 1, sum, cursor, served, book, seen, count, without)
+      local member, slot, took = give(offer, place, units, book)
+      local record =
+        record_of(offer, member, slot, number, mode == 1, sum, turn, cursor, served, book, seen, count, without)
       stored[id] = record
       stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, record
       return place, number, took
     end
     seen = seen + count
   end
-  if asks[ask * 3] == 1 then seq, last_at = seq + 1, math.max(now, last_at + 1) end
+  if asks[head - 2] == 1 then seq, last_at = seq + 1, math.max(now, last_at + 1) end
   return 0, -1, 0
 end
 
@@ -332,7 +339,7 @@ for ask = 1, number_of_asks do
     place, number, took = answer_to(ask, id)
   end
   answers[ask * 3 - 2], answers[ask * 3 - 1], answers[ask * 3] = place, number, took
-  for _ = 1, asks[ask * 3 - 1] do
+  for _ = 1, asks[ask * HEAD - 3] do
     candidate, group = candidate + groups[group * 4 - 2], group + 1
   end
 end

@@ -35,7 +35,7 @@ local function set_numbers(key, by_slot)
   for name, page in pairs(pages) do redis.call('HSET', key, name, page) end
 end
 
-local function move_back(record, member_slot, count, without, sum, standing)
+local function move_back(record, member_slot, count, without, sum, turn, standing)
   local slots = numbers(string.sub(record, RECORD_BYTES + 1, RECORD_BYTES + 4 * count), 'i4', 4)
   local weights = numbers(string.sub(record, RECORD_BYTES + 4 * count + 1, RECORD_BYTES + 8 * count), 'i4', 4)
   local missing = numbers(string.sub(record, RECORD_BYTES + 8 * count + 1, RECORD_BYTES + 8 * count + 4 * without), 'i4', 4)
@@ -43,7 +43,7 @@ local function move_back(record, member_slot, count, without, sum, standing)
   for i = 1, without do left_out[missing[i]] = true end
   for i = 1, count do
     if not left_out[i] then
-      local share = floor(weights[i] * TURN / sum)
+      local share = floor(weights[i] * turn / sum)
       after[slots[i]], payment = number_at(standing, slots[i]) - share, payment + share
     end
   end
@@ -52,12 +52,13 @@ local function move_back(record, member_slot, count, without, sum, standing)
 end
 
 local function undo(record)
-  local _, slot, _, moved, count, without, sum, _, _, tick, cursor, served_before, offer = struct.unpack(RECORD, record)
-  local rotation = string.sub(record, RECORD_BYTES + 8 * count + 4 * without + 1)
-  if moved == 0 then rotation = string.sub(record, RECORD_BYTES + 1) end
+  local _, slot, _, moved, count, without, name, sum, turn, _, _, tick, cursor, served_before, offer =
+    struct.unpack(RECORD, record)
+  local behind = RECORD_BYTES + (moved == 1 and 8 * count + 4 * without or 0)
+  local rotation = string.sub(record, behind + 1, behind + name)
   local served = KEYS[9] .. rotation
   free(KEYS[2], KEYS[3], offer)
-  if moved == 1 then move_back(record, slot, count, without, sum, KEYS[8] .. rotation) end
+  if moved == 1 then move_back(record, slot, count, without, sum, turn, KEYS[8] .. rotation) end
   if number_at(served, slot) == tick then
     set_numbers(served, { [slot] = served_before })
   end
@@ -70,7 +71,7 @@ end
 -- Whether the record is of the offer that is meant: who was frozen may have reserved anew since.
 local function is_meant(record, number)
   if #ARGV[3] == 0 then return true end
-  local offer = select(13, struct.unpack(RECORD, record))
+  local offer = select(15, struct.unpack(RECORD, record))
   return offer == string.sub(ARGV[3], number * 32 - 31, number * 32)
 end
 

@@ -1,20 +1,21 @@
 --[[ In front of every script of the turnstile: what they share.
 
   Members stand in slots, 16 slots a page. A page is one packed field, so that neighbours are read and written together:
-    open              HASH  page -> 16 x i4, offers held
+    open              HASH  page -> 16 x i4, units held
     standing, served  HASH  page -> 16 x f8, whole numbers: micro-turns; tick of the last turn
   The STRING `order` names the member of each slot (i4), and the token `slots` in the state changes with it.
 
   A reservation, little-endian (records.py reads it too):
     i4 member   i4 slot   i4 group   i4 moved (1: standings were moved)   i4 number of candidates   i4 of them not eligible
-    f8 weights of those eligible   f8 seq   f8 at_us   f8 tick   f8 cursor before   f8 served before   32 characters offer
+    i4 bytes of the rotation's name   f8 weights of those eligible   f8 micro-turns   f8 seq   f8 at_us   f8 tick
+    f8 cursor before   f8 served before   32 characters offer
     then i4 slot of each candidate, i4 weight of each, i4 position (from 1) of each not eligible, the rotation's name
-  An offer: i4 member, i4 slot.
+  An offer: i4 member, i4 slot, and i4 units when it takes more than one of the member's capacity.
 ]]
-local RECORD = '<i4i4i4i4i4i4ddddddc32'
-local RECORD_BYTES = 104
+local RECORD = '<i4i4i4i4i4i4i4dddddddc32'
+local RECORD_BYTES = 116
 local PAGE = 16
-local TURN = 1000000
+local LAYOUT = ':2' -- who finds what another layout wrote takes it for the work of another server
 local CHUNK = 6000 -- values on Lua's stack, which holds some 8000
 local NO_COUNTS, NO_NUMBERS = string.rep('\0', 4 * PAGE), string.rep('\0', 8 * PAGE)
 local floor = math.floor
@@ -61,19 +62,24 @@ local function add_numbers(key, slots, deltas, sign)
   for name, page in pairs(pages) do redis.call('HSET', key, name, page) end
 end
 
+local function units_of(held)
+  if #held == 8 then return 1 end
+  return (struct.unpack('<i4', held, 9))
+end
+
 -- Free the place an offer holds; nothing happens when it holds none.
 local function free(offers, open, offer)
   local held = redis.call('HGET', offers, offer)
   if held and redis.call('HDEL', offers, offer) == 1 then
     local _, slot = struct.unpack('<i4i4', held)
-    add_to_count(open, slot, -1)
+    add_to_count(open, slot, -units_of(held))
   end
 end
 
 -- Which run of which server this is: another one than wrote the state has lost its last writes, or is a replica that
 -- never saw them.
 local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. LAYOUT
 end
 
 local function now_us()
