@@ -361,7 +361,7 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, sorted(places)).items():
             if waiting.intersection(self._cells_of(market, stand, member)):
                 count = min(room, places[member])
-                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, list(found), room))
+                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, besides=list(found), room=room))
         return list(found)
 
     def _next_waiting(
@@ -370,6 +370,7 @@ class Dispatcher:
         stand: Stand,
         member_id: int,
         count: int,
+        *,
         besides: Sequence[int] = (),
         room: int | None = None,
     ) -> list[int]:

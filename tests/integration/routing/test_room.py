@@ -252,7 +252,9 @@ def test_two_who_free_places_at_once_and_think_of_the_same_lead_leave_no_place_o
     house.work()
     assert [house.state(lead) for lead in waiting] == [("waiting", "no_room")] * 2
     rightly, thoughts = house.dispatcher._next_waiting, [waiting[:1], waiting[:1]]
-    monkeypatch.setattr(house.dispatcher, "_next_waiting", lambda *a, **b: thoughts.pop() if thoughts else rightly(*a, **b))
+    monkeypatch.setattr(
+        house.dispatcher, "_next_waiting", lambda *a, **b: thoughts.pop() if thoughts else rightly(*a, **b)
+    )
     house.leads.withdraw(held, Reason.DELETED)
     house.outbound.free()
     assert thoughts == []
