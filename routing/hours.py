@@ -48,6 +48,20 @@ def elapsed(start: datetime, end: datetime, hours: Hours | None) -> timedelta:
     return total
 
 
+def opening(now: datetime, hours: Hours, latest: datetime) -> Span:
+    """The span of working time that is going on, or the next one; what begins after `latest` is not looked for."""
+    now, found = now.astimezone(UTC), None
+    for begin, end in _working(now, hours):
+        if found is not None and begin > found[1]:
+            return found
+        if begin >= latest:
+            break
+        found = (begin, end) if found is None else (found[0], max(found[1], end))
+        if end >= latest:
+            break
+    return found or (latest, latest)
+
+
 def _working(start: datetime, hours: Hours) -> Iterator[Span]:
     """The spans of working time from `start` on, in order; they may touch."""
     day = datetime.combine(start.date(), time(0), UTC)

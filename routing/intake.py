@@ -28,6 +28,8 @@ class Meaning(StrEnum):
     NEW = "new"  # a lead to place and route
     MOVED = "moved"  # its address changed before it was offered: place and route it again
     UPDATED = "updated"  # fields kept, nothing to do
+    RULED_AGAIN = "ruled_again"  # what rules ask has changed before it was offered: they look again
+    NOT_OURS = "not_ours"  # the policy leaves it alone: kept, and nothing is written
     WITHDRAW = "withdraw"  # gone or converted: its offer ends
     ASKED = "asked"  # a person gave it to somebody, or set its status
     ECHO = "echo"  # our own write coming back

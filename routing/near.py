@@ -94,6 +94,16 @@ class Index:
         return len(self._rows)
 
     @property
+    def roster(self) -> Roster:
+        """Whose index this is."""
+        return self._roster
+
+    @property
+    def roster_rows(self) -> Ints:
+        """The roster's row of each row here: of the active ones, by id."""
+        return self._rows
+
+    @property
     def order(self) -> list[int]:
         """Everyone, neighbours together."""
         first: dict[int, None] = dict.fromkeys(self._ids[self._owner[self._tree.indices]].tolist())

@@ -6,10 +6,13 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from routing.admission import AS_EVER, GIVEN_AT_ONCE, NOTHING_ASKED, Admission, Giving, Overflow, Step
 from routing.lead import Precision
+from routing.priority import PLAIN, Priority
 from routing.rotation import Turning
 
 if TYPE_CHECKING:
+    from routing.entry import Entry
     from routing.rules import Rulebook
 
 METRES = {"mi": 1609.344, "km": 1000.0}
@@ -159,6 +162,9 @@ class Pool:
     answering: Answering = field(default_factory=Answering)
     poor_places: Mapping[Precision, PoorPlace] = field(default_factory=dict)
     turns: Turning = field(default_factory=Turning)
+    admission: Admission = NOTHING_ASKED
+    relax: tuple[Step, ...] = ()
+    overflow: Overflow = AS_EVER
 
     @property
     def way(self) -> str:
@@ -194,6 +200,19 @@ class Policy:
     tiers: Mapping[str, Tier]
     default_tier: Tier
     rulebook: "Rulebook | None" = None  # None: the lead's country names the pool
+    priority: Priority = PLAIN
+    entry: "Entry | None" = None  # None: every lead is ours
+    giving: Giving = GIVEN_AT_ONCE
+
+    @property
+    def asks_members(self) -> bool:
+        """Whether it looks at what members are, besides their tier and place."""
+        return self.rulebook is not None or any(pool.admission.asks for pool in self.pools)
+
+    @property
+    def asks_leads(self) -> bool:
+        """Whether it looks at what leads are, besides their country and place."""
+        return self.asks_members or self.priority is not PLAIN or any(pool.relax for pool in self.pools)
 
     def tier(self, name: str) -> Tier:
         return self.tiers.get(name, self.default_tier)

@@ -4,7 +4,7 @@ A rule that says where a lead goes ends the search, unless it goes on; one that 
 lets the search go on, unless it does not. What no rule decided, the default does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -78,10 +78,15 @@ class Rulebook:
         asked = {name for rule in self.rules for name in _asked(rule)} | _of_then(default)
         self.reads = tuple(sorted({fact for name in asked for fact in around.reads(name)}))
 
-    def course(self, facts: Mapping[str, object], now: datetime) -> Course | None:
-        """What the rules say about a lead with these facts at this moment; None when no pool serves its country."""
+    def course(self, facts: Mapping[str, object], now: datetime, *, without: Container[str] = ()) -> Course | None:
+        """What the rules say about a lead with these facts at this moment; None when no pool serves its country.
+
+        The rules named in `without` are passed over: the lead was released from them, or has waited as they say.
+        """
         look, heard = Look(self.around, facts, now), _Heard()
         for rule in self.rules:
+            if rule.name in without:
+                continue
             if (rule.when is None or look.holds(rule.when)) and not self._hear(rule.name, rule.then, look, heard):
                 break
         if heard.way is None:
