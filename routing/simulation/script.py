@@ -1,0 +1,113 @@
+"""The order in which things happened, read out of what the choosers saw: when leads were looked at, places freed."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import groupby
+from statistics import median
+from uuid import UUID
+
+from routing.decision import Gate
+from routing.offer import Kind, OfferState
+from routing.simulation.past import Past, PastDecision, PastOffer
+
+#: Where nothing was seen: from the end of an offer to the next decision, and to the freed place, in microseconds.
+LAG = 50_000
+_SEEN = frozenset({int(Gate.ELIGIBLE), int(Gate.FULL)})
+_SKEW = 2_000_000  # the clocks of ledger and turnstile are apart by less than this
+
+
+@dataclass(slots=True)
+class Script:
+    """When things happened, in microseconds by the turnstile's clock; a call's decisions are one moment."""
+
+    routed: dict[tuple[int, int], int] = field(default_factory=dict)  # (lead, attempt) -> its first decision
+    looks: list[tuple[int, str, list[int]]] = field(default_factory=list)  # leads that waited and were looked at again
+    freed: dict[UUID, int] = field(default_factory=dict)  # offer -> its place was free from here on
+    corrected: dict[UUID, int] = field(default_factory=dict)
+    lag: int = LAG
+
+
+def script(past: Past) -> Script:
+    """The order of a stretch of history; empty where there is none."""
+    made = Script()
+    for one in past.corrections:
+        made.corrected[one.correction.id] = one.at
+    for market, rows in groupby(past.decisions, key=lambda d: d.market):
+        _one_market(made, market, list(rows), past)
+    made.looks.sort(key=lambda look: look[0])
+    lags = [
+        made.routed[lead, attempt] - ended
+        for lead, attempt, ended in _ends(past.offers)
+        if made.routed.get((lead, attempt), 0) >= ended
+    ]
+    made.lag = max(1, round(median(lags))) if lags else LAG
+    return made
+
+
+def _ends(offers: Sequence[PastOffer]) -> list[tuple[int, int, int]]:
+    """(lead, next attempt, end) of the offers after which a lead went on."""
+    on = {OfferState.REJECTED, OfferState.EXPIRED, OfferState.RETURNED}
+    return [(o.lead, o.attempt + 1, o.ended) for o in offers if o.state in on and o.ended is not None]
+
+
+def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past) -> None:
+    places = _Places([o for o in past.offers if o.market == market], past.since)
+    start, last = 0, None
+    looked: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        if last is None or row.seq != last.seq + 1 or row.at != last.at + 1 or row.generation != last.generation:
+            start = row.at
+        last = row
+        key = row.lead, row.attempt
+        if key in made.routed:
+            looked[start].append(row.lead)
+        else:
+            made.routed[key] = start
+        places.look(row, start)
+    made.looks += [(at, market, leads) for at, leads in looked.items()]
+    made.freed |= places.freed
+
+
+class _Places:
+    """Works out when places were freed: a chooser sees how many each member holds."""
+
+    def __init__(self, offers: Sequence[PastOffer], since: int) -> None:
+        self.freed: dict[UUID, int] = {}
+        self._held: defaultdict[int, int] = defaultdict(int)
+        self._ending: defaultdict[int, list[tuple[int, UUID]]] = defaultdict(list)  # of those held, by their end
+        self._made = {o.id: o for o in offers}
+        self._turns: Mapping[tuple[int, int, int], PastOffer] = {(o.lead, o.attempt, o.member): o for o in offers}
+        beside = (o for o in offers if o.kind in {Kind.OPEN, Kind.MANUAL} and o.offered >= since)
+        self._beside: defaultdict[int, list[PastOffer]] = defaultdict(list)  # taken without a decision, oldest last
+        for offer in sorted(beside, key=lambda o: -o.offered):
+            self._beside[offer.member].append(offer)
+        for offer in offers:
+            if offer.open_at(since):
+                self._take(offer)
+
+    def look(self, row: PastDecision, start: int) -> None:
+        """Take in one decision, made at that moment with others."""
+        for member, gate, open_ in zip(row.member, row.gate, row.open, strict=True):
+            if gate in _SEEN and (gate == Gate.ELIGIBLE or open_):
+                self._learn(member, open_, start)
+        if row.chosen is not None:
+            offer = self._turns.get((row.lead, row.attempt, row.chosen))
+            if offer is not None:
+                self._take(offer)
+
+    def _take(self, offer: PastOffer) -> None:
+        self._held[offer.member] += 1
+        if offer.ended is not None:
+            heappush(self._ending[offer.member], (offer.ended, offer.id))
+
+    def _learn(self, member: int, open_: int, at: int) -> None:
+        beside = self._beside.get(member)
+        while beside and self._held[member] < open_ and beside[-1].offered <= at + _SKEW:
+            self._take(beside.pop())
+        ending = self._ending.get(member)
+        while ending and self._held[member] > open_ and ending[0][0] <= at + _SKEW:
+            _, offer = heappop(ending)
+            self._held[member] -= 1
+            self.freed[offer] = at
