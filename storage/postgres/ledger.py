@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from routing.batch import Batch
 from routing.dispatcher import Stand
-from routing.errors import Away
 from routing.lead import Point
 from routing.member import Roster
 from routing.policy import Policy
@@ -18,45 +17,44 @@ from storage.postgres.engine import transaction
 from storage.postgres.leads import Leads
 from storage.postgres.members import Members
 from storage.postgres.policies import Policies
+from storage.postgres.policy_reader import PolicyReader, Trouble
 from storage.postgres.routing_batch import routing_batch
 from storage.postgres.snapshot import Turns
 from storage.postgres.waiting import Waiting, waiting_near
 
 
-class NoPolicy(Away):
-    """No policy is published: run `fairturn migrate`, which publishes the default one."""
-
-
 class RoutingLedger:
     """Keeps routing.dispatcher.Ledger's promises with Postgres."""
 
-    def __init__(self, engine: sa.Engine, parse: Callable[[Mapping[str, Any], int], Policy]) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        parse: Callable[[Mapping[str, Any], int], Policy],
+        *,
+        read: Callable[[str], Mapping[str, Any]] | None = None,
+        tell: Callable[[Trouble], object] = lambda _: None,
+    ) -> None:
         self._engine = engine
-        self._parse = parse
         self._leads = Leads(engine)
         self._members = Members(engine)
-        self._policies = Policies(engine)
+        self._reader = PolicyReader(Policies(engine), parse, read=read, tell=tell)
         self._shelf = Shelf()
         self._turns = Turns(engine, self._shelf)
-        self._published: Policy | None = None
 
     def batch(self, ids: Sequence[int], *, woken: bool, task_id: str) -> AbstractContextManager[Batch]:
-        return routing_batch(self._engine, ids, woken=woken, task_id=task_id, shelf=self._shelf)
+        usable = self._reader.usable
+        return routing_batch(self._engine, ids, woken=woken, task_id=task_id, shelf=self._shelf, usable=usable)
 
     def policy(self, version: int) -> Policy:
-        document = self._policies.get(version)
-        if document is None:
-            raise NoPolicy(version=version)
-        return self._parse(document, version)
+        return self._reader.policy(version)
 
     def published(self) -> Policy:
-        current = self._policies.current()
-        if current is None:
-            raise NoPolicy
-        version, document = current
-        if self._published is None or self._published.version != version:
-            self._published = self._parse(document, version)
-        return self._published
+        """The policy in force, or the last good one when that cannot be read."""
+        return self._reader.published()
+
+    def policy_trouble(self) -> Trouble | None:
+        """What is wrong with the policy that should be in force; None when nothing is."""
+        return self._reader.trouble()
 
     def roster(self, market: str) -> Roster:
         return self._members.roster(market)
@@ -70,7 +68,8 @@ class RoutingLedger:
     def standing_at(self, market: str) -> Stand:
         with transaction(self._engine) as conn:
             row = conn.execute(_STAND, {"market": market}).one()
-        return Stand(row.policy_version, row.roster_version, row.generation, bool(row.alone), row.seq)
+        version = self._reader.usable(row.policy_version)
+        return Stand(version, row.roster_version, row.generation, bool(row.alone), row.seq)
 
     def waiting_near(
         self,

@@ -264,6 +264,11 @@ class Policies:
         with transaction(self._engine) as connection:
             return _published(connection)
 
+    def in_force(self) -> int | None:
+        """The number of the published version; None before the first."""
+        with transaction(self._engine) as connection:
+            return connection.scalar(sa.select(policies.c.version).where(policies.c.state == State.PUBLISHED))
+
     def get(self, version: int) -> Any:
         """The document of any version; None when there is no such version."""
         with transaction(self._engine) as connection:

@@ -1,6 +1,6 @@
 """One routing batch: leads locked, planned by the caller, and everything decided written in the same transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -124,8 +124,11 @@ def routing_batch(
     woken: bool = False,
     task_id: str = "",
     shelf: Shelf | None = None,
+    usable: Callable[[int], int] = lambda version: version,
 ) -> Iterator[LockedBatch]:
     """Lock those of the leads that are new (or, when `woken`, waiting) and free, best priority, then oldest, first.
+
+    They are routed under the policy in force, or under the one that is `usable` in its place.
 
     The turnstile's generation cannot change until the transaction ends. Where the turnstile is away, the market
     brings the ledger as its decider. Raises ColdTurnstile when it went or came back at this very moment.
@@ -133,12 +136,12 @@ def routing_batch(
     with transaction(engine) as conn:
         alone = LedgerAlone(conn, shelf or Shelf())
         markets = _held(conn, alone)
-        version = conn.execute(_POLICY_VERSION).scalar()
+        version = usable(conn.execute(_POLICY_VERSION).scalar() or 0)
         rows = conn.execute(_LOCK_LEADS, {"ids": list(ids), "woken": woken}).mappings().all()
         again = [r["id"] for r in rows if r["attempt"] > 1]
         past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": again})} if again else {}
         leads = tuple(_lead(r, past.get(r["id"])) for r in rows)
-        yield LockedBatch(leads, version or 0, markets, conn, task_id, alone)
+        yield LockedBatch(leads, version, markets, conn, task_id, alone)
 
 
 def _held(conn: sa.Connection, alone: LedgerAlone) -> dict[str, Market]:
