@@ -49,6 +49,18 @@ class Areas:
         near = np.flatnonzero((west <= lon) & (lon <= east) & (south <= lat) & (lat <= north))
         return frozenset(self.names[i] for i in near.tolist() if _inside(self._edges[i], lat, lon))
 
+    def some_place(self, name: str) -> tuple[float, float] | None:
+        """A latitude and longitude within the area of this name; None when none is found."""
+        at = self.names.index(name)
+        edges = self._edges[at]
+        for lon in ((edges[:, 0] + edges[:, 2]) / 2).tolist():
+            x1, y1, x2, y2 = edges[(edges[:, 0] <= lon) & (lon < edges[:, 2])].T
+            crossed = np.sort(y1 + (lon - x1) * (y2 - y1) / (x2 - x1))
+            for lat in ((crossed[:-1] + crossed[1:]) / 2).tolist():
+                if name in self.at(lat, lon):
+                    return lat, lon
+        return None
+
 
 def _eastward(ring: Floats) -> Floats:
     """The edges of a ring from west to east, without those that run due north."""
