@@ -18,6 +18,7 @@ class Market:
     roster_version: int
     generation: int
     alone: Decider | None = None  # who decides while the turnstile is away: the ledger
+    now: datetime | None = None  # the ledger's clock
 
 
 @dataclass(frozen=True, slots=True)

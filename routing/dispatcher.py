@@ -263,7 +263,7 @@ class Dispatcher:
                 by_market.setdefault(pool.market, []).append((lead, pool))
         for market, asked in by_market.items():
             index, _ = self._index(market, batch.markets[market].roster_version)
-            plans += plan_all(asked, policy, index, all_rings=all_rings)
+            plans += plan_all(asked, policy, index, all_rings=all_rings, now=batch.markets[market].now)
         return plans, refused
 
     def _decide(self, market: Market, policy: Policy, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Verdict]:
@@ -272,7 +272,8 @@ class Dispatcher:
         grants = self._reserve(market, plans, release)
         full = [p for p, g in zip(plans, grants, strict=True) if g.member is None and p.more]
         if full:
-            wide = {p.lead.id: p for p in plan_all([(p.lead, p.pool) for p in full], policy, index, all_rings=True)}
+            asked = [(p.lead, p.pool) for p in full]
+            wide = {p.lead.id: p for p in plan_all(asked, policy, index, all_rings=True, now=market.now)}
             second = {g.lead: g for g in self._reserve(market, list(wide.values()), ())}
             plans = [wide.get(p.lead.id, p) for p in plans]
             grants = [second.get(g.lead, g) for g in grants]
@@ -283,7 +284,7 @@ class Dispatcher:
         """Ask for one member more for each lead, again and again, as far as the policy asks several at once."""
         index, _ = self._index(market.name)
         versions, more = Versions(policy.version, index.version, market.generation), list[Verdict]()
-        while plans := plan_besides(verdicts, policy, index):
+        while plans := plan_besides(verdicts, policy, index, now=market.now):
             answered = conclude_all(plans, self._reserve(market, plans, ()), versions)
             verdicts = [v for v in answered if v.decision.chosen is not None]
             more += verdicts

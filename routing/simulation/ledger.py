@@ -155,7 +155,8 @@ class MemoryLedger:
         """Those of the leads that may be decided now, best priority, then oldest, first."""
         rows = [self.leads[i] for i in dict.fromkeys(ids) if i in self.leads]
         ready = sorted((row for row in rows if self._is_free(row, woken)), key=lambda row: row.key)
-        markets = {name: Market(name, roster.version, GENERATION) for name, roster in self._rosters.items()}
+        now = moment(self.now())
+        markets = {name: Market(name, one.version, GENERATION, now=now) for name, one in self._rosters.items()}
         yield MemoryBatch(tuple(self._lead(row) for row in ready), self.version, markets, self)
 
     def policy(self, version: int) -> Policy:

@@ -152,7 +152,7 @@ def _held(conn: sa.Connection, alone: LedgerAlone) -> dict[str, Market]:
         if (row.name in held) == row.alone:
             raise ColdTurnstile(market=row.name)
         decider = alone if row.alone else None
-        markets[row.name] = Market(row.name, row.roster_version, row.generation, decider)
+        markets[row.name] = Market(row.name, row.roster_version, row.generation, decider, row.now)
     return markets
 
 
@@ -260,6 +260,7 @@ _MARKETS = sa.select(
     t.markets.c.roster_version,
     t.markets.c.generation,
     t.markets.c.alone_since.is_not(None).label("alone"),
+    sa.func.clock_timestamp().label("now"),
 )
 _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "published")
 _LOCK_LEADS = sa.text("""
