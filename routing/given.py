@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: The key of the lead itself among the inputs; all others are names of facts that rules looked at, and the clock.
 LEAD = "lead"
+#: What rules had made of the lead before.
+RULED = "ruled"
 
 
 def given(plan: "Plan") -> dict[str, object]:
@@ -42,7 +44,27 @@ def given(plan: "Plan") -> dict[str, object]:
     if plan.course is None:
         return looked_at
     known["received_at"], known["priority"] = lead.received_at.isoformat(), lead.priority
-    return {**plan.course.used, **looked_at}
+    return {**plan.course.used, **_ruled(plan), **looked_at}
+
+
+def _ruled(plan: "Plan") -> dict[str, object]:
+    """What was looked at besides by way of rules: facts, the clock, what a lead was released from, who did not fit."""
+    ruling = plan.ruling
+    if ruling is None:
+        return {}
+    ruled = ruling.ruled
+    state = {
+        "released": sorted(ruled.released),
+        "passed": dict(ruled.passed),
+        "searched": None if ruled.searched is None else (ruled.searched[0], ruled.searched[1].isoformat()),
+        "dropped": list(ruled.dropped),
+    }
+    more: dict[str, object] = {"score": ruling.score, RULED: {name: one for name, one in state.items() if one}}
+    if ruling.best_above is not None:
+        more["best_above"] = ruling.best_above
+    if plan.words:
+        more["gates"] = {str(member): word for member, word in sorted(plan.words.items())}
+    return {**ruling.used, **more}
 
 
 def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -> Lead:  # noqa: A002 - a lead's field

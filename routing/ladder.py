@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from routing.course import Skill
 from routing.lead import Lead, Precision, Reason
 from routing.policy import Policy, Pool, PoorPlace, Rung
+from routing.ruling import Ruling
 
 #: The look after the last rung: everyone was asked, and who did not answer may be asked once more.
 AGAIN = -1
@@ -21,6 +23,18 @@ class Look:
     radii_m: tuple[float, ...]
     ranks: frozenset[int] | None  # tiers that are asked, by rank; None: all
     tried: frozenset[int]  # members who are not asked, as they were before
+    ruling: Ruling | None = None
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        """What a member must have."""
+        return self.ruling.skills if self.ruling else ()
+
+    @property
+    def wide(self) -> bool:
+        """Whether all rings are searched at once, as somebody in any of them may be asked before the nearest."""
+        ruling = self.ruling
+        return bool(self.lead.chances) or (ruling is not None and (ruling.best or ruling.preferred is not None))
 
     @property
     def further(self) -> int | None:
@@ -38,18 +52,20 @@ def first_rung(lead: Lead, pool: Pool) -> int:
     return max(0, min(lead.moves, len(pool.answering.ladder) - 1))
 
 
-def look(lead: Lead, pool: Pool, policy: Policy, rung: int) -> Look:
+def look(lead: Lead, pool: Pool, policy: Policy, rung: int, ruling: Ruling | None = None) -> Look:
     """What a lead looks at on this rung."""
     ladder = pool.answering.ladder
     step = ladder[rung] if ladder else _EVERYWHERE
     tried = lead.tried.difference(lead.chances)
+    limits = [rings for rings in (step.rings, ruling.rings if ruling else None) if rings is not None]
     return Look(
         lead,
         pool,
         rung,
-        reach_m(lead, pool, step.rings),
+        reach_m(lead, pool, min(limits, default=None)),
         frozenset(policy.tier(name).rank for name in step.tiers) if step.tiers else None,
         tried - lead.lapsed if rung == AGAIN else tried,
+        ruling,
     )
 
 

@@ -1,26 +1,27 @@
 """Plan leads: who is in reach, in which order they are asked, and what the answer means. Whole batches at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import NDArray
 
+from routing.admission import Then
 from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
 from routing.course import Course
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
 from routing.fairness import TURN
+from routing.fit import Fit
 from routing.given import given
 from routing.ladder import Look, first_rung, look, poor_place, reach_m
-from routing.lead import Lead, Point, Reason
-from routing.near import Index, Reach, Terms
+from routing.lead import Lead, Reason
+from routing.near import Index
 from routing.offer import Kind
-from routing.policy import Mode, Policy, Pool, PoorPlace, Scope, Tiers
-from routing.rotation import by_distance, named
+from routing.policy import Answering, Policy, Pool, PoorPlace, Scope
+from routing.rotation import named
+from routing.ruling import Ruling
+from routing.search import Run, Search
 
 __all__ = [
     "Plan",
@@ -35,9 +36,16 @@ __all__ = [
     "with_room",
 ]
 
+NO_RULINGS: Mapping[int, Ruling] = {}
+#: Whoever is in these does not go to rings farther away.
+_STAYS = frozenset({Then.WAIT, Then.NEXT_TIER})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Why a member was chosen, beside its turn.
-CHOSEN, CHOSEN_AGAIN, SECOND_CHANCE = "chosen", "chosen_again", "second_chance"
+CHOSEN, CHOSEN_AGAIN, SECOND_CHANCE, PREFERRED = "chosen", "chosen_again", "second_chance", "preferred"
+#: Leads for which nobody is found for one of these may go where their pool says (row C9).
+NOBODY = frozenset({Reason.NO_ROOM, Reason.NO_PARTNER_IN_RANGE, Reason.NOBODY_FITS})
+#: Gates of members who are none for this lead, now or ever: they come after those of turns.
+_UNFIT = Gate.SKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,9 @@ class Plan:
     course: Course | None = None  # what the rules said; None: no rule was asked
     now: datetime | None = None  # the batch's clock
     boosted: frozenset[int] = frozenset()  # members in reach whose weight was raised, as they may miss their minimum
+    ruling: Ruling | None = None  # with the course: how the lead is asked for
+    words: Mapping[int, str] = field(default_factory=dict)  # of members who do not fit, why not
+    next_at: datetime | None = None  # when somebody may fit who does not now
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -75,7 +86,8 @@ class Plan:
 
     def ask(self, offer: UUID) -> Ask:
         """What to ask the turnstile."""
-        last = not self.more and not self.slot  # nobody more to ask at once is nothing to write down
+        goes_on = self.more or self.slot or self.pool.overflow.then is Then.POOL
+        last = not goes_on  # nobody more to ask at once is nothing to write down
         return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, last, self.units, self.turn)
 
 
@@ -94,7 +106,15 @@ class Verdict:
 
     @property
     def waits(self) -> bool:
-        return self.reason in {Reason.NO_ROOM, Reason.NO_PARTNER_IN_RANGE}
+        return self.reason in NOBODY or self.reason is Reason.HELD
+
+    @property
+    def answering(self) -> Answering:
+        """By which rules the offer is answered: who is asked first of all has a time of its own (row M8)."""
+        own, course = self.plan.pool.answering, self.plan.course
+        if self.decision.reason != PREFERRED or course is None or course.preferred_for is None:
+            return own
+        return replace(own, within=course.preferred_for, hot_within=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +149,27 @@ def plan_all(
     *,
     all_rings: bool = False,
     now: datetime | None = None,
+    rulings: Mapping[int, Ruling] = NO_RULINGS,
+    fit: Fit | None = None,
 ) -> list[Plan]:
     """A plan for each located lead: the first ring that has anybody who was not tried, or all rings.
 
     Candidates ring by ring (and tier by tier where tiers are ranked), leaving out who was tried; nearest first, equals
     by id. Distances are kept to a decimetre, as the ledger stores them. Where the pool has a ladder, the first rung
     from the attempt's own on that has anybody. `now` is the batch's clock, which periods and ramps of turns need.
+    `rulings`, by lead, and `fit` are there where the policy asks something of leads and members.
     """
-    looks = [look(lead, pool, policy, first_rung(lead, pool)) for lead, pool in asked]
-    plans = _plan_looks(looks, policy, index, all_rings=all_rings, now=now)
+    search = Search(policy, index, all_rings, now, fit)
+    looks = [look(lead, pool, policy, first_rung(lead, pool), rulings.get(lead.id)) for lead, pool in asked]
+    plans = _plans(search, looks)
     todo = {n: one for n, one in enumerate(looks) if not plans[n].groups and one.further is not None}
     while todo:
-        todo = {n: look(one.lead, one.pool, policy, one.further) for n, one in todo.items() if one.further is not None}
-        found = _plan_looks(list(todo.values()), policy, index, all_rings=all_rings, now=now)
+        todo = {
+            n: look(one.lead, one.pool, policy, one.further, one.ruling)
+            for n, one in todo.items()
+            if one.further is not None
+        }
+        found = _plans(search, list(todo.values()))
         for n, plan in zip(todo, found, strict=True):
             plans[n] = plan
         todo = {n: one for n, one in todo.items() if not plans[n].groups and one.further is not None}
@@ -149,15 +177,21 @@ def plan_all(
 
 
 def plan_besides(
-    verdicts: Sequence[Verdict], policy: Policy, index: Index, *, now: datetime | None = None
+    verdicts: Sequence[Verdict], policy: Policy, index: Index, *, now: datetime | None = None, fit: Fit | None = None
 ) -> list[Plan]:
     """Whom to ask at the same time as the members of these verdicts, where the policy asks several at once (row O8).
 
     On the same rung, each under an attempt of its own; where nobody is left, no plan.
     """
-    more = [v for v in verdicts if v.plan.slot + 1 < v.plan.pool.answering.fan_out and v.decision.chosen is not None]
-    looks = [look(_besides(v), v.plan.pool, policy, v.plan.rung) for v in more]
-    plans = _plan_looks(looks, policy, index, all_rings=True, now=now) if looks else []
+    more = [
+        v
+        for v in verdicts
+        if v.plan.slot + 1 < v.plan.pool.answering.fan_out
+        and v.decision.chosen is not None
+        and v.decision.reason != PREFERRED
+    ]
+    looks = [look(_besides(v), v.plan.pool, policy, v.plan.rung, v.plan.ruling) for v in more]
+    plans = _plans(Search(policy, index, True, now, fit), looks) if looks else []
     asked = [replace(plan, slot=v.plan.slot + 1) for plan, v in zip(plans, more, strict=True)]
     return [plan for plan in asked if plan.groups]
 
@@ -174,31 +208,50 @@ def _besides(verdict: Verdict) -> Lead:
     )
 
 
-def _plan_looks(
-    asked: Sequence[Look], policy: Policy, index: Index, *, all_rings: bool, now: datetime | None
-) -> list[Plan]:
-    radii = _radii(asked)
-    terms = index.terms(policy)
-    found, upto = _search(asked, radii, index, terms, all_rings=all_rings)
-    crowd, groups, tried = _sorted(asked, found, index, terms, now)
-    nobody = [i for i in range(len(asked)) if not groups[i] and not tried[i]]
-    nearest = dict(zip(nobody, index.nearest([_place(asked[i].lead) for i in nobody]), strict=True))
+def _plans(search: Search, asked: Sequence[Look]) -> list[Plan]:
+    """A plan for each look."""
+    found, now = search.found(asked), search.now
     return [
         Plan(
             one.lead,
             one.pool,
-            radii[i],
-            _chances_first(one, tuple(_group(one.pool, crowd, run, now) for run in groups[i])),
-            tried[i],
-            away[1] if (away := nearest.get(i)) else None,
-            upto[i] < len(radii[i]) - 1,
+            found.radii[i],
+            made := _first(one, tuple(_group(one.pool, found.crowd, run, now) for run in found.groups[i])),
+            found.aside[i].tried,
+            found.nearest_m.get(i),
+            found.upto[i] < len(found.radii[i]) - 1 and not (made and one.pool.overflow.then in _STAYS),
             one.rung,
-            wide=all_rings,
+            wide=search.all_rings,
             now=now,
-            boosted=index.boosted(one.pool),
+            boosted=search.index.boosted(one.pool),
+            course=one.ruling.course if one.ruling else None,
+            ruling=one.ruling,
+            words=found.aside[i].words,
+            next_at=found.aside[i].next_at,
         )
         for i, one in enumerate(asked)
     ]
+
+
+def _first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The groups that are asked, in order: who is preferred or has asked for another chance before all others."""
+    if asked.lead.chances:
+        return _chances_first(asked, groups)
+    preferred = asked.ruling.preferred if asked.ruling else None
+    alone = [Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member == preferred]
+    if not alone:
+        return _as_far_as_may(asked.pool, groups)
+    others = (Group(g.ring, g.rotation, tuple(c for c in g.candidates if c.member != preferred)) for g in groups)
+    return (*alone, *_as_far_as_may(asked.pool, tuple(g for g in others if g.candidates)))
+
+
+def _as_far_as_may(pool: Pool, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The groups that a lead goes through before it is one that nobody has room for (row C9)."""
+    if not groups or pool.overflow.then not in _STAYS:
+        return groups
+    if pool.overflow.then is Then.WAIT:
+        return groups[:1]
+    return tuple(g for g in groups if g.ring == groups[0].ring)
 
 
 def _chances_first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
@@ -214,157 +267,8 @@ def _chances_first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     return first if is_over(lead, asked.pool) else (*first, *(g for g in others if g.candidates))
 
 
-def _radii(asked: Sequence[Look]) -> list[tuple[float, ...]]:
-    """The radii of each lead; the same ones are the same object."""
-    known: dict[tuple[float, ...], tuple[float, ...]] = {}
-    return [known.setdefault(one.radii_m, one.radii_m) for one in asked]
-
-
-class _Run(NamedTuple):
-    """Where a group is in the crowd."""
-
-    ring: int
-    tier_rank: int | None
-    start: int
-    stop: int
-
-
-def _search(
-    asked: Sequence[Look], radii: Sequence[Sequence[float]], index: Index, terms: Terms, *, all_rings: bool
-) -> tuple[Reach, list[int]]:
-    """Everyone in the first ring that has anybody free, lead by lead; and up to which ring it was searched.
-
-    Most leads have somebody in the smallest ring; for the others everyone in reach is looked up, and cut.
-    """
-    last = [len(r) - 1 for r in radii]
-    upto = last if all_rings else [n if one.lead.chances else min(0, n) for one, n in zip(asked, last, strict=True)]
-    near = index.reach([_place(one.lead) for one in asked], radii, upto)
-    if all_rings:
-        return near, upto
-    free = _gates(asked, near, terms) == Gate.ELIGIBLE
-    found = np.bincount(near.lead[free], minlength=len(asked)) > 0
-    todo = [i for i in np.flatnonzero(~found).tolist() if last[i] > upto[i]]
-    if not todo:
-        return near, upto
-    wide = index.reach([_place(asked[i].lead) for i in todo], [radii[i] for i in todo], [last[i] for i in todo])
-    first = np.array([last[i] for i in todo], dtype=np.intp)
-    free = _gates([asked[i] for i in todo], wide, terms) == Gate.ELIGIBLE
-    np.minimum.at(first, wide.lead[free], wide.ring[free])
-    for i, ring in zip(todo, first.tolist(), strict=True):
-        upto[i] = ring
-    anew = np.zeros(len(asked), dtype=np.bool_)
-    anew[todo] = True
-    keep, inside = ~anew[near.lead], wide.ring <= first[wide.lead]
-    numbers = np.array(todo, dtype=np.intp)[wide.lead[inside]]
-    return Reach(
-        np.concatenate([near.lead[keep], numbers]),
-        *(np.concatenate([one[keep], other[inside]]) for one, other in zip(near[1:], wide[1:], strict=True)),
-    ), upto
-
-
-def _gates(asked: Sequence[Look], near: Reach, terms: Terms) -> NDArray[np.int8]:
-    """Who of those in reach is not asked, and why; ELIGIBLE: is asked."""
-    gates = np.zeros(len(near.lead), dtype=np.int8)
-    for number, one in [(number, one) for number, one in enumerate(asked) if one.ranks is not None]:
-        away = (near.lead == number) & ~np.isin(terms.tier_rank[near.row], list(one.ranks or ()))
-        gates[away & ~np.isin(terms.member[near.row], one.lead.chances)] = Gate.TIER
-    for number, one in [(number, one) for number, one in enumerate(asked) if one.tried]:
-        gates[(near.lead == number) & np.isin(terms.member[near.row], list(one.tried))] = Gate.TRIED
-    return gates
-
-
-def _sorted(
-    asked: Sequence[Look], found: Reach, index: Index, terms: Terms, now: datetime | None
-) -> tuple[Table[Candidate], list[list[_Run]], list[tuple[Weighed, ...]]]:
-    """The crowd of candidates in the order of asking, each lead's groups in it, and who is not asked."""
-    ranked = [one.pool.tiers is Tiers.RANKED or one.pool.mode is Mode.CURSOR for one in asked]
-    decimetres = np.rint(found.distance_m * 10).astype(np.int64)
-    tiers = np.where(np.array(ranked)[found.lead], terms.tier_rank[found.row], 0) if any(ranked) else None
-    order = _order(found, decimetres, tiers)
-    lead, row, ring = found.lead[order], found.row[order], found.ring[order]
-    gates = _gates(asked, Reach(lead, row, found.distance_m, ring), terms)
-    aside = gates != Gate.ELIGIBLE
-    columns: Columns = (
-        terms.member[row],
-        decimetres[order] / 10,
-        ring.astype(np.int16),
-        terms.tier_rank[row],
-        _weights(asked, lead, row, decimetres[order], index, terms, now),
-        terms.capacity[row],
-    )
-    seen: list[tuple[Weighed, ...]] = [()] * len(asked)
-    if aside.any():
-        for number in np.unique(lead[aside]).tolist():
-            mine = aside & (lead == number)
-            rows = Table(CANDIDATE, tuple(c[mine] for c in columns)).rows(0, int(mine.sum()))
-            seen[number] = tuple(_weigh_aside(c, Gate(g)) for c, g in zip(rows, gates[mine].tolist(), strict=True))
-        free = ~aside
-        columns, lead, ring = tuple(c[free] for c in columns), lead[free], ring[free]
-        tiers = None if tiers is None else tiers[order][free]
-    elif tiers is not None:
-        tiers = tiers[order]
-    return Table(CANDIDATE, columns), _runs(len(asked), lead, ring, tiers, ranked), seen
-
-
-def _order(found: Reach, decimetres: NDArray[np.int64], tiers: NDArray[np.int32] | None) -> NDArray[np.intp]:
-    """By lead, ring, tier (where ranked), distance, id."""
-    row = found.row.astype(np.int64)  # rows ascend with ids
-    if tiers is None and not (found.lead >> 12).any() and not (found.ring >> 3).any() and not (row >> 20).any():
-        key = ((found.lead.astype(np.int64) << 3 | found.ring) << 28 | decimetres) << 20 | row
-        return np.argsort(key)  # one key of 63 bits sorts in a tenth of the time
-    return np.lexsort((row, decimetres, np.zeros_like(row) if tiers is None else tiers, found.ring, found.lead))
-
-
-def _runs(
-    count: int,
-    lead: NDArray[np.intp],
-    ring: NDArray[np.intp],
-    tiers: NDArray[np.int32] | None,
-    ranked: Sequence[bool],
-) -> list[list[_Run]]:
-    starts_here = np.ones(len(lead), dtype=np.bool_)
-    starts_here[1:] = (lead[1:] != lead[:-1]) | (ring[1:] != ring[:-1])
-    if tiers is not None:
-        starts_here[1:] |= tiers[1:] != tiers[:-1]
-    starts = np.flatnonzero(starts_here)
-    ranks = [0] * len(starts) if tiers is None else tiers[starts].tolist()
-    bounds = pairwise([*starts.tolist(), len(lead)])
-    runs: list[list[_Run]] = [[] for _ in range(count)]
-    for number, at, rank, (start, stop) in zip(
-        lead[starts].tolist(), ring[starts].tolist(), ranks, bounds, strict=True
-    ):
-        runs[number].append(_Run(at, rank if ranked[number] else None, start, stop))
-    return runs
-
-
-def _weights(  # noqa: PLR0917 - the crowd, column by column
-    asked: Sequence[Look],
-    lead: NDArray[np.intp],
-    row: NDArray[np.intp],
-    decimetres: NDArray[np.int64],
-    index: Index,
-    terms: Terms,
-    now: datetime | None,
-) -> NDArray[np.int32]:
-    """What each weighs for its lead: its own weight, and where the pool says so, by its day and by its distance."""
-    weight = terms.weight[row]
-    for pool in {id(one.pool): one.pool for one in asked if one.pool.weighs_anew}.values():
-        mine = np.array([one.pool is pool for one in asked])[lead]
-        weighed = index.weights(pool, terms, now)[row[mine]]
-        if pool.turns.halves_at_m:
-            weighed = by_distance(weighed, decimetres[mine], pool.turns.halves_at_m)
-        weight[mine] = weighed
-    return weight
-
-
-def _group(pool: Pool, crowd: Table[Candidate], run: _Run, now: datetime | None) -> Group:
+def _group(pool: Pool, crowd: Table[Candidate], run: Run, now: datetime | None) -> Group:
     return Group(run.ring, rotation(pool, run.ring, run.tier_rank, now), Rows(crowd, run.start, run.stop))
-
-
-def _place(lead: Lead) -> Point:
-    if lead.place is None:
-        raise ValueError(f"lead {lead.id} has no place")
-    return lead.place
 
 
 def rotation(pool: Pool, ring: int, tier_rank: int | None, now: datetime | None = None) -> str:
@@ -397,7 +301,7 @@ def conclude_all(plans: Sequence[Plan], grants: Sequence[Grant], versions: Versi
 
 def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[Weighed]) -> Verdict:
     deciding = None if grant.group is None else plan.groups[grant.group]
-    reason = None if grant.member is not None else _why_nobody(plan)
+    reason = None if grant.member is not None else _overflowed(plan.pool, _why_nobody(plan))
     decision = Decision(
         id=grant.offer,
         lead=plan.lead.id,
@@ -414,9 +318,10 @@ def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[We
         generation=versions.generation,
         seq=grant.seq,
         chosen=grant.member,
-        reason=reason or _why(plan.lead, grant.member),
+        reason=reason or _why(plan, grant.member),
         weighed=weighed,
         nearest_m=plan.nearest_m,
+        rule=plan.course.rule if plan.course else "",
         units=plan.units,
         turn=plan.turn,
         inputs=given(plan),
@@ -460,15 +365,27 @@ def _why_nobody(plan: Plan) -> Reason:
         return Reason.EXHAUSTED
     if plan.groups:
         return Reason.NO_ROOM
-    tried = any(one.gate is Gate.TRIED for one in plan.tried)
-    return Reason.EVERYONE_TRIED if tried else Reason.NO_PARTNER_IN_RANGE
+    stopped = {one.gate for one in plan.tried}
+    if stopped & _FOR_NOW or (stopped & _FOREVER and Gate.TRIED not in stopped):
+        return Reason.NOBODY_FITS
+    return Reason.EVERYONE_TRIED if Gate.TRIED in stopped else Reason.NO_PARTNER_IN_RANGE
 
 
-def _why(lead: Lead, chosen: int | None) -> str:
-    if chosen in lead.chances:
+#: Who is stopped by one of these may fit by and by; who is stopped by one of those does not unless somebody is changed.
+_FOR_NOW = frozenset({Gate.HOURS})
+_FOREVER = frozenset({Gate.SKILL, Gate.CERTIFICATE, Gate.CONDITION, Gate.AREA})
+
+
+def _overflowed(pool: Pool, reason: Reason) -> Reason:
+    """Where leads go for which nobody is found, by the word of their pool (row C9)."""
+    if reason not in NOBODY:
+        return reason
+    return {Then.HOLD: Reason.HELD, Then.REVIEW: Reason.OVERFLOW}.get(pool.overflow.then, reason)
+
+
+def _why(plan: Plan, chosen: int | None) -> str:
+    if chosen in plan.lead.chances:
         return SECOND_CHANCE
-    return CHOSEN_AGAIN if chosen in lead.tried else CHOSEN
-
-
-def _weigh_aside(c: Candidate, gate: Gate) -> Weighed:
-    return Weighed(c.member, c.distance_m, c.ring, c.weight, c.capacity, c.tier_rank, gate)
+    if chosen in plan.lead.tried:
+        return CHOSEN_AGAIN
+    return PREFERRED if plan.ruling is not None and chosen == plan.ruling.preferred else CHOSEN

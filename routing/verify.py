@@ -18,6 +18,8 @@ from routing.turns import Effect, of_offer
 SLACK_M = 2.0
 #: The reasons of decisions for somebody who was offered the lead before.
 _AGAIN = frozenset({"chosen_again", "second_chance"})
+#: Gates of members who are not asked at all, whatever room they have.
+_NOT_ASKED = frozenset({Gate.TIER, Gate.SKILL, Gate.CERTIFICATE, Gate.CONDITION, Gate.HOURS, Gate.AREA})
 _ELIGIBLE = int(Gate.ELIGIBLE)  # a plain number compares much faster
 
 
@@ -216,7 +218,7 @@ class Recount:
             if gate == Gate.TRIED:
                 if member not in tried:
                     yield _breach(past, "gate", f"member {member} was left out as tried, and was not")
-            elif gate == Gate.TIER:
+            elif gate in _NOT_ASKED:
                 continue
             elif member in tried and gate == Gate.ELIGIBLE and past.reason not in _AGAIN:
                 yield _breach(past, "gate", f"member {member} was a candidate again")
