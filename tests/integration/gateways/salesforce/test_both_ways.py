@@ -1,6 +1,8 @@
 """B4, U4 and U6 over the real wires: what happens here is seen there, what people do there happens here, each once."""
 
+import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,7 @@ from storage.postgres.gates import OrgGate
 from storage.postgres.offer_records import OfferRecords
 from storage.postgres.outbox import Outbox
 from tests.integration.routing.house import MARKET, House
+from tests.integration.routing.test_races import answers_to, until_heard
 from tests.sandbox_fixture import TOPIC, SandboxOrg
 
 PERSON = "ann@org.invalid"
@@ -235,3 +238,32 @@ def test_U6_converted_merged_deleted_and_restored_each_ends_its_offer_once(both:
     assert house.state(house.id_of(gone)) == ("review", "everyone_tried")
     assert house.value("SELECT attempt FROM leads WHERE salesforce_id = :r", r=gone) == 2
     assert house.value("SELECT count(*) FROM parked") == 0
+
+
+def test_O6_of_a_thousand_answers_at_once_salesforce_shows_the_one_owner_that_the_ledger_has(
+    both: Both, partner: str
+) -> None:
+    house, record = both.house, both.lead()
+    lead, near = house.id_of(record), int(house.value("SELECT id FROM members WHERE key = 'near'"))
+    house.member("far", 40.05)
+    crowded = House(house.database_url, house.redis_url, connections=20)
+    kinds = answers_to(crowded, house.offer(lead), near)
+    calls = [random.choice(kinds) for _ in range(1000)]
+    with ThreadPoolExecutor(20) as pool:
+        heard = list(pool.map(until_heard, calls))
+    crowded.close()
+    assert sum(said.startswith("won ") for said in heard) == 1
+    house.aged()
+    house.tick()
+    both.settle()
+    holder = house.value(
+        "SELECT (SELECT m.key FROM offers o JOIN members m ON m.id = o.member_id"
+        " WHERE o.lead_id = :lead AND o.state IN ('offered', 'accepted'))",
+        lead=lead,
+    )
+    shown = both.shown(record)
+    assert (shown["Partner_Key"], shown["Status"]) == (holder, house.state(lead)[0])
+    assert (shown["Partner"] == partner) == (holder == "near")
+    rows = both.org.admin("GET", "history", object="Lead")["changes"]
+    owners = [row["values"]["Fairturn_Partner_Key__c"] for row in rows if "Fairturn_Partner_Key__c" in row["values"]]
+    assert list(dict.fromkeys(owners)) == list(dict.fromkeys(["near", holder]))
