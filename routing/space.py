@@ -68,9 +68,10 @@ class Domain:
     usual: Any = MISSING
 
 
-#: A lead that was never routed, at the first moment; facts that every lead has.
+#: A lead that was never routed, at the first moment; facts that every lead has (routing/planning.py).
 STANDARD_DOMAINS: Mapping[str, Domain] = {
-    "lead.precision": Domain(frozenset(p.value for p in Precision)),
+    "lead.precision": Domain(frozenset({"", *(str(p) for p in Precision)}), always=True, usual="exact"),
+    "lead.hot": Domain(always=True, usual=False),
     "lead.attempt": Domain(low=1, always=True, usual=1),
     "lead.moves": Domain(low=0, always=True, usual=0),
     "lead.age_hours": Domain(low=0.0, always=True, usual=0.0),
@@ -338,7 +339,7 @@ def _plainest(value: Any) -> tuple[int, str]:
 
 def _of_kind(kind: Kind, cuts: set[Any], domain: Domain) -> Cells:
     if kind is Kind.FLAG:
-        return Cells((True, False))
+        return Cells((False, True) if domain.usual is False else (True, False))
     if kind is Kind.LIST:
         return _choices(sorted(map(str, cuts)))
     if domain.values is not None:

@@ -95,7 +95,7 @@ class Witnesses:
         around = self.book.around
         derived = [name for name in around.vocabulary.kinds if name.partition(".")[0] in {*around.tables, "area"}]
         self._kinds = {name: kind for name, kind in around.vocabulary.kinds.items() if name not in derived}
-        country = Domain(self.countries or None, usual=self.home)
+        country = Domain(self.countries or None, always=True, usual=self.home)
         usual = Domain(always=True, usual=self.now)
         self._domains = {**STANDARD_DOMAINS, "now": usual, "lead.received_at": usual, "lead.country": country}
 
@@ -148,6 +148,10 @@ class Witnesses:
         given = dict(facts)
         now = given.pop("now", self.now)
         return self.book.course(given, now)
+
+    def known(self, fact: str) -> frozenset[Any] | None:
+        """The only values that leads have of this fact; None when they may have others."""
+        return self._domains.get(fact, Domain()).values
 
     def formula(self, place: int) -> Formula:
         """The condition of a rule as the search sees it; the default's is always true."""
