@@ -18,13 +18,13 @@ from routing.verify import Past, again
 
 #: In which order a candidate's gates are looked at: the plan's, then the turnstile's. The first that fails counts.
 GATES = (
+    Gate.TRIED,
     Gate.TIER,
-    Gate.AREA,
     Gate.SKILL,
     Gate.CERTIFICATE,
     Gate.CONDITION,
     Gate.HOURS,
-    Gate.TRIED,
+    Gate.AREA,
     Gate.FULL,
     Gate.QUOTA,
 )

@@ -1,0 +1,322 @@
+"""Seals over what was written: batches of rows, their hashes in a tree, each root chained to the seals before.
+
+How hashes are made, and how anyone can check them, is said in routing/seal_verify.py.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+
+from routing import seal_verify as hashes
+from storage.postgres.engine import transaction
+from storage.postgres.export import stream
+from storage.postgres.tables import metadata
+from storage.postgres.walls import as_member
+
+#: For so long a row may still come whose number is lower than those already sealed: no transaction lives longer.
+LATE = timedelta(minutes=3)
+#: Batches made in one run at most; the next run goes on.
+BATCHES = 50
+Row = dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A table whose rows are sealed: what of a row never changes, and how rows are found that are not sealed yet."""
+
+    name: str
+    number: str  # of a row; in the order of numbers rows are sealed
+    besides: frozenset[str] = frozenset()  # columns that may change
+    of_market: bool = False  # numbers count by market and generation
+    where: str = "true"
+    few: bool = False  # all of them are looked at each time, whatever their numbers
+
+    @property
+    def columns(self) -> list[str]:
+        return [column.name for column in metadata.tables[self.name].columns if column.name not in self.besides]
+
+
+#: A policy is sealed once it was in force; its state goes on changing.
+_OF_A_POLICY = frozenset({"state", "retired_at", "publish_at", "problem", "findings", "edition"})
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("policies", "version", _OF_A_POLICY, where="published_at IS NOT NULL", few=True),
+        Kind("audit", "id"),
+        Kind("decisions", "seq", of_market=True),
+        Kind("corrections", "seq", of_market=True),
+        Kind("timeline", "id"),
+    )
+}
+
+
+class Seals:
+    """Seals what was committed, and tells what was sealed."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def seal(self, batches: int = BATCHES) -> int:
+        """Seal what is committed and not sealed yet; how many rows. Safe to run twice, and beside itself."""
+        total, made = 0, 0
+        for kind in KINDS.values():
+            while made < batches:
+                rows = self._seal(kind)
+                total, made = total + rows, made + bool(rows)
+                if rows < hashes.SIZE:
+                    break
+        return total
+
+    def _seal(self, kind: Kind) -> int:
+        """One batch; how many rows it has."""
+        with transaction(self._engine) as connection:
+            connection.execute(_TAKE_TIME)
+            if not connection.scalar(_ONE_AT_A_TIME):
+                return 0
+            late = {"kind": kind.name, "late": LATE}
+            floor = None if kind.few else connection.execute(_FLOOR, late).one_or_none()
+            rows, upto = _unsealed(connection, kind, floor.upto if floor else {}, floor.number if floor else 0)
+            if not rows:
+                return 0
+            _write(connection, kind, rows, upto)
+            return len(rows)
+
+    def newest(self) -> tuple[int, str] | None:
+        """Number and hash of the last seal: keep it elsewhere, and nobody can change what was before."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(_NEWEST).one_or_none()
+            return (row.number, row.head.hex()) if row else None
+
+    def headers(self) -> Iterator[dict[str, Any]]:
+        """Every seal without its rows, the oldest first."""
+        with stream(self._engine) as connection:
+            for row in connection.execute(_HEADERS, execution_options={"stream_results": True}):
+                yield {"seal": _header(row), "head": row.head.hex(), "removed": row.removed_at is not None}
+
+    def chain(self, since: int = 1) -> Iterator[dict[str, Any]]:
+        """Every seal with its rows as they are now, as seal_verify.py reads them."""
+        number = since
+        while True:
+            with transaction(self._engine) as connection:
+                connection.execute(_TAKE_TIME)
+                seal = connection.execute(_ONE, {"number": number}).one_or_none()
+                if seal is None:
+                    return
+                rows = _rows(connection, seal)
+            removed = seal.removed_at is not None
+            yield {"seal": _header(seal), "head": seal.head.hex(), "key": seal.key.hex(), "removed": removed}
+            for ref, kept in zip(seal.refs, _leaves(seal), strict=True):
+                yield {"ref": ref, "leaf": kept.hex(), "row": rows.get(ref)}
+            number += 1
+
+    def check(self) -> Iterator[str]:
+        """Everything that is not as it was sealed, one sentence each; the ledger is read, seal by seal."""
+        chain = hashes.Chain()
+        yield from chain.read(json.dumps(line) for line in self.chain())
+        yield from self._added()
+
+    def _added(self) -> Iterator[str]:
+        """Rows among sealed ones that no seal has: they were put in afterwards."""
+        for kind in KINDS.values():
+            if kind.of_market or kind.few:
+                continue
+            with transaction(self._engine) as connection:
+                connection.execute(_TAKE_TIME)
+                query = _ADDED.format(table=kind.name, number=kind.number)
+                for ref in connection.execute(sa.text(query), {"kind": kind.name, "late": LATE}).scalars():
+                    yield f"{kind.name} {ref} was put in after its neighbours were sealed"
+
+    def proof(self, member_id: int, *, after: int = 0, limit: int = 100) -> dict[str, Any]:
+        """What was written about a member's offers, each with its way to the newest seal; nothing of anybody else."""
+        with as_member(self._engine, member_id) as connection:
+            mine = connection.execute(_MY_OFFERS).all()
+        values = {"leads": sorted({row.lead_id for row in mine}), "offers": [str(row.id) for row in mine]}
+        with transaction(self._engine) as connection:
+            connection.execute(_TAKE_TIME)
+            newest = connection.execute(_NEWEST).one_or_none()
+            asked = values | {"member": member_id, "after": after, "limit": limit}
+            entries = connection.execute(_MY_ENTRIES, asked).all()
+            seals, proved = _proved(connection, entries)
+            numbers = {n for number in seals for n in hashes.way(newest.number, number)} if newest else set()
+            headers = connection.execute(_SOME, {"numbers": sorted(numbers | ({newest.number} if newest else set()))})
+            return {
+                "what": "fairturn proof",
+                "head": {"number": newest.number, "hash": newest.head.hex()} if newest else None,
+                "seals": [_header(row) for row in headers],
+                "entries": proved,
+                "unsealed": len(entries) - len(proved),
+                "next": entries[-1].number if len(entries) == limit else None,
+            }
+
+
+def _unsealed(
+    connection: sa.Connection, kind: Kind, floor: Mapping[str, Any], after: int
+) -> tuple[list[tuple[str, int, Row]], dict[str, Any]]:
+    """Rows that are settled and not sealed, in order; and where the next batch begins to look."""
+    found: list[tuple[str, int, Row]] = []
+    upto = dict(connection.scalar(_UPTO, {"kind": kind.name}) or {})
+    markets = connection.execute(_MARKETS).scalars() if kind.of_market else [""]
+    for market in markets:
+        generation, number = floor.get(market, (0, -1))
+        values = {
+            "market": market,
+            "generation": generation,
+            "number": number,
+            "kind": kind.name,
+            "after": after,
+            "limit": hashes.SIZE - len(found),
+        }
+        for row in connection.execute(_select(kind), values):
+            ref, at, of_generation, *told = row
+            found.append((ref, at, dict(zip(kind.columns, told, strict=True))))
+            upto[market] = max(tuple(upto.get(market, (0, -1))), (of_generation, at))
+        if len(found) >= hashes.SIZE:
+            break
+    return found, upto
+
+
+def _select(kind: Kind) -> sa.TextClause:
+    """The rows of a kind as text: as Postgres writes each value, in UTC.
+
+    Settled is what was written by a transaction before which every other one is over as well.
+    """
+    table, number = metadata.tables[kind.name], kind.number
+    key = next(iter(table.primary_key.columns)).name
+    texts = ", ".join(f"t.{name}\\:\\:text AS of_{name}" for name in kind.columns)
+    generation = "t.generation" if kind.of_market else "0"
+    if kind.of_market:
+        since = f"t.market = :market AND (t.generation, t.{number}) > (:generation, :number)"
+    else:
+        since = f"CAST(:market AS text) = '' AND CAST(:generation AS bigint) = 0 AND t.{number} > :number"
+    return sa.text(f"""
+        SELECT t.{key}\\:\\:text AS ref, t.{number} AS number, {generation} AS generation, {texts}
+        FROM {table.name} t
+        WHERE {since} AND {kind.where} AND age(t.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())\\:\\:xid)
+          AND t.{key}\\:\\:text NOT IN (SELECT unnest(s.refs) FROM seals s WHERE s.kind = :kind AND s.number > :after)
+        ORDER BY {"t.generation, " if kind.of_market else ""}t.{number} LIMIT :limit
+    """)  # noqa: S608 - names of our own tables
+
+
+def _write(
+    connection: sa.Connection, kind: Kind, rows: Sequence[tuple[str, int, Row]], upto: Mapping[str, Any]
+) -> None:
+    key = secrets.token_bytes(32)
+    leaves = [hashes.leaf(hashes.salt_of(key, ref), row) for ref, _, row in rows]
+    newest = connection.execute(_NEWEST).one_or_none()
+    number = 1 + (newest.number if newest else 0)
+    before = {row.number: row.head for row in connection.execute(_HEADS, {"numbers": hashes.linked(number)})}
+    values: dict[str, Any] = {
+        "number": number,
+        "kind": kind.name,
+        "at": connection.scalar(_NOW),
+        "columns": kind.columns,
+        "key": key,
+        "refs": [ref for ref, _, _ in rows],
+        "leaves": b"".join(leaves),
+        "root": hashes.levels(leaves, key)[-1][0],
+        "links": [before[n] for n in hashes.linked(number)],
+        "upto": upto,
+        "low": min(at for _, at, _ in rows),
+        "high": max(at for _, at, _ in rows),
+    }
+    table = metadata.tables["seals"]
+    head = bytes.fromhex(hashes.head(_header(SimpleNamespace(**values))))
+    connection.execute(sa.insert(table).values(head=head, **values))
+
+
+def _header(seal: Any) -> dict[str, Any]:
+    """What the head of a seal is the hash of."""
+    return {
+        "number": seal.number,
+        "kind": seal.kind,
+        "at": seal.at.isoformat(timespec="microseconds"),
+        "columns": list(seal.columns),
+        "root": seal.root.hex(),
+        "links": [link.hex() for link in seal.links],
+    }
+
+
+def _leaves(seal: Any) -> list[bytes]:
+    return [seal.leaves[at : at + 32] for at in range(0, len(seal.leaves), 32)]
+
+
+def _rows(connection: sa.Connection, seal: Any) -> dict[str, Row]:
+    """The rows of a seal as they are now, by their ids; those that are gone are missing."""
+    table = metadata.tables[seal.kind]
+    key = next(iter(table.primary_key.columns))
+    texts = ", ".join(f"t.{name}\\:\\:text" for name in seal.columns)
+    kind = key.type.compile(connection.dialect)
+    query = f"""
+        SELECT t.{key.name}\\:\\:text, {texts} FROM {table.name} t
+        WHERE t.{key.name} = ANY(CAST(CAST(:refs AS text[]) AS {kind}[]))
+    """  # noqa: S608 - names of our own tables, and columns that a seal names
+    found = connection.execute(sa.text(query), {"refs": list(seal.refs)})
+    return {ref: dict(zip(seal.columns, told, strict=True)) for ref, *told in found}
+
+
+def _proved(connection: sa.Connection, entries: Sequence[Any]) -> tuple[set[int], list[dict[str, Any]]]:
+    """The seals, and each entry with its salt and its way to the root of its seal; what is not sealed is left out."""
+    if not entries:
+        return set(), []
+    columns = KINDS["timeline"].columns
+    rows = {entry.ref: dict(zip(columns, entry[2:], strict=True)) for entry in entries}
+    bounds = {"low": min(e.number for e in entries), "high": max(e.number for e in entries)}
+    found: dict[str, dict[str, Any]] = {}
+    numbers = set()
+    for seal in connection.execute(_OVER, bounds | {"refs": list(rows)}):
+        leaves = _leaves(seal)
+        tree = hashes.levels(leaves, seal.key)
+        for ref, kept in [(ref, leaves[at]) for at, ref in enumerate(seal.refs) if ref in rows]:
+            row = {name: rows[ref][name] for name in seal.columns}
+            salt = hashes.salt_of(seal.key, ref)
+            steps = hashes.path(tree, kept)
+            found[ref] = {"seal": seal.number, "row": row, "salt": salt.hex(), "path": steps}
+            numbers.add(seal.number)
+    return numbers, [found[ref] for ref in rows if ref in found]
+
+
+_ONE_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('fairturn:seal'))")
+_TAKE_TIME = sa.text("SELECT set_config('statement_timeout', '60s', true), set_config('timezone', 'UTC', true)")
+_NOW = sa.text("SELECT clock_timestamp()")
+_MARKETS = sa.text("SELECT name FROM markets ORDER BY name")
+_NEWEST = sa.text("SELECT number, head FROM seals ORDER BY number DESC LIMIT 1")
+_HEADS = sa.text("SELECT number, head FROM seals WHERE number = ANY(CAST(:numbers AS bigint[]))")
+_HEADERS = sa.text("SELECT number, kind, at, columns, root, links, head, removed_at FROM seals ORDER BY number")
+_SOME = sa.text("""
+    SELECT number, kind, at, columns, root, links FROM seals WHERE number = ANY(CAST(:numbers AS bigint[]))
+    ORDER BY number
+""")
+_ONE = sa.text("SELECT * FROM seals WHERE number = :number")
+_UPTO = sa.text("SELECT upto FROM seals WHERE kind = :kind ORDER BY number DESC LIMIT 1")
+#: What came before this was settled when it was made, and everything before its end has been looked at again since.
+_FLOOR = sa.text("""
+    SELECT number, upto FROM seals WHERE kind = :kind AND at < clock_timestamp() - CAST(:late AS interval)
+    ORDER BY number DESC LIMIT 1
+""")
+_OVER = sa.text("""
+    SELECT number, key, refs, leaves, columns FROM seals
+    WHERE kind = 'timeline' AND high >= :low AND low <= :high AND refs && CAST(:refs AS text[]) ORDER BY number
+""")
+_MY_OFFERS = sa.text("SELECT id, lead_id FROM offers")
+_MY_ENTRIES = sa.text(
+    """
+    SELECT t.id\\:\\:text AS ref, t.id AS number, {columns} FROM timeline t
+    WHERE t.lead_id = ANY(CAST(:leads AS bigint[])) AND t.detail->>'offer' = ANY(CAST(:offers AS text[]))
+      AND coalesce(t.detail->>'member', CAST(:member AS text)) = CAST(:member AS text) AND t.id > :after
+    ORDER BY t.id LIMIT :limit
+    """.format(columns=", ".join(f"t.{name}\\:\\:text AS of_{name}" for name in KINDS["timeline"].columns))  # noqa: S608 - names of ours
+)
+#: Between the lowest and the highest that is sealed; what came late has been sealed since.
+_ADDED = """
+    SELECT t.{number}\\:\\:text FROM {table} t
+    WHERE t.{number} <= (SELECT max(high) FROM seals WHERE kind = :kind
+                         AND at < clock_timestamp() - 2 * CAST(:late AS interval))
+      AND t.{number}\\:\\:text NOT IN (SELECT unnest(refs) FROM seals WHERE kind = :kind)
+    ORDER BY t.{number} LIMIT 100
+"""
