@@ -204,6 +204,7 @@ def as_it_was(past: PastOffer, pool: str, now: int) -> OfferRow:
         past.distance_m,
         slot=past.slot,
         kind=past.kind,
+        units=past.units,
         state=state,
         reason=past.reason if ended is not None else "",
         accepted=taken,

@@ -56,6 +56,7 @@ class PastOffer:
     ended: int | None
     distance_m: float = 0.0
     work_by: int | None = None
+    units: int = 1
 
     def open_at(self, at: int) -> bool:
         """Whether it held a place then."""
@@ -79,6 +80,8 @@ class PastDecision:
     mode: str
     chosen: int | None
     reason: str
+    nearest_m: float | None = None
+    distance_m: Sequence[float] = ()
     member: Sequence[int] = ()
     weight: Sequence[int] = ()
     capacity: Sequence[int] = ()

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -10,7 +10,8 @@ from routing import fairness
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
 from routing.fairness import Book, Verdict
-from routing.ports import Mark, Pending, Snapshot, Standing
+from routing.limits import Use, count, give_back
+from routing.ports import NO_USES, Mark, Pending, Snapshot, Standing
 from routing.turns import Correction, Numbered, Uncertain
 
 
@@ -19,6 +20,7 @@ class _Reservation:
     grant: Grant
     rotation: str
     verdict: Verdict
+    units: int = 1
 
 
 @dataclass
@@ -32,6 +34,7 @@ class _Market:
     reservations: dict[tuple[int, int], _Reservation] = field(default_factory=dict)
     books: defaultdict[str, Book] = field(default_factory=lambda: defaultdict(Book))
     corrections: dict[UUID, tuple[Correction, Numbered]] = field(default_factory=dict)
+    uses: dict[str, dict[int, int]] = field(default_factory=dict)  # counter -> bucket -> units
 
     def take(self, offer: UUID, member: int, units: int = 1) -> None:
         if offer not in self.offers:
@@ -88,6 +91,7 @@ class MemoryTurnstile:
             if reservation := held.reservations.pop(one, None):
                 held.free(reservation.grant.offer)
                 fairness.undo(reservation.verdict, held.books[reservation.rotation])
+                give_back(reservation.grant.uses, reservation.units, held.uses)
 
     def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
         held = self._warm(market)
@@ -122,10 +126,16 @@ class MemoryTurnstile:
         for member, delta in one.deltas.items():
             standing[member] = standing.get(member, 0) + sign * delta
 
-    def release(self, market: str, offers: Sequence[UUID]) -> None:
+    def release(self, market: str, offers: Sequence[UUID], *, back: Mapping[UUID, Sequence[Use]] = NO_USES) -> None:
         held = self._warm(market)
         for offer in offers:
+            if offer in held.offers:
+                give_back(back.get(offer, ()), held.units.get(offer, 1), held.uses)
             held.free(offer)
+
+    def uses(self, market: str) -> dict[str, dict[int, int]]:
+        """What is used of the limits: counter -> bucket -> units."""
+        return {counter: dict(held) for counter, held in self._warm(market).uses.items() if held}
 
     def rebuild(self, market: str, snapshot: Snapshot) -> None:
         before = self._markets.get(market)
@@ -134,6 +144,7 @@ class MemoryTurnstile:
         held = _Market(snapshot.generation, snapshot.seq, before.at_us if before else 0)
         for offer, member in snapshot.open_offers.items():
             held.take(offer, member, snapshot.units.get(offer, 1))
+        held.uses = {counter: dict(buckets) for counter, buckets in snapshot.uses.items()}
         for rotation in snapshot.standings.keys() | snapshot.ticks.keys() | snapshot.cursors.keys():
             accounts = snapshot.standings.get(rotation, {})
             held.books[rotation] = Book(
@@ -181,15 +192,27 @@ class MemoryTurnstile:
     def _answer(self, held: _Market, ask: Ask, now: int) -> Grant:
         if reservation := held.reservations.get((ask.lead, ask.attempt)):
             return replace(reservation.grant, repeated=True)
-        outcome = fairness.decide(ask, held.open, held.books.__getitem__)
+        outcome = fairness.decide(ask, held.open, held.books.__getitem__, held.uses)
         chosen = outcome.verdict.chosen if outcome.verdict else None
         if chosen is None and not ask.last:
-            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now, outcome.sights)
+            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now, outcome.sights, stops=outcome.stops)
         held.seq, held.at_us = held.seq + 1, max(now, held.at_us + 1)
-        grant = Grant(ask.lead, ask.attempt, ask.offer, chosen, outcome.group, held.seq, held.at_us, outcome.sights)
+        grant = Grant(
+            ask.lead,
+            ask.attempt,
+            ask.offer,
+            chosen,
+            outcome.group,
+            held.seq,
+            held.at_us,
+            outcome.sights,
+            stops=outcome.stops,
+            uses=outcome.uses,
+        )
         if outcome.verdict and outcome.group is not None and chosen is not None:
             rotation = ask.groups[outcome.group].rotation
             fairness.apply(outcome.verdict, held.books[rotation])
             held.take(ask.offer, chosen, ask.units)
-            held.reservations[ask.lead, ask.attempt] = _Reservation(grant, rotation, outcome.verdict)
+            held.reservations[ask.lead, ask.attempt] = _Reservation(grant, rotation, outcome.verdict, ask.units)
+            count(outcome.uses, ask.units, held.uses)
         return grant
