@@ -221,8 +221,8 @@ def pause(world: World, pick: int, for_s: float) -> None:
         world.import_members()
         world.history.note("config", "active", members=some, active=active)
 
-    switched(False)
-    world.later(for_s, _mended(world, "pause", lambda: switched(True)))
+    world.insist(lambda: switched(False))
+    world.later(for_s, lambda: world.insist(_mended(world, "pause", lambda: switched(True))))
 
 
 def shrink(world: World, pick: int, for_s: float) -> None:
@@ -236,8 +236,8 @@ def shrink(world: World, pick: int, for_s: float) -> None:
         world.import_members()
         world.history.note("config", "capacity", capacities=dict(capacities))
 
-    resized(dict.fromkeys(some, 1))
-    world.later(for_s, _mended(world, "shrink", lambda: resized(before)))
+    world.insist(lambda: resized(dict.fromkeys(some, 1)))
+    world.later(for_s, lambda: world.insist(_mended(world, "shrink", lambda: resized(before))))
 
 
 def new_policy(world: World, pick: int, for_s: float) -> None:
@@ -245,8 +245,14 @@ def new_policy(world: World, pick: int, for_s: float) -> None:
     radii = random.Random(pick).choice([[5, 15, 30, 50], [10, 50], [3, 8, 20, 35, 50]])
     within = world.wanted.answer_within
     rings = {"unit": "mi", "radii": radii}
-    world.history.note("config", "policy", version=world.publish(answer_within=within, rings=rings), radii=radii)
-    world.later(for_s, _mended(world, "new_policy", lambda: world.publish(answer_within=within)))
+
+    def publish() -> None:
+        version = world.publish(answer_within=within, rings=rings)
+        world.history.note("config", "policy", version=version, radii=radii)
+
+    world.insist(publish)
+    back = _mended(world, "new_policy", lambda: world.publish(answer_within=within))
+    world.later(for_s, lambda: world.insist(back))
 
 
 def crowd(world: World, for_s: float) -> None:

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from config import policy, settings, wiring
 from routing.access import Scope
+from routing.errors import TryLater
 from tests.chaos import disks, hosts
 from tests.chaos.disks import Disk
 from tests.chaos.history import History
@@ -100,6 +101,13 @@ class World:
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something when so many seconds have passed."""
         heapq.heappush(self._todo, (time.monotonic() + seconds, next(self._number), action))
+
+    def insist(self, action: Callable[[], None]) -> None:
+        """Do what a person does who is told to try again later: that, every second, until it is done."""
+        try:
+            action()
+        except TryLater:
+            self.later(1.0, lambda: self.insist(action))
 
     def live(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Let the house run for so long, or until something holds; whether it did."""
