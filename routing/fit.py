@@ -114,7 +114,7 @@ class Fit:
             if len(self._skills) >= KEPT:
                 self._skills.clear()
             values = (self._attribute(row, skill.name) for row in range(len(self._rows)))
-            self._skills[wish] = np.fromiter((_meets(v, skill.wanted) for v in values), np.bool_, len(self._rows))
+            self._skills[wish] = np.fromiter((meets(v, skill.wanted) for v in values), np.bool_, len(self._rows))
         return self._skills[wish]
 
     # --- certificates
@@ -222,7 +222,7 @@ class Fit:
         return own if isinstance(own, str) and zone_named(own) else otherwise
 
 
-def _meets(value: object, wanted: str | float | bool) -> bool:
+def meets(value: object, wanted: str | float | bool) -> bool:
     """Whether what a member has is what is wanted: a list holds it, a number is at least it, a text is equal to it."""
     if isinstance(wanted, bool):
         return _flag(value) is wanted

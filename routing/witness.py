@@ -87,6 +87,7 @@ class Witnesses:
     now: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
     looks: int = 20_000_000
     _formulas: dict[int, Formula] = field(default_factory=dict, init=False)
+    _found: dict[int, Found] = field(default_factory=dict, init=False)
     _rows: dict[tuple[str, ...], list[dict[str, Any]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,11 @@ class Witnesses:
 
     def reach(self, place: int) -> Found:
         """Whether any lead gets to the rule at this place, shown by one where there is one."""
+        if place not in self._found:
+            self._found[place] = self._searched(place)
+        return self._found[place]
+
+    def _searched(self, place: int) -> Found:
         first = self._reach(place, {})
         if first.reach is not Reach.OPEN:
             return first
