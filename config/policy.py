@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,8 @@ from config.policy_parts import (
     once,
     wrong,
 )
+from config.policy_rules import RuleSections, Where, no_contents
+from config.policy_tables import Contents
 from config.policy_text import Written
 from config.policy_turns import TurnsPart, Way
 from routing.errors import BadInput
@@ -269,7 +272,7 @@ class TierPart(DefaultTierPart):
     name: TierName
 
 
-class Document(_Part):
+class Document(RuleSections, _Part):
     """A policy as people write it."""
 
     pools: Annotated[list[PoolPart], Field(min_length=1)]
@@ -297,20 +300,23 @@ class Document(_Part):
             raise wrong(f"a ladder asks the tier {unknown[0]!r}, which tiers does not name", "Name it there as well.")
         return self
 
-    def made(self, version: int) -> Policy:
+    def made(self, version: int, contents: Contents, where: Where) -> Policy:
         tiers = {part.name: part.made(part.name, rank) for rank, part in enumerate(self.tiers, start=1)}
         default = self.default_tier.made("", len(tiers) + 1)
-        return Policy(version=version, pools=tuple(p.made() for p in self.pools), tiers=tiers, default_tier=default)
+        pools = tuple(p.made() for p in self.pools)
+        rulebook = self.rulebook(self.surroundings(contents, where), pools, where)
+        return Policy(version=version, pools=pools, tiers=tiers, default_tier=default, rulebook=rulebook)
 
 
-def parse(document: Mapping[str, Any], version: int) -> Policy:
+def parse(document: Mapping[str, Any], version: int, *, contents: Contents = no_contents) -> Policy:
     """The policy a document states. Raises BadInput naming the first wrong field by its path, and the fix.
 
-    Of a document that was read from a text, the field says line and column as well.
+    `contents` gives the bytes of a table or an area by their digest. Of a document that was read from a text, the field
+    says line and column as well.
     """
     policy_text.sound(document)
     try:
-        return Document.model_validate(document).made(version)
+        return Document.model_validate(document).made(version, contents, partial(_where, document=document))
     except ValidationError as exc:
         _refuse(exc.errors()[0], document, exc)
 
@@ -336,7 +342,7 @@ def load_file(path: Path) -> Written:
 
 
 def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
-    way = [part for part in error["loc"] if part != "[key]"]
+    way = [part for part in error["loc"] if not str(part).startswith("[")]  # those are pydantic's own
     fix = error.get("ctx", {}).get("fix") or _fix(error, way)
     raise BadInput(error["msg"], field=_where(way, document), fix=fix) from cause
 

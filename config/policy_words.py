@@ -1,6 +1,6 @@
 """Which word of the policy document was meant where an unknown one stands."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -49,3 +49,11 @@ def _plain(schema: Mapping[str, Any], defs: Mapping[str, Any], deep: int = 0) ->
         yield from _plain(one, defs, deep + 1)
     if not ways:
         yield schema
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The fix for a name that is not known: the one that is most like it, else some of those there are."""
+    names = sorted(known)
+    if near := get_close_matches(word[:60], names, n=1):
+        return f"Did you mean {near[0]}?"
+    return f"There is {', '.join(names[:10])}." if names else "There is none yet."

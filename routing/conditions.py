@@ -1,42 +1,26 @@
 """Conditions in CEL: typed against a vocabulary when they are written, asked of facts when a lead comes.
 
-The engine is Google's own (cel-expr-python): it cannot loop, reads nothing but the facts it is given, and its regular
-expressions take time in proportion to the text (RE2). A condition whose truth hangs on a fact that is missing does not
-hold; `has(lead.score)` asks whether a fact is there.
+A condition whose truth hangs on a fact that is missing does not hold: `lead.score > 3` and `lead.score <= 3` are both
+false of a lead without a score, and `lead.score > 3 || lead.hot` is true of a hot one. `has(lead.score)` asks whether
+the fact is there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import lru_cache
-from importlib import import_module
-from itertools import product
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from routing.atoms import Alternatives, alternatives
+from routing.cel import HAS, as_flags, engine
 from routing.errors import BadInput
 from routing.syntax import Node, tree
-from routing.vocabulary import Kind, Vocabulary
-
-if TYPE_CHECKING:
-    from cel_expr_python import cel
+from routing.vocabulary import Vocabulary
 
 LONGEST = 4000  # characters
 DEEPEST = 40
 MOST_LOOPS = 4  # exists, all, map and their like over a list; none inside of another
-#: `has(lead.score)` is asked as a flag of this name.
-HAS = "has."
 
-#: Strings and comments are left alone; what is left of `has(lead.score)` becomes the name `has.lead.score`.
-_HAS_CALL = re.compile(
-    r"""//[^\n]*
-      | [bB]?[rR][bB]?(?:\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"[^"\n]*"|'[^'\n]*')
-      | \"{3}(?:\\[\s\S]|[^\\])*?\"{3} | '{3}(?:\\[\s\S]|[^\\])*?'{3} | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'
-      | (?<![\w.])has(?P<before>\s*)\((?P<name>\s*[A-Za-z_]\w*(?:\s*\.\s*\w+)*\s*)\)""",
-    re.VERBOSE | re.ASCII,
-)
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '\((.*)\)'")
 _UNKNOWN = re.compile(r"undeclared reference to '(.+?)'")
@@ -49,8 +33,13 @@ _TYPES = {
     "timestamp": "time",
 }
 #: Asked once while compiling, so that no lead is the first to find a wrong time, length, zone or pattern.
-_MADE_OF_TEXT = frozenset({"timestamp", "date", "duration"})
-_OF_ZONE = re.compile(r"get(FullYear|Month|Date|DayOfMonth|DayOfWeek|DayOfYear|Hours|Minutes|Seconds|Milliseconds)")
+_LIKE = {
+    "matches": "Write it as RE2 understands it (github.com/google/re2/wiki/Syntax).",
+    "timestamp": "Write it like 2026-03-01T08:00:00Z.",
+    "date": "Write it like 2026-03-01.",
+    "duration": "Write it like 36h, 90m or 45s.",
+}
+_OF_ZONE = re.compile(r"get(FullYear|Month|Date|Day\w+|Hours|Minutes|Seconds|Milliseconds)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +50,7 @@ class Condition:
     names: tuple[str, ...]
     tested: tuple[str, ...]
     alternatives: Alternatives  # what must be so at least, whenever it holds
-    _expression: "cel.Expression" = field(repr=False)
+    _expression: Any = field(repr=False)
     _vocabulary: Vocabulary = field(repr=False)
 
     def holds(self, facts: Mapping[str, object]) -> bool:
@@ -80,201 +69,139 @@ class Condition:
         return tree(self._expression.serialize())
 
 
-def compile(source: str, vocabulary: Vocabulary, *, where: str) -> Condition:  # noqa: A001 - as re.compile
+def compile(  # noqa: A001 - as re.compile: conditions.compile
+    source: str, vocabulary: Vocabulary, *, where: str | Callable[[], str]
+) -> Condition:
     """The condition. Raises BadInput naming `where` with line and column, and the fix."""
-    if len(source) > LONGEST:
-        raise BadInput(
-            f"the condition has {len(source)} characters, more than {LONGEST}",
-            field=where,
-            fix="Put its values into a table, or make several rules of it.",
-        )
-    if not source.isprintable() and (odd := next((c for c in source if not c.isprintable() and c not in "\n\r\t"), "")):
-        raise BadInput(f"the condition has the unseen letter {odd!r} in it", field=where, fix="Take it out.")
-    engine = _engine(tuple(sorted(vocabulary.kinds.items())))
-    written = _HAS_CALL.sub(_flagged, source)
     try:
-        expression = engine.compile(written)
+        return _compiled(source, vocabulary)
+    except _Wrong as exc:
+        raise exc.told(where if isinstance(where, str) else where()) from exc.__cause__
+
+
+class _Wrong(Exception):  # noqa: N818 - no error of its own, but what one is made of
+    """What is wrong with a condition, before it is asked where it stands."""
+
+    def __init__(self, message: str, fix: str, at: tuple[int, int] | None = None) -> None:
+        super().__init__(message)
+        self._message, self._fix, self._at = message, fix, at
+
+    def told(self, where: str) -> BadInput:
+        if self._at is None:
+            return BadInput(self._message, field=where, fix=self._fix)
+        line, column = self._at
+        place = f"{where}, line {line} column {column} of it"
+        return BadInput(self._message, field=place, fix=self._fix, line=line, column=column)
+
+
+def _compiled(source: str, vocabulary: Vocabulary) -> Condition:
+    _readable(source)
+    cel = engine(vocabulary)
+    try:
+        expression = cel.compile(as_flags(source))
     except RuntimeError as exc:
-        _refuse(str(exc), source, vocabulary, where, exc)
+        raise _told_by(str(exc), source, vocabulary) from exc
     root = tree(expression.serialize())
-    _check(root, source, where, engine)
-    if str(expression.return_type().name()).casefold() != "bool":
-        raise _bad(
-            f"it comes to a {_plain(expression.return_type().name())}, not to yes or no",
-            source,
-            root,
-            where,
-            'Compare it with something, such as lead.country == "US".',
-        )
+    _bounded(root, source)
+    for node in root.walk():
+        if node.kind == "call":
+            _sound(node, source, cel)
+    comes_to = str(expression.return_type().name()).casefold()
+    if comes_to != "bool":
+        message = f"it comes to a {_plain(comes_to)}, not to yes or no"
+        raise _Wrong(message, 'Compare it with something, such as lead.country == "US".', _at(root, source))
     named = {node.name for node in root.walk() if node.kind == "name"}
     tested = {name.removeprefix(HAS) for name in named if name.startswith(HAS)}
     names = tested | {name for name in named if name in vocabulary.kinds}
     return Condition(source, tuple(sorted(names)), tuple(sorted(tested)), alternatives(root), expression, vocabulary)
 
 
-def _flagged(found: re.Match[str]) -> str:
-    """The same text, as long as before; has(NAME) as the name of its flag."""
-    return f"has{found['before']}.{found['name']} " if found["name"] else found[0]
+def _readable(source: str) -> None:
+    if len(source) > LONGEST:
+        message = f"the condition has {len(source)} characters, more than {LONGEST}"
+        raise _Wrong(message, "Put its values into a table, or make several rules of it.")
+    for odd in source if not source.isprintable() else "":
+        if not odd.isprintable() and odd not in "\n\r\t":
+            raise _Wrong(f"the condition holds U+{ord(odd):04X}, which is not seen", "Take it out.")
 
 
-@lru_cache(maxsize=16)
-def _engine(words: tuple[tuple[str, Kind], ...]) -> Any:
-    """The engine that knows these names; numbers of both kinds may be compared with each other."""
-    cel = _cel()
-    kinds = {
-        Kind.TEXT: cel.Type.STRING,
-        Kind.NUMBER: cel.Type.DOUBLE,
-        Kind.WHOLE: cel.Type.INT,
-        Kind.FLAG: cel.Type.BOOL,
-        Kind.DATE: cel.Type.TIMESTAMP,
-        Kind.TIME: cel.Type.TIMESTAMP,
-        Kind.LIST: cel.Type.List(cel.Type.STRING),
-    }
-    names = {name: kinds[kind] for name, kind in words}
-    flags = {HAS + name: cel.Type.BOOL for name, _ in words}
-    replaced = "".join(f"    - name: '{name}'\n" for name in (*_ORDERED, *_EQUAL, "@in"))
-    return cel.NewEnv(
-        config=cel.NewEnvConfigFromYaml(f"name: fairturn\nstdlib:\n  exclude_functions:\n{replaced}"),
-        variables={**names, **flags},
-        functions=list(_functions(cel)),
-    )
-
-
-def _cel() -> Any:
-    """The engine; loaded where there is a condition, as most processes meet none."""
-    return import_module("cel_expr_python.cel")
-
-
-_ORDERED = {"_<_": "less", "_<=_": "less_equals", "_>_": "greater", "_>=_": "greater_equals"}
-_EQUAL = {"_==_": "equals", "_!=_": "not_equals"}
-
-
-def _functions(cel: Any) -> list[Any]:
-    """The comparisons of CEL's standard, and those of a number with a whole number, which it only has unchecked."""
-    types = cel.Type
-    numbers = {"double": types.DOUBLE, "int64": types.INT}
-    others = {"bool": types.BOOL, "string": types.STRING, "timestamp": types.TIMESTAMP, "duration": types.DURATION}
-    lists = {"list": types.List(types.STRING)}
-    mixed = [(f"{a}_{b}" if a != b else a, numbers[a], numbers[b]) for a, b in product(numbers, numbers)]
-    same = [(name, kind, kind) for name, kind in others.items()]
-    listed = [(name, kind, kind) for name, kind in lists.items()]
-
-    def comparison(function: str, word: str, pairs: list[tuple[str, Any, Any]]) -> Any:
-        overloads = [
-            cel.Overload(f"{word}_{name}", return_type=types.BOOL, parameters=[left, right])
-            for name, left, right in pairs
-        ]
-        return cel.FunctionDecl(function, overloads)
-
-    day = cel.Overload("date_string", return_type=types.TIMESTAMP, parameters=[types.STRING], impl=_midnight)
-    return [
-        *(comparison(function, word, mixed + same) for function, word in _ORDERED.items()),
-        *(comparison(function, word, mixed + same + listed) for function, word in _EQUAL.items()),
-        comparison("@in", "in", [(name, left, types.List(right)) for name, left, right in mixed + same]),
-        cel.FunctionDecl("date", [day]),
-    ]
-
-
-def _midnight(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-
-
-def _check(root: Node, source: str, where: str, engine: Any) -> None:
+def _bounded(root: Node, source: str) -> None:
     if root.depth > DEEPEST:
-        raise _bad("it is nested too deeply", source, root, where, "Make several rules of it.")
+        raise _Wrong("it is nested too deeply", "Make several rules of it.", _at(root, source))
     loops = [node for node in root.walk() if node.kind == "loop"]
-    inner = [below for loop in loops for part in loop.parts for below in part.walk() if below.kind == "loop"]
-    if inner:
-        raise _bad("it goes through a list within a list", source, inner[0], where, "Ask one list at a time.")
+    if inner := next((below for loop in loops for below in _below(loop) if below.kind == "loop"), None):
+        raise _Wrong("it goes through a list within a list", "Ask one list at a time.", _at(inner, source))
     if len(loops) > MOST_LOOPS:
-        raise _bad(
-            f"it goes through {len(loops)} lists, more than {MOST_LOOPS}",
-            source,
-            loops[-1],
-            where,
-            "Make several rules.",
-        )
-    for node in root.walk():
-        if node.kind == "call" and (trial := _trial(node, source, where)):
-            answer = engine.compile(trial).eval(data={})
-            if answer.type().name() == "ERROR":
-                reason = str(answer.value()).split(": ", 1)[-1]
-                raise _bad(f"{node.name} cannot work with this: {reason}", source, node, where, _fix_of(node.name))
+        message = f"it goes through {len(loops)} lists, more than {MOST_LOOPS}"
+        raise _Wrong(message, "Make several rules of it.", _at(loops[-1], source))
 
 
-def _trial(node: Node, source: str, where: str) -> str | None:
-    """A condition that fails when the constant given to this function is wrong; None when there is nothing to try."""
-    text = node.parts[-1].value if node.parts and node.parts[-1].kind == "const" else None
-    if node.name == "matches":
-        if not isinstance(text, str):
-            raise _bad("its pattern is not written down", source, node, where, 'Write it in quotes: matches("^9[0-9]")')
-        return f"''.matches({_quoted(text)})"
-    if not isinstance(text, str):
-        return None
-    if node.name in _MADE_OF_TEXT:
-        return f"{node.name}({_quoted(text)}) == {node.name}({_quoted(text)})"
-    if _OF_ZONE.fullmatch(node.name):
-        return f"timestamp('2026-01-01T00:00:00Z').{node.name}({_quoted(text)}) == 0"
-    return None
+def _below(node: Node) -> Iterator[Node]:
+    return (below for part in node.parts for below in part.walk())
 
 
-def _quoted(text: str) -> str:
-    return '"' + "".join(f"\\U{ord(letter):08x}" for letter in text) + '"'
+def _sound(node: Node, source: str, cel: Any) -> None:
+    """Raise when a text that is written there can never be what the function makes of it."""
+    last = node.parts[-1] if node.parts else node
+    text = last.value if last.kind == "const" else None
+    if node.name == "matches" and not isinstance(text, str):
+        raise _Wrong("its pattern is not written down", 'Write it in quotes: matches("^9[0-9]")', _at(node, source))
+    trial = _trial(node.name, text) if isinstance(text, str) else None
+    if trial and (answer := cel.compile(trial).eval(data={})).type().name() == "ERROR":
+        reason = str(answer.value()).split(": ", 1)[-1]
+        fix = _LIKE.get(node.name, "Write the zone by its IANA name, such as America/New_York.")
+        raise _Wrong(f"{node.name} cannot work with this: {reason}", fix, _at(node, source))
 
 
-def _fix_of(function: str) -> str:
-    return {
-        "matches": "Write it as RE2 understands it (github.com/google/re2/wiki/Syntax).",
-        "timestamp": "Write it like 2026-03-01T08:00:00Z.",
-        "date": "Write it like 2026-03-01.",
-        "duration": "Write it like 36h, 90m or 45s.",
-    }.get(function, "Write the zone by its IANA name, such as America/New_York.")
+def _trial(function: str, text: str) -> str | None:
+    """A condition that fails when this text is nothing for this function."""
+    quoted = '"' + "".join(f"\\U{ord(letter):08x}" for letter in text) + '"'
+    if function == "matches":
+        return f"''.matches({quoted})"
+    if function in _LIKE:
+        return f"{function}({quoted}) == {function}({quoted})"
+    return f"timestamp('2026-01-01T00:00:00Z').{function}({quoted}) == 0" if _OF_ZONE.fullmatch(function) else None
 
 
-def _bad(message: str, source: str, node: Node, where: str, fix: str) -> BadInput:
-    at = next((below.at for below in node.walk() if below.at >= 0), 0) if node.at < 0 else node.at
-    line = source.count("\n", 0, at) + 1
-    return _placed(message, where, line, at - (source.rfind("\n", 0, at) + 1) + 1, fix)
+def _at(node: Node, source: str) -> tuple[int, int]:
+    """Line and column, from 1, of a place in the tree."""
+    at = next((below.at for below in node.walk() if below.at >= 0), 0)
+    return source.count("\n", 0, at) + 1, at - source.rfind("\n", 0, at)
 
 
-def _placed(message: str, where: str, line: int, column: int, fix: str) -> BadInput:
-    return BadInput(message, field=f"{where} line {line} column {column}", fix=fix, line=line, column=column)
-
-
-def _refuse(text: str, source: str, vocabulary: Vocabulary, where: str, cause: Exception) -> NoReturn:
-    """What the engine says against it, in our words."""
+def _told_by(text: str, source: str, vocabulary: Vocabulary) -> _Wrong:
+    """What the engine says against a condition, in our words."""
     found = _PLACE.search(text)
-    if not found:
+    if found is None:
         if "recursion" in text:
-            raise BadInput("it is nested too deeply", field=where, fix="Make several rules of it.") from cause
-        raise BadInput(text.split("\n", maxsplit=1)[0][:200], field=where, fix="Write it as CEL (cel.dev).") from cause
+            return _Wrong("it is nested too deeply", "Make several rules of it.")
+        return _Wrong(text.split("\n", maxsplit=1)[0][:200], "Write it as CEL (cel.dev).")
     line, column, said = int(found[1]), int(found[2]), found[3]
     if unknown := _UNKNOWN.search(said):
         name = unknown[1].removeprefix(HAS)
-        message, fix = f"nothing is called {name} here", _did_you_mean(name, vocabulary)
         before = name.rpartition(".")[0]  # the engine points to the last dot
         if source.split("\n")[line - 1][: column - 1].endswith(before):
             column -= len(before)
-    elif overload := _OVERLOAD.search(said):
-        message, fix = _misfit(overload[1], overload[2])
-    else:
-        message, fix = said.split(", expecting")[0].split(" expecting {")[0], "Write it as CEL (cel.dev)."
-    raise _placed(message, where, line, column, fix) from cause
+        return _Wrong(f"nothing is called {name} here", _did_you_mean(name, vocabulary), (line, column))
+    if overload := _OVERLOAD.search(said):
+        return _misfit(overload[1], overload[2], (line, column))
+    message = said.split(", expecting")[0].split(" expecting {")[0]
+    return _Wrong(message, "Write it as CEL (cel.dev).", (line, column))
 
 
 def _did_you_mean(name: str, vocabulary: Vocabulary) -> str:
-    near = "".join(f"Is it {close}? " for close in get_close_matches(name, vocabulary.kinds, n=1))
+    near = "".join(f"Is it {close}? " for close in get_close_matches(name[:80], vocabulary.kinds, n=1))
     return f"{near}Facts of your own are declared under attributes."
 
 
-def _misfit(function: str, given: str) -> tuple[str, str]:
+def _misfit(function: str, given: str, at: tuple[int, int]) -> _Wrong:
     kinds = [_plain(kind) for kind in re.split(r",\s*(?![^(]*\))", given)]
     sign = function.strip("_@").replace("[_]", "[]")
     message = f"{sign} does not go with {' and '.join(kinds)}"
     if sign in {"+", "-", "*", "/"} and {"number", "whole number"} <= set(kinds):
-        return message, "Write whole numbers with .0 where they meet numbers in a sum."
-    return message, "Compare text with text in quotes, numbers with numbers, flags as they are."
+        return _Wrong(message, "Write whole numbers with .0 where they meet numbers in a sum.", at)
+    return _Wrong(message, "Compare text with text in quotes, numbers with numbers, flags as they are.", at)
 
 
 def _plain(kind: str) -> str:
-    return _TYPES.get(kind, _TYPES.get(kind.casefold(), kind))
+    return _TYPES.get(kind, kind)

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from routing.areas import Areas
-from routing.conditions import HAS, Condition
+from routing.cel import HAS
+from routing.conditions import Condition
 from routing.tables import Table
 from routing.vocabulary import Kind, Vocabulary
 
@@ -66,11 +67,12 @@ class Look:
 
     @cached_property
     def areas(self) -> frozenset[str] | None:
-        """The areas that the lead's place is in; None when the place is not known."""
+        """The area that the lead's place is in, if any; None when the place is not known."""
         lat, lon = (self.value(name) for name in PLACE)
         if not isinstance(lat, float) or not isinstance(lon, float) or self._around.areas is None:
             return None
-        return self._around.areas.at(lat, lon)
+        found = self._around.areas.at(lat, lon)
+        return frozenset({min(found)}) if found else found  # of a sliver that two share: to the first by name
 
     def _read(self, name: str) -> object:
         head, _, rest = name.partition(".")

@@ -36,6 +36,7 @@ class Wanted:
     name: str
     wanted: str | float | bool | From
     drop_after: timedelta | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class _Heard:
         for wanted in then.skills:
             value = _found(wanted.wanted, look)
             if wanted.name not in self.skills and isinstance(value, str | float | int) and value != "":
-                self.skills[wanted.name] = Skill(wanted.name, value, wanted.drop_after)
+                self.skills[wanted.name] = Skill(wanted.name, value, wanted.drop_after, wanted.required)
         for name in _SETTINGS:
             value = _found(getattr(then, name), look)
             if name not in self.settings and value not in (None, ""):

@@ -52,7 +52,7 @@ LONGEST_LIST = 1000
 _LARGEST_WHOLE = 2**63 - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The names that conditions of one policy may use."""
 

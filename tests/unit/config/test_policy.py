@@ -117,7 +117,7 @@ def test_G5_rings_are_set_for_one_country_in_its_own_unit() -> None:
         ("tiers[0].capacity", 2.5, "tiers[0].capacity"),
         ("tiers", [SMALL["tiers"][0], SMALL["tiers"][0] | {"name": "Gold"}], "policy"),
         ("default_tier", {}, "default_tier.capacity"),
-        ("rules", [], "rules"),
+        ("rulez", [], "rulez"),
     ],
 )
 def test_a_wrong_value_is_one_error_with_its_path_and_a_fix(path: str, value: object, field: str) -> None:
