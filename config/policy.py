@@ -275,6 +275,7 @@ class TierPart(DefaultTierPart):
 class Document(RuleSections, _Part):
     """A policy as people write it."""
 
+    sensitive: bool = False  # two people publish it, and whatever takes its place
     pools: Annotated[list[PoolPart], Field(min_length=1)]
     tiers: list[TierPart] = []
     default_tier: DefaultTierPart

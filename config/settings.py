@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     broker_url: str = Field("", pattern=_REDIS)
     turnstile_url: str = Field("", pattern=_REDIS_OR_CLUSTER)
     policy_file: Path | None = None
+    policy_approvals: int = Field(1, ge=1, le=5)
     places_dir: Path | None = None
 
     # --- Salesforce

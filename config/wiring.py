@@ -13,12 +13,13 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from config import logs, metrics, settings, version
+from config import logs, metrics, policy_text, settings, version
 from config import policy as policy_file
 from config.celery import LANES
 from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
 from config.links import Links
+from config.publisher import Publisher
 from config.signing import Signer
 from config.tokens import Letter, Postman, Tokens
 from config.vault import Vault
@@ -84,6 +85,7 @@ from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
 from storage.postgres.people import People
 from storage.postgres.policies import Policies
+from storage.postgres.policy_reader import Trouble
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
@@ -135,7 +137,36 @@ def engine() -> Engine:
 
 @cache
 def ledger() -> RoutingLedger:
-    return RoutingLedger(engine(), policy_file.parse)
+    return RoutingLedger(engine(), parse_policy, read=_read_policy, tell=_tell_of_policy)
+
+
+def parse_policy(document: Mapping[str, Any], version: int) -> Policy:
+    """The policy a document states, with the contents of its tables and areas. Raises BadInput with the place."""
+    return policy_file.parse(document, version)
+
+
+def _read_policy(text: str) -> Mapping[str, Any]:
+    return policy_text.read(text, "policy")
+
+
+def _tell_of_policy(trouble: Trouble) -> None:
+    log.error("policy.unreadable", version=trouble.version, instead=trouble.instead, because=trouble.error)
+
+
+@cache
+def publisher() -> Publisher:
+    """What people do with versions of the policy."""
+    return Publisher(
+        policies=policies(),
+        parse=parse_policy,
+        check=_look_through,
+        people=settings.load().policy_approvals,
+        wake=leads().wake,
+    )
+
+
+def _look_through(_document: Mapping[str, Any], _policy: Policy) -> Sequence[Mapping[str, Any]]:
+    return ()
 
 
 @cache
@@ -361,6 +392,7 @@ def sweeper(announce: Announce, nudge: Nudge) -> Sweeper:
         timekeeper=timekeeper(announce, nudge),
         edited=edits().waiting,
         untold=lambda: tells() and deliveries().due(),
+        publish_due=publisher().publish_due,
     )
 
 
@@ -710,16 +742,26 @@ def warm() -> None:
 
 
 def publish_policy(document: Mapping[str, Any] | None = None, *, actor: str, note: str = "") -> Policy:
-    """Publish a policy document (the file of FAIRTURN_POLICY_FILE, else the default) and wake what waits for it."""
+    """Publish a policy document (the file of FAIRTURN_POLICY_FILE, else the default) and wake what waits for it.
+
+    The house itself does so, for its first policy or a demo: nobody's approval is asked.
+    """
     file = settings.load().policy_file
     doc = document or (policy_file.load_file(file) if file else policy_file.default_document())
-    draft = policy_file.parse(doc, 0)
-    before = policies().current()
-    pools = [(p.name, p.market, str(p.mode)) for p in draft.pools]
-    version = policies().publish(doc, list(draft.tiers.values()), draft.default_tier, pools, actor=actor, note=note)
-    if before is not None and before[0] != version:
+    draft = parse_policy(doc, 0)
+    before = policies().in_force()
+    version = policies().publish(
+        doc,
+        list(draft.tiers.values()),
+        draft.default_tier,
+        [(p.name, p.market, str(p.mode)) for p in draft.pools],
+        actor=actor,
+        note=note,
+        source=doc.source or None if isinstance(doc, policy_text.Written) else None,
+    )
+    if before is not None and before != version:
         leads().wake()
-    return policy_file.parse(doc, version)
+    return parse_policy(doc, version)
 
 
 def forget() -> None:

@@ -50,13 +50,15 @@ class Sweeper:
     timekeeper: Timekeeper | None = None
     edited: Callable[[], bool] = lambda: False  # whether people gave answers in Salesforce that wait
     untold: Callable[[], bool] = lambda: False  # whether there is anything to tell members
+    publish_due: Callable[[], Sequence[int]] = lambda: ()  # policies whose time has come
 
     def relay(self, *, without_broker: bool = False, task_id: str = "") -> dict[str, int]:
         """Every second: deadlines that passed, messages that got lost, reservations nobody settled.
 
         `without_broker`: nothing can be on its way, so whatever is to do is announced at once.
         """
-        counts = self.journey.expire(task_id=task_id)
+        published = len(self.publish_due())
+        counts = {"published": published} | self.journey.expire(task_id=task_id)
         if self.timekeeper is not None:
             counts |= self.timekeeper.look(task_id=task_id)
         counts |= self.journey.bury(task_id=task_id)

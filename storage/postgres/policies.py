@@ -70,13 +70,14 @@ class Policies:
         replacing: int | None = None,
         restores: int | None = None,
         signed: Sequence[Signed] = (),
-        people: int = 1,
+        people: int | None = None,
         findings: Sequence[Mapping[str, Any]] = (),
     ) -> int:
         """Make this document the published policy in one step; its version. The document in force keeps its version.
 
         `pools` are (name, market, mode). Every roster version is raised, so that capacities and weights count anew.
-        `replacing`: only if that version is in force (0: none). `signed`: who stood for the document before.
+        `replacing`: only if that version is in force (0: none). `signed`: who stood for the document before. `people`:
+        who must stand for it; None, or nothing being in force: nobody, as the house itself does it.
         Raises Overtaken, and NeedsApproval where more people must stand for it than do.
         """
         document, writer = clean(document), actor if isinstance(actor, Writer) else Writer(actor)
@@ -92,8 +93,9 @@ class Policies:
             version = _add_version(connection, document, writer, row)
             for one in signed:
                 _sign(connection, version, Writer(one.name, one.person_id), wrote=False)
-            who = _signed(connection, [version])
-            may_publish(version, who.get(version, []), people_needed(people, document, published and published[1]))
+            if people is not None and published:
+                who = _signed(connection, [version]).get(version, [])
+                may_publish(version, who, people_needed(people, document, published[1]))
             _put_in_force(connection, version, in_force, Effect(tiers, default, pools), writer, findings)
             return version
 
@@ -229,7 +231,8 @@ class Policies:
             needed = people_needed(people, row.document, published and published[1])
             may_publish(version, _signed(connection, [version]).get(version, []), needed)
             change = sa.update(policies).where(policies.c.version == version)
-            connection.execute(change.values(state=State.SCHEDULED, publish_at=at, base=base, problem=""))
+            planned = {"state": State.SCHEDULED, "publish_at": at, "published_by": clean_text(by.name)}
+            connection.execute(change.values(**planned, base=base, problem=""))
             record(connection, by.actor, "policy.scheduled", version=version, at=at, replacing=base)
             return _one(connection, version)
 
@@ -241,7 +244,8 @@ class Policies:
                 return _one(connection, version)
             _must_be(row, version, None, State.SCHEDULED)
             change = sa.update(policies).where(policies.c.version == version)
-            connection.execute(change.values(state=State.DRAFT, publish_at=None, problem=clean_text(problem)))
+            back = {"state": State.DRAFT, "publish_at": None, "published_by": ""}
+            connection.execute(change.values(**back, problem=clean_text(problem)))
             record(connection, by.actor, "policy.cancelled", version=version, problem=problem)
             return _one(connection, version)
 
@@ -268,6 +272,18 @@ class Policies:
         """The number of the published version; None before the first."""
         with transaction(self._engine) as connection:
             return connection.scalar(sa.select(policies.c.version).where(policies.c.state == State.PUBLISHED))
+
+    def stamp(self) -> tuple[int, str] | None:
+        """The number of the published version, with a mark that changes whenever its row does."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(_STAMP).one_or_none()
+            return (row.version, row.mark) if row else None
+
+    def set_back(self) -> list[Version]:
+        """Drafts that were scheduled and could not be published when they were due."""
+        with transaction(self._engine) as connection:
+            query = sa.select(*_KNOWN).where(policies.c.state == State.DRAFT, policies.c.problem > "")
+            return _versions(connection, connection.execute(query.order_by(policies.c.version)).all())
 
     def get(self, version: int) -> Any:
         """The document of any version; None when there is no such version."""
@@ -457,6 +473,7 @@ _KNOWN = [policies.c[name] for name in Version.__dataclass_fields__ if name != "
 #: Versions are numbered one after the other.
 _NUMBERS = sa.text("SELECT pg_advisory_xact_lock(hashtext('fairturn:policies'))")
 _STATE = sa.text("SELECT state FROM policies WHERE version = :version")
+_STAMP = sa.text("SELECT version, xmin::text AS mark FROM policies WHERE state = 'published'")
 _IS_DUE = sa.text(
     "SELECT state = 'scheduled' AND publish_at <= clock_timestamp() FROM policies WHERE version = :version"
 )

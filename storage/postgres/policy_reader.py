@@ -62,6 +62,7 @@ class PolicyReader:
         self._policies, self._parse, self._text, self._tell, self._clock = policies, parse, read, tell, clock
         self._read: dict[int, Policy] = {}
         self._troubles: dict[int, tuple[Trouble, float]] = {}
+        self._looked: tuple[tuple[int, str], Trouble | None, float] | None = None
 
     def usable(self, version: int) -> int:
         """The version itself, or the last good one before it when it cannot be read. 0 stays 0: there is none.
@@ -88,12 +89,17 @@ class PolicyReader:
         return self.policy(current)
 
     def trouble(self) -> Trouble | None:
-        """What is wrong with the version that should be in force, looked at anew; None when nothing is.
+        """What is wrong with the version that should be in force; None when nothing is. Cheap while nothing changes.
 
         What this process goes by does not change under it. Raises NoPolicy when there is nothing to go by.
         """
-        current = self._policies.in_force()
-        return None if current is None else self._look(current)[1]
+        stamp = self._policies.stamp()
+        if stamp is None:
+            return None
+        last = self._looked
+        if last is None or last[0] != stamp or (last[1] is not None and self._clock() - last[2] >= AGAIN_S):
+            last = self._looked = (stamp, self._look(stamp[0])[1], self._clock())
+        return last[1]
 
     def _trouble(self, version: int) -> Trouble | None:
         held = self._troubles.get(version)

@@ -1,0 +1,271 @@
+"""Versions of the policy put to use: read, checked, approved, published, rolled back; each step in one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from config import policy as policy_file
+from config import policy_text
+from config.policy_units import refuse_what_is_others
+from routing.errors import BadInput, FairturnError, TryLater
+from routing.policy import Policy
+from routing.policy_diff import Difference, differences
+from routing.versions import NotADraft, NotYours, Signed, UnknownVersion, Version, VersionChanged, Writer
+from storage.postgres.policies import Effect, Policies
+
+log = structlog.get_logger()
+
+#: Documents and what they say, as a pair.
+Read = tuple[Mapping[str, Any], Policy]
+
+
+class Check(Protocol):
+    """Looks a policy through before it is published: its findings; raises BadInput for what must not be published."""
+
+    def __call__(self, document: Mapping[str, Any], policy: Policy, /) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version in the history: what it changed, and how many decisions used it (row E3)."""
+
+    version: Version
+    changes: tuple[Difference, ...]
+    decisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """What people do with versions. `parse` knows the contents of tables and areas; `people` publish together."""
+
+    policies: Policies
+    parse: Callable[[Mapping[str, Any], int], Policy]
+    check: Check
+    people: int  # who must stand for a version, at least
+    wake: Callable[[], object]  # waiting leads are planned anew
+
+    # --- drafts
+
+    def draft(self, document: Mapping[str, Any], *, by: Writer, note: str = "", base: int | None = None) -> Version:
+        """Keep a sound document as a draft, written on the version in force. Raises BadInput with the place."""
+        findings = self.check(document, self.parse(document, 0))
+        return self.policies.draft(document, by=by, source=_source(document), note=note, base=base, findings=findings)
+
+    def edit(
+        self,
+        version: int,
+        document: Mapping[str, Any],
+        *,
+        by: Writer,
+        edition: int | None = None,
+        note: str | None = None,
+        base: int | None = None,
+    ) -> Version:
+        """Write a draft anew; `base`: on top of that version. Raises BadInput, VersionChanged, NotADraft."""
+        findings = self.check(document, self.parse(document, 0))
+        return self.policies.edit(
+            version,
+            document,
+            by=by,
+            edition=edition,
+            source=_source(document),
+            note=note,
+            base=base,
+            findings=findings,
+        )
+
+    def approve(self, version: int, *, by: Writer, edition: int | None = None) -> Version:
+        """Stand for what another wrote, as far as one is in charge of what it changes."""
+        known = self.policies.one(version)
+        self._in_charge(by, known.base, self.read(version))
+        return self.policies.approve(version, by=by, edition=known.edition if edition is None else edition)
+
+    def cancel(self, version: int, *, by: Writer) -> Version:
+        """Do not publish what is scheduled; it is a draft again."""
+        return self.policies.cancel(version, by=by)
+
+    def retire(self, version: int, *, by: Writer, edition: int | None = None) -> Version:
+        """Give up a draft."""
+        return self.policies.retire(version, by=by, edition=edition)
+
+    # --- publishing
+
+    def publish(
+        self, version: int, *, by: Writer, replacing: int | None = None, edition: int | None = None, due: bool = False
+    ) -> Version:
+        """Put a draft in force, in place of the version it was written on, or of the one that `replacing` names.
+
+        Raises BadInput where it is not sound, Overtaken, NeedsApproval, NotYours, NotADraft, VersionChanged.
+        """
+        known = self.policies.one(version)
+        read = self.read(version)
+        self._in_charge(by, known.base if replacing is None else replacing or None, read)
+        done = self.policies.put_in_force(
+            version,
+            _effect(read[1]),
+            by=by,
+            edition=known.edition if edition is None else edition,
+            people=self.people,
+            replacing=replacing,
+            findings=self.check(*read),
+            due=due,
+        )
+        if done:
+            self.wake()
+        return self.policies.one(version)
+
+    def publish_document(
+        self, document: Mapping[str, Any], *, by: Writer, note: str = "", replacing: int | None = None
+    ) -> Version:
+        """Put a document in force in one step. Where several people must stand for it, make a draft of it first."""
+        read = (document, self.parse(document, 0))
+        return self._at_once(read, by=by, note=note, replacing=replacing, findings=self.check(*read))
+
+    def rollback(self, to: int, *, by: Writer, note: str = "") -> Version:
+        """Put the document of an earlier version in force again, as a new version: the next lead is routed by it.
+
+        Offers that are out keep their deadlines. Those who stood for it then stand for it now, beside whoever rolls
+        back. Raises UnknownVersion, NotADraft for one that never was in force, NotYours.
+        """
+        known = self.policies.one(to)
+        if known.published_at is None:
+            raise NotADraft(f"Version {to} never was in force: publish it, with `fairturn policy publish {to}`.")
+        in_force = self.policies.in_force()
+        return self._at_once(
+            self.read(to),
+            by=by,
+            note=note or f"back to version {to}",
+            replacing=in_force,
+            restores=to,
+            signed=[one for one in known.signed if one.person_id != by.id],
+        )
+
+    def schedule(
+        self, version: int, at: datetime, *, by: Writer, replacing: int | None = None, edition: int | None = None
+    ) -> Version:
+        """Have a draft published at that time. Raises BadInput, Overtaken, NeedsApproval, NotYours."""
+        known, read = self.policies.one(version), self.read(version)
+        self.check(*read)
+        base = known.base if replacing is None else replacing or None
+        if by.manages and base != self.policies.in_force():
+            raise NotYours("Only a manager of everything schedules a version on top of one that is not in force yet.")
+        self._in_charge(by, base, read)
+        edition = known.edition if edition is None else edition
+        return self.policies.schedule(version, at, by=by, edition=edition, people=self.people, replacing=replacing)
+
+    def publish_due(self) -> list[int]:
+        """Publish what is due, each at most once; what cannot be published is a draft again, and says why."""
+        return [version for version in self.policies.due() if self._publish_due(version)]
+
+    def _publish_due(self, version: int) -> bool:
+        known = self.policies.one(version)
+        by = Writer(known.published_by or known.author or "fairturn")
+        try:
+            return self.publish(version, by=by, due=True).published_at is not None
+        except TryLater:
+            raise  # the relay comes again
+        except (VersionChanged, NotADraft):
+            return False  # somebody else was there first
+        except FairturnError as exc:
+            return self._set_back(version, str(exc))
+        except Exception as exc:  # noqa: BLE001 - whatever a document does to its reader, the relay goes on
+            return self._set_back(version, f"{type(exc).__name__} while it was read")
+
+    def _set_back(self, version: int, problem: str) -> bool:
+        log.error("policy.not_published", version=version, because=problem)
+        self.policies.cancel(version, by=Writer("fairturn"), problem=problem)
+        return False
+
+    def _at_once(
+        self,
+        read: Read,
+        *,
+        by: Writer,
+        note: str,
+        replacing: int | None,
+        restores: int | None = None,
+        signed: Sequence[Signed] = (),
+        findings: Sequence[Mapping[str, Any]] = (),
+    ) -> Version:
+        in_force = self.policies.in_force()
+        replaced = in_force if replacing is None else replacing or None
+        self._in_charge(by, replaced, read)
+        effect = _effect(read[1])
+        version = self.policies.publish(
+            read[0],
+            effect.tiers,
+            effect.default,
+            effect.pools,
+            actor=by,
+            note=note,
+            source=_source(read[0]),
+            replacing=(replaced or 0) if by.manages else replacing,
+            restores=restores,
+            signed=signed,
+            people=self.people,
+            findings=findings,
+        )
+        if in_force is not None and version != in_force:
+            self.wake()
+        return self.policies.one(version)
+
+    def _in_charge(self, by: Writer, replaced: int | None, after: Read) -> None:
+        """Raise NotYours when a manager of some units changes more than those."""
+        if not by.manages:
+            return
+        if replaced is None:
+            raise NotYours("The first policy is for a manager of everything to publish.")
+        refuse_what_is_others(self.read(replaced), after, by.manages)
+
+    # --- reading
+
+    def document(self, version: int | None = None) -> Mapping[str, Any]:
+        """What a version says, or the one in force; with its lines, where it was read from a text.
+
+        Raises UnknownVersion.
+        """
+        number = self.policies.in_force() if version is None else version
+        text = self.policies.text(number) if number is not None else None
+        if text is None:
+            raise UnknownVersion(f"There is no version {number} of the policy; `fairturn policy history` lists them.")
+        if text.source:
+            written = policy_text.read(text.source, f"version {number}")
+            if not differences(dict(written), text.document):
+                return written
+        if not isinstance(text.document, Mapping):
+            raise BadInput("it is no document", field=f"version {number}", fix="Publish a whole policy.")
+        return text.document
+
+    def text(self, version: int | None = None) -> str:
+        """What a version says as YAML: as its author wrote it, comments and all, where that is known."""
+        document = self.document(version)
+        return _source(document) or policy_file.dump(document)
+
+    def read(self, version: int) -> Read:
+        """A version's document, and what it makes. Raises BadInput with the place."""
+        document = self.document(version)
+        return document, self.parse(document, version)
+
+    def changes(self, version: Version) -> list[Difference]:
+        """What a version changed, or would change."""
+        before = version.base if version.published_at is None else version.replaced
+        earlier = self.policies.get(before) if before else {}
+        return differences(earlier, self.policies.get(version.version))
+
+    def history(self, *, limit: int = 50, before: int | None = None) -> list[Entry]:
+        """Versions with who, when, what changed, and how many decisions each made; the highest number first."""
+        known = self.policies.all(limit=limit, before=before)
+        uses = self.policies.uses([one.version for one in known])
+        return [Entry(one, tuple(self.changes(one)), uses.get(one.version, 0)) for one in known]
+
+
+def _source(document: Mapping[str, Any]) -> str | None:
+    return document.source or None if isinstance(document, policy_text.Written) else None
+
+
+def _effect(policy: Policy) -> Effect:
+    pools = [(pool.name, pool.market, str(pool.mode)) for pool in policy.pools]
+    return Effect(list(policy.tiers.values()), policy.default_tier, pools)
