@@ -209,9 +209,7 @@ class Stored:
 def examples(stored: list[Stored], searched: Witnesses) -> Iterator[Finding]:
     """An error for each stored example that comes out otherwise."""
     for one in stored:
-        course = searched.ask(one.facts)
-        rule = searched.book.rules[one.rule]
-        example = Example(one.facts, course)
+        rule, example = searched.book.rules[one.rule], searched.example(one.facts)
         trouble = _trouble(rule, one.expected, example)
         if trouble:
             yield error(

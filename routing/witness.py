@@ -36,6 +36,8 @@ LOOKS, TRIES = 20_000, 200
 #: Rows of a table, and areas, that are tried as what a lead may be.
 MOST_PINS = 100
 _DEFAULT = -1
+#: What the rulebook works out by itself.
+_CLOCK = frozenset({"now", "lead.age_hours"})
 #: Places that are in no area, most likely.
 _FAR_OUT = ((-60.0, -140.0), (60.0, 179.0))
 
@@ -55,11 +57,12 @@ class Example:
 
     facts: Mapping[str, Any]
     course: Course | None
+    shown: frozenset[str] = frozenset()  # the facts that matter; the others are as usual
 
     @property
     def lead(self) -> dict[str, Any]:
-        """The facts as they are written in a document."""
-        return {name: written(value) for name, value in sorted(self.facts.items())}
+        """The facts that matter, as they are written in a document."""
+        return {name: written(value) for name, value in sorted(self.facts.items()) if name in self.shown}
 
 
 def written(value: Any) -> Any:
@@ -97,8 +100,9 @@ class Witnesses:
         derived = [name for name in around.vocabulary.kinds if name.partition(".")[0] in {*around.tables, "area"}]
         self._kinds = {name: kind for name, kind in around.vocabulary.kinds.items() if name not in derived}
         country = Domain(self.countries or None, always=True, usual=self.home)
-        usual = Domain(always=True, usual=self.now)
-        self._domains = {**STANDARD_DOMAINS, "now": usual, "lead.received_at": usual, "lead.country": country}
+        moment = Domain(always=True, usual=self.now)
+        self._domains = {**STANDARD_DOMAINS, "now": moment, "lead.received_at": moment, "lead.country": country}
+        self._usual = {name: one.usual for name, one in self._domains.items() if one.always and name not in _CLOCK}
 
     def reach(self, place: int) -> Found:
         """Whether any lead gets to the rule at this place, shown by one where there is one."""
@@ -125,7 +129,7 @@ class Witnesses:
     def near_miss(self, place: int) -> tuple[Example, str] | None:
         """Of a rule that matches no lead: a lead that meets what it asks up to a point, and what it does not meet."""
         met: list[Formula] = []
-        example = Example({"lead.country": self.home}, None)
+        example = self.example({})
         for part in self.formula(place).parts:
             lead = next(self._leads([*met, part], []), None)
             if lead is None:
@@ -257,12 +261,12 @@ class Witnesses:
             self._spent(start - budget.left)
 
     def _example(self, lead: Mapping[str, Any]) -> Example:
-        usual: dict[str, Any] = {"lead.country": self.home}
-        for name in ("lead.received_at", "now"):
-            if name in self.book.reads:
-                usual[name] = self.now
-        facts = {name: value for name, value in {**usual, **lead}.items() if value is not MISSING}
-        return Example(facts, self.ask(facts))
+        return self.example({name: value for name, value in lead.items() if value is not MISSING})
+
+    def example(self, given: Mapping[str, Any]) -> Example:
+        """A lead with these facts, and the others that every lead has as usual."""
+        facts = {**self._usual, **given}
+        return Example(facts, self.ask(facts), frozenset({*given, "lead.country"}))
 
     def _pins(self, wanted: Sequence[Formula]) -> Iterator[dict[str, Any]]:
         """Facts that lead to rows of the tables, and into the areas, that these conditions ask about."""
