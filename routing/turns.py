@@ -23,6 +23,9 @@ class Effect(StrEnum):
     PENALISE = "penalise"  # the turn of an offer is paid once more
     GIVE = "give"  # a person owes the member turns
     TAKE = "take"  # a person takes turns from the member
+    COUNT = "count"  # a lead that the member got outside of its turn costs it one
+    REPAY = "repay"  # a member gets what an absence is worth
+    FORGET = "forget"  # what fell out of a rolling window is taken out again
 
 
 @dataclass(frozen=True, slots=True)

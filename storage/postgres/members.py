@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from routing.lead import Point
-from routing.member import TIERS_OWN, Columns, Roster
+from routing.member import NOBODY_BOOSTED, TIERS_OWN, Columns, Roster
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.tables import NOW, markets, members, places
@@ -68,7 +68,8 @@ class Members:
         """
         with transaction(self._engine) as connection:
             row = connection.execute(FULL_ROSTER if full else ROSTER, {"market": market}).one()
-        return roster_of(row, market, full=full)
+            flagged = connection.execute(_FLAGGED, {"market": market}).all()
+        return roster_of(row, market, full=full, boosted={one.pool: frozenset(one.members) for one in flagged})
 
     def versions(self) -> dict[str, int]:
         """The roster version of every market."""
@@ -165,7 +166,9 @@ class Members:
             return linked.rowcount
 
 
-def roster_of(row: Any, market: str, *, full: bool = False) -> Roster:
+def roster_of(
+    row: Any, market: str, *, full: bool = False, boosted: Mapping[str, frozenset[int]] = NOBODY_BOOSTED
+) -> Roster:
     """The roster of one row of columns, as ROSTER and FULL_ROSTER give it."""
     ids = np.array(row.ids or (), dtype=np.int32)
     columns = Columns(
@@ -181,8 +184,9 @@ def roster_of(row: Any, market: str, *, full: bool = False) -> Roster:
         lon=np.array(row.lons or (), dtype=np.float64),
         country=_shared(row.countries or ()) if full else (),
         attributes=row.attributes or () if full else (),
+        joined=np.array(row.joined or (), dtype=np.int32),
     )
-    return Roster(market, row.version or 0, columns)
+    return Roster(market, row.version or 0, columns, boosted=boosted)
 
 
 # One row of columns: a hundred thousand members come in a second, and cost a few megabytes.
@@ -193,7 +197,8 @@ _ROSTER_SOURCE = """
                array_agg(name ORDER BY id) AS names, array_agg(tier ORDER BY id) AS tiers,
                array_agg(coalesce(capacity, {tiers_own}) ORDER BY id) AS capacities,
                array_agg(coalesce(weight, {tiers_own}) ORDER BY id) AS weights,
-               array_agg(active AND present AND left_at IS NULL ORDER BY id) AS actives{more}
+               array_agg(active AND present AND left_at IS NULL ORDER BY id) AS actives,
+               array_agg(CAST(created_at AT TIME ZONE 'UTC' AS date) - date '1970-01-01' ORDER BY id) AS joined{more}
         FROM members WHERE market = :market
     ) m, (
         SELECT array_agg(member_id ORDER BY member_id, id) AS owners, array_agg(lat ORDER BY member_id, id) AS lats,
@@ -208,6 +213,10 @@ FULL_ROSTER = sa.text(
         more=", array_agg(country ORDER BY id) AS countries, json_agg(attributes ORDER BY id) AS attributes",
     )
 )
+_FLAGGED = sa.text("""
+    SELECT pool, array_agg(member_id) AS members FROM minimum_flags
+    WHERE market = :market AND cleared_at IS NULL GROUP BY pool
+""")
 _PLACES = (
     sa.select(sa.func.json_agg(aggregate_order_by(sa.func.json_build_array(places.c.lat, places.c.lon), places.c.id)))
     .where(places.c.member_id == members.c.id)

@@ -237,6 +237,12 @@ leads = sa.Table(
     sa.Column("deaths", Small, nullable=False, server_default="0"),  # processes that ended while handling it
     sa.Column("delays", Small, nullable=False, server_default="0"),  # times its handling was put off
     sa.Column("pool", Text),
+    # what rules made of it
+    sa.Column("rank", BigInt, nullable=False, server_default="0"),  # the highest goes first, equals by age
+    sa.Column("score", BigInt),  # its priority with the policy's points
+    sa.Column("rule", Text, nullable=False, server_default=""),  # that sent it where it is
+    sa.Column("basket", Text),  # in which it waits to be distributed
+    sa.Column("ruled", JSONB, nullable=False, server_default=EMPTY),  # routing.lead.Ruled
     # where it is
     sa.Column("country", Text, nullable=False, server_default=""),  # ISO alpha-2 once located
     sa.Column("postal_code", Text, nullable=False, server_default=""),
@@ -289,7 +295,7 @@ sa.Index("ix_leads_dirty", leads.c.id, postgresql_where=sa.text("dirty"))
 sa.Index(
     "ix_leads_waiting",
     leads.c.cell,
-    leads.c.priority.desc(),
+    leads.c.rank.desc(),
     leads.c.received_at,
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting'"),
@@ -298,21 +304,21 @@ for name, per_degree, columns in (("quarter", 4, 2048), ("sixteenth", 16, 8192))
     sa.Index(
         f"ix_leads_waiting_{name}",
         sa.text(f"(floor(lat * {per_degree})::int * {columns} + floor(lon * {per_degree})::int)"),
-        leads.c.priority.desc(),
+        leads.c.rank.desc(),
         leads.c.received_at,
         leads.c.id,
         postgresql_where=sa.text("state = 'waiting'"),
     )
 sa.Index(
     "ix_leads_waiting_first",
-    leads.c.priority.desc(),
+    leads.c.rank.desc(),
     leads.c.received_at,
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting'"),
 )
 sa.Index(
     "ix_leads_woken",
-    leads.c.priority.desc(),
+    leads.c.rank.desc(),
     leads.c.received_at,
     leads.c.id,
     postgresql_where=sa.text("state = 'waiting' AND next_try_at IS NOT NULL"),
@@ -324,6 +330,20 @@ sa.Index(
     postgresql_where=sa.text("state = 'new' AND lat IS NOT NULL AND NOT dirty AND deaths = 0 AND delays = 0"),
 )
 
+sa.Index(
+    "ix_leads_basket",
+    leads.c.basket,
+    leads.c.rank.desc(),
+    leads.c.received_at,
+    leads.c.id,
+    postgresql_where=sa.text("basket IS NOT NULL"),
+)
+sa.Index(
+    "ix_leads_quarantined",
+    leads.c.id,
+    postgresql_where=sa.text("state = 'review' AND reason = 'quarantined'"),
+)
+sa.Index("ix_leads_scored", leads.c.id, postgresql_where=sa.text("score IS NOT NULL"))
 sa.Index(
     "ix_leads_open_until",
     leads.c.open_until,
@@ -532,7 +552,7 @@ turns_owed = sa.Table(
     sa.Column("member", ARRAY(Int), nullable=False),
     sa.Column("delta", ARRAY(BigInt), nullable=False),  # micro-turns, one a member
     sa.Column("created_at", Time, nullable=False, server_default=NOW),
-    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take')", name="effect"),
+    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take', 'count', 'repay', 'forget')", name="effect"),
     sa.CheckConstraint("cardinality(member) = cardinality(delta) AND adds_up(delta) = 0", name="balanced"),
     comment="Corrections to be carried out; each row leaves when its correction is written.",
 )
@@ -553,7 +573,7 @@ corrections = sa.Table(
     sa.Column("delta", ARRAY(BigInt), nullable=False),
     sa.Column("at", Time, nullable=False),  # the turnstile's clock: the order of `seq`
     sa.UniqueConstraint("market", "generation", "seq"),
-    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take')", name="effect"),
+    sa.CheckConstraint("effect IN ('return', 'penalise', 'give', 'take', 'count', 'repay', 'forget')", name="effect"),
     sa.CheckConstraint("cardinality(member) = cardinality(delta) AND adds_up(delta) = 0", name="balanced"),
     comment="Turns that were set right, in one order with the decisions; rows are never changed.",
 )
@@ -721,4 +741,5 @@ from storage.postgres import (  # noqa: E402 - they add to the metadata made abo
     tables_history,  # noqa: F401 - as above
     tables_identity,  # noqa: F401 - as above
     tables_notify,  # noqa: F401 - as above
+    tables_rotation,  # noqa: F401 - as above
 )
