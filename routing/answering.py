@@ -191,13 +191,17 @@ def work_times(now: datetime, answering: Answering) -> tuple[datetime | None, da
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Whose answer it is. `member` given: offers of others do not exist; `version`: the offer as it was seen."""
+    """Whose answer it is. `member` given: offers of others do not exist; `version`: the offer as it was seen.
+
+    `key`: the request's own, in the caller's words; what would otherwise be done again is done once under it.
+    """
 
     actor: Actor = Actor.MEMBER
     member: int | None = None
     person: UUID | None = None
     version: int | None = None
     task_id: str = ""
+    key: str = ""
 
 
 class Who(TypedDict, total=False):
@@ -208,6 +212,7 @@ class Who(TypedDict, total=False):
     person: UUID | None
     version: int | None
     task_id: str
+    key: str
 
 
 class AnswerBook(Protocol):

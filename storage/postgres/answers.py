@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Unpack
 from uuid import UUID
 
@@ -90,10 +91,13 @@ class Answers:
         by = By(**who)
         answering = self._answering()
         with transaction(self._engine) as conn:
+            if done := _extended_before(conn, offer, by):
+                return done
             held, rules = _accepted(conn, offer, by, answering)
             why = reason_of(reason, rules.extend_reasons, by.actor)
             until, _ = _postpone(conn, held, rules, by, extensions=1)
-            _keep(conn, held, by, EXTENDED, reason=why, work_by=until.isoformat())
+            under = {"key": _digest(by)} if by.key else {}
+            _keep(conn, held, by, EXTENDED, reason=why, work_by=until.isoformat(), **under)
             return _unended(held)
 
     def progress(self, offer: UUID, **who: Unpack[Who]) -> Answered:
@@ -297,6 +301,19 @@ def _keep(conn: sa.Connection, held: Held, by: By, told: tuple[str, Notice], **d
     tell_members(conn, [(held.member_id, held.id, held.lead_id, notice)])
 
 
+def _extended_before(conn: sa.Connection, offer: UUID, by: By) -> Answered | None:
+    """What came of the same request before, whose answer was lost with the process that gave it."""
+    if not by.key:
+        return None
+    held, _ = _look(conn, offer, by.member)
+    before = conn.scalar(_EXTENDED_UNDER, {"lead": held.lead_id, "offer": str(offer), "key": _digest(by)})
+    return replace(_unended(held), repeated=True) if before else None
+
+
+def _digest(by: By) -> str:
+    return sha256(by.key.encode()).hexdigest()[:32]
+
+
 def _unended(held: Held) -> Answered:
     return Answered(held.id, held.lead_id, held.member_id, OfferState.ACCEPTED, held.now)
 
@@ -308,6 +325,10 @@ _LOOK = sa.text("""
 """)
 _LOCK_LEAD = sa.text("SELECT lane FROM leads WHERE id = :id FOR UPDATE")
 _NOW = sa.text("SELECT clock_timestamp()")
+_EXTENDED_UNDER = sa.text("""
+    SELECT EXISTS (SELECT FROM timeline WHERE lead_id = :lead AND what = :what
+                   AND detail ->> 'offer' = :offer AND detail ->> 'key' = :key)
+""").bindparams(what=EXTENDED[0])
 _ACCEPT = sa.text("""
     UPDATE offers SET state = 'accepted', accepted_at = :at, worked_at = :at, version = version + 1, actor = :actor,
            person_id = coalesce(:person, person_id), assignee_id = coalesce(assignee_id, :person),

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from routing.access import OF_A_MEMBER, Scope
@@ -276,6 +277,25 @@ def test_bodies_are_json_of_known_fields_and_not_too_long(api: Api) -> None:
     unknown = acme.post(path, json={"reason": "other", "state": "accepted"})
     assert (unknown.status_code, unknown.json()["field"]) == (422, "body.state")
     assert acme.post(path, content=b"{", headers={"Content-Type": "application/json"}).status_code == 422
+
+
+def test_an_extension_whose_answer_was_lost_with_its_process_is_not_given_twice(api: Api) -> None:
+    api.house.publish(answers={"work_within": "48h", "extensions": 5})
+    acme = api.partner("acme")
+    offer = api.offered()
+    version = acme.post(f"/offers/{offer}/accept").json()["version"]
+
+    def extend(key: str) -> httpx.Response:
+        headers = {"Idempotency-Key": key, "If-Match": f'"{version}"'}
+        return acme.post(f"/offers/{offer}/extend", json={"reason": "other"}, headers=headers)
+
+    first = extend("one")
+    api.house.run("UPDATE replays SET status = NULL, body = NULL, at = at - interval '31 seconds'")  # it died here
+    again = extend("one")
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json()["choices"]["extensions_left"] == again.json()["choices"]["extensions_left"] == 4
+    assert (again.json()["work_by"], again.json()["version"]) == (first.json()["work_by"], first.json()["version"])
+    assert extend("two").status_code == 412  # a request of its own, made before the first was seen
 
 
 def test_the_life_of_an_offer_by_the_api_alone(api: Api) -> None:

@@ -25,6 +25,7 @@ from web.api.partner.models import Offer, OfferDetail, OfferPage, State
 from web.api.partner.once import IdempotencyKey, Once, etag
 from web.api.partner.said import said
 from web.errors import Forbidden
+from web.limits import caller_of
 
 MOST = 100
 #: For a lead of a pool that the policy does not name any more.
@@ -86,6 +87,8 @@ class Offers:
         """Give the answer at the desk, once for its key; what comes back is the offer as it stands then."""
         member = member_of(to.principal)
         who = Who(actor=Actor.MEMBER, member=member, person=to.principal.person_id, version=to.version)
+        if to.key is not None:
+            who["key"] = f"{caller_of(to.principal)} {to.key}"
 
         def do() -> BaseModel:
             self.partner().offer(member, to.offer)  # behind the member's wall: what it does not see it cannot answer
