@@ -47,7 +47,7 @@ class People:
 
 
 def people(policy: Policy, known: People, examples: Mapping[int, Example]) -> Iterator[Finding]:
-    """What is to be said about a policy and those it is for; `examples`: by its place, a lead that each rule decides."""
+    """What is to be said about a policy and those it is for; `examples`: a lead of each rule, by its place."""
     for at, pool in enumerate(policy.pools):
         members = known.active(pool.market)
         if members:

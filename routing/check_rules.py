@@ -10,13 +10,17 @@ from routing.finding import Finding, error, listed, note, warning
 from routing.policy import Policy
 from routing.rules import From, Rule, Rulebook, Then
 from routing.tables import Table
-from routing.witness import Example, Found, Reach, Witnesses
+from routing.witness import Example, Found, NearMiss, Reach, Witnesses
 
 #: Of more rules than this, two are only compared where a lead was found that both match.
 ALL_PAIRS = 120
 #: Findings of one kind, before the rest is only counted.
 MOST_TOLD = 50
-_REWRITE = {"lead.country": "Write countries as ISO 3166 codes, such as GB."}
+_REWRITE = {
+    "lead.country": "Write countries as ISO 3166 codes, such as GB.",
+    "lead.precision": "It is exact, street, postal, city, region or country.",
+}
+_CHANGE = "Change the condition, or take the rule out."
 
 
 def rules(policy: Policy, searched: Witnesses) -> Iterator[Finding]:
@@ -53,13 +57,12 @@ def _reach(at: int, found: Found, searched: Witnesses) -> Iterator[Finding]:
         )
     elif found.reach is Reach.NEVER:
         near = searched.near_miss(at)
-        part = f": {near[1]} is never so together with the rest" if near else ""
         yield warning(
             "impossible_rule",
             (*way, "when"),
-            f"{name} matches no lead there can be{part}",
-            "Change the condition, or take the rule out.",
-            near[0].lead if near else None,
+            f"{name} matches no lead there can be{_because(near)}",
+            next((_REWRITE[fact] for fact in near.limited if fact in _REWRITE), _CHANGE) if near else _CHANGE,
+            near.example.lead if near else None,
         )
     elif found.reach is Reach.OPEN:
         yield note(
@@ -69,6 +72,12 @@ def _reach(at: int, found: Found, searched: Witnesses) -> Iterator[Finding]:
             "Write an example for it, which every check tries.",
             found.example.lead if found.example else None,
         )
+
+
+def _because(near: NearMiss | None) -> str:
+    if near is None:
+        return ""
+    return f": {near.misses} is never so together with the rest" if near.met else f": none has {near.misses}"
 
 
 def _overlaps(found: list[Found], searched: Witnesses) -> Iterator[Finding]:

@@ -80,6 +80,16 @@ class Found:
     tries: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """How a rule comes to match nothing."""
+
+    example: Example
+    misses: str  # the part of its condition that this lead does not meet
+    met: bool  # whether it meets another part; else the one it misses is impossible by itself
+    limited: tuple[str, ...]  # facts of that part which have known values only
+
+
 @dataclass
 class Witnesses:
     """Searches one rulebook; `looks` bounds the work of all searches together."""
@@ -126,14 +136,15 @@ class Witnesses:
         """Whether any lead is left to the default."""
         return self.reach(_DEFAULT)
 
-    def near_miss(self, place: int) -> tuple[Example, str] | None:
+    def near_miss(self, place: int) -> "NearMiss | None":
         """Of a rule that matches no lead: a lead that meets what it asks up to a point, and what it does not meet."""
         met: list[Formula] = []
         example = self.example({})
         for part in self.formula(place).parts:
             lead = next(self._leads([*met, part], []), None)
             if lead is None:
-                return example, said(part.node) if part.node else ""
+                names = [fact for fact in sorted(part.facts) if self.known(fact) is not None]
+                return NearMiss(example, said(part.node) if part.node else "", bool(met), tuple(names))
             met, example = [*met, part], self._example(lead)
         return None
 

@@ -16,12 +16,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from config import policy as policy_file
-from config import settings, wiring
+from config import policy_checking, settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
 from routing.turns import Effect
 from storage.postgres.parked import Letter
-from workers import checks, cli_access, cli_offers, demo, house, imports, render, replay, running
+from workers import checks, cli_access, cli_offers, demo, house, imports, policy_report, render, replay, running
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -154,10 +154,17 @@ def policy() -> None:
 
 @policy.command("check")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def policy_check(file: Path) -> None:
-    """Say whether a policy file is sound."""
-    made = policy_file.parse(policy_file.load_file(file), 0)
-    out.print(f"{file} is sound: {len(made.pools)} pool(s), {len(made.tiers)} tier(s).")
+@click.option("--against-roster", is_flag=True, help="Hold it against the members there are and what they hold.")
+@JSON
+@DIR
+def policy_check(file: Path, against_roster: bool, as_json: bool, data_dir: Path | None) -> None:
+    """Say what is wrong with a policy file, each with a lead that shows it; exit 1 when it cannot be published."""
+    found = policy_report.checked(file, against_roster=against_roster, data_dir=data_dir)
+    if as_json:
+        click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
+    else:
+        out.print("\n".join(policy_report.lines(file, found)), markup=False, soft_wrap=True)
+    sys.exit(0 if policy_checking.publishable(found) else 1)
 
 
 @policy.command("publish")

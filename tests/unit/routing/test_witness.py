@@ -146,7 +146,7 @@ def test_M11_a_rule_that_no_lead_can_match_is_told_with_the_part_that_contradict
     assert searched.reach(1).reach is Reach.NEVER
     near = searched.near_miss(1)
     assert near is not None
-    assert near[1] == misses
+    assert near.misses == misses
 
 
 def test_N10_what_was_not_found_and_not_ruled_out_is_left_open() -> None:
