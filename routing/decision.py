@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
+from routing.limits import Check, Stop, Use
 from routing.policy import Mode
 
 
@@ -62,6 +63,7 @@ class Ask:
     last: bool = True
     units: int = 1
     turn: int = 1_000_000
+    limits: Mapping[int, tuple[Check, ...]] = field(default_factory=dict)  # by member; who has none is not named
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Grant:
     at_us: int
     sights: Sequence[Sight]
     repeated: bool = False
+    stops: Mapping[int, Stop] = field(default_factory=dict)  # members with room whom a limit stopped
+    uses: tuple[Use, ...] = ()  # what the offer counts in
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +141,5 @@ class Decision:
     inputs: Mapping[str, object] = field(default_factory=dict)  # facts of the lead and the clock that were looked at
     units: int = 1  # of capacity
     turn: int = 1_000_000  # micro-turns it costs
+    stops: Mapping[int, Stop] = field(default_factory=dict)  # members with room whom a limit stopped, with its numbers
+    uses: tuple[Use, ...] = ()  # the limits that the offer counts in, with their numbers before it

@@ -6,14 +6,17 @@ in Scheduling", Journal of Algorithms 29 (1998): with equal weights nobody is ev
 what is due to it, whoever is eligible when.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 
 from routing.decision import Ask, Candidate, Sight
+from routing.limits import Stop, Use, Uses, stopped, use
 from routing.policy import Mode
 
 TURN = 1_000_000  # micro-turns
+
+NOTHING_USED: Uses = {}
 
 Seen = tuple[Candidate, int]  # a candidate, and how many units it holds
 
@@ -53,6 +56,8 @@ class Outcome:
     group: int | None
     verdict: Verdict | None
     sights: tuple[Sight, ...]
+    stops: Mapping[int, Stop] = field(default_factory=dict)  # who had room, and was stopped by a limit
+    uses: tuple[Use, ...] = ()  # what the choice counts in
 
 
 def is_eligible(candidate: Candidate, open_: int, units: int = 1) -> bool:
@@ -92,17 +97,32 @@ def choose(mode: Mode, candidates: Sequence[Seen], book: Book, *, units: int = 1
     )
 
 
-def decide(ask: Ask, opens: Mapping[int, int], book_of: Callable[[str], Book]) -> Outcome:
+def decide(ask: Ask, opens: Mapping[int, int], book_of: Callable[[str], Book], used: Uses = NOTHING_USED) -> Outcome:
     """The first group with anyone eligible decides, by its rotation's book; no book is touched."""
     sights: list[Sight] = []
+    stops: dict[int, Stop] = {}
     for index, group in enumerate(ask.groups):
         book = book_of(group.rotation)
         seen = [(c, opens.get(c.member, 0)) for c in group.candidates]
-        sights += (_sight(c, open_, book, ask.units) for c, open_ in seen)
-        verdict = choose(ask.mode, seen, book, units=ask.units, turn=ask.turn)
+        if ask.limits:
+            stops |= _stops(ask, seen, used)
+        sights += (_sight(c, open_, book, ask.units, stops) for c, open_ in seen)
+        free = [one for one in seen if one[0].member not in stops] if stops else seen
+        verdict = choose(ask.mode, free, book, units=ask.units, turn=ask.turn)
         if verdict.chosen is not None:
-            return Outcome(index, verdict, tuple(sights))
-    return Outcome(None, None, tuple(sights))
+            uses = use(ask.limits.get(verdict.chosen, ()), ask.units, used)
+            return Outcome(index, verdict, tuple(sights), stops, uses)
+    return Outcome(None, None, tuple(sights), stops)
+
+
+def _stops(ask: Ask, seen: Sequence[Seen], used: Uses) -> dict[int, Stop]:
+    """Who of those with room is stopped by a limit."""
+    found = (
+        (c.member, stopped(ask.limits.get(c.member, ()), ask.units, used))
+        for c, open_ in seen
+        if is_eligible(c, open_, ask.units)
+    )
+    return {member: stop for member, stop in found if stop is not None}
 
 
 def apply(verdict: Verdict, book: Book) -> None:
@@ -151,9 +171,9 @@ class Deviation:
         return self.worst / TURN
 
 
-def _sight(candidate: Candidate, open_: int, book: Book, units: int) -> Sight:
+def _sight(candidate: Candidate, open_: int, book: Book, units: int, stops: Container[int]) -> Sight:
     member = candidate.member
-    eligible = is_eligible(candidate, open_, units)
+    eligible = is_eligible(candidate, open_, units) and member not in stops
     return Sight(member, eligible, open_, book.standing.get(member, 0), book.served.get(member, 0))
 
 

@@ -8,7 +8,10 @@ from uuid import UUID
 from routing.decision import Ask, Grant
 from routing.errors import GiveUp, TryLater
 from routing.lead import Address, Located
+from routing.limits import Use, Uses
 from routing.turns import Correction, Corrects, Numbered, Uncertain
+
+NO_USES: Mapping[UUID, Sequence[Use]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Snapshot:
     cursors: Mapping[str, int]  # rotation -> member served last
     order: Sequence[int] = ()  # members, neighbours together: only how fast the turnstile is depends on it
     units: Mapping[UUID, int] = field(default_factory=dict)  # of those offers that take more than one of capacity
+    uses: Uses = field(default_factory=dict)  # of limits: counter -> bucket -> units
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,8 @@ class Turnstile(Protocol):
         """Corrections that were not settled within that time."""
         ...
 
-    def release(self, market: str, offers: Sequence[UUID]) -> None:
-        """Free the places these offers hold; those that hold none are left alone."""
+    def release(self, market: str, offers: Sequence[UUID], *, back: Mapping[UUID, Sequence[Use]] = NO_USES) -> None:
+        """Free the places these offers hold; those that hold none are left alone. `back`: what they no longer use."""
         ...
 
     def rebuild(self, market: str, snapshot: Snapshot) -> None:
@@ -129,6 +133,10 @@ class Turnstile(Protocol):
 
     def standings(self, market: str, rotation: str) -> dict[int, Standing]:
         """The accounts of one rotation."""
+        ...
+
+    def uses(self, market: str) -> dict[str, dict[int, int]]:
+        """What is used of limits: counter -> bucket -> units."""
         ...
 
     def open_counts(self, market: str) -> dict[int, int]:

@@ -14,7 +14,8 @@ from routing.policy import Mode
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
-from storage.redis.records import RECORD, Argument, Moved, Record
+from storage.redis.limited import Argument
+from storage.redis.records import RECORD, Moved, Record
 from storage.redis.turnstile import spread
 
 _PLACE = struct.Struct("<ii")

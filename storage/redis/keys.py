@@ -75,10 +75,20 @@ class MarketKeys:
         return self._name(f"served:{rotation}")
 
     @property
+    def uses(self) -> str:
+        """HASH: counter of a limit -> units used by bucket, packed (see scripts/shared.lua); old buckets drop out."""
+        return self._name("uses")
+
+    @property
     def all(self) -> list[str]:
         """KEYS[1..9] of every script: seven keys and two stems, in this order."""
         fixed = [self.state, self.offers, self.open, self.reservations, self.order, self.ticks, self.cursors]
         return [*fixed, self.standing(), self.served()]
+
+    @property
+    def with_uses(self) -> list[str]:
+        """KEYS[1..10] of the scripts that count in limits."""
+        return [*self.all, self.uses]
 
     @property
     def with_corrections(self) -> list[str]:

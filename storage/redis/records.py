@@ -14,6 +14,7 @@ from routing.decision import Ask, Grant
 from routing.errors import BadInput
 from routing.policy import Mode
 from routing.turns import Correction
+from storage.redis.limited import NO_LIMITS, NO_STOPS, Argument, Int32s, Limited, Told
 
 PAGE = 16  # slots; as in scripts/shared.lua
 RECORD = struct.Struct("<iiiiiiiddddddd32s")
@@ -23,9 +24,6 @@ MOVED = struct.Struct("<ddi")
 MODES = {Mode.FAIR: 1, Mode.CURSOR: 2, Mode.LEAST_RECENT: 3, Mode.LEAST_LOADED: 4, Mode.NEAREST: 5}
 LARGEST = 2**31 - 1
 EXACT = 2**53  # up to here a double holds every whole number
-
-Argument = str | int | bytes
-Int32s = NDArray[np.int32]
 
 
 def reservation_ids(pairs: Sequence[tuple[int, int]]) -> bytes:
@@ -130,6 +128,7 @@ class Batch:
     distance_m: Column
     units: Ints  # by ask
     turn: Ints  # by ask
+    limited: Limited | None
 
     @classmethod
     def of(cls, asks: Sequence[Ask]) -> "Batch":
@@ -146,7 +145,10 @@ class Batch:
         counts = np.fromiter((len(ask.groups) for ask in asks), np.int64, len(asks))
         units, turn = np.array([(a.units, a.turn) for a in asks], dtype=np.int64).reshape(-1, 2).T
         _refuse_inexact(weight, units, turn)
-        return cls(asks, counts, rotation, sizes, list(numbers), member, weight, capacity, distance_m, units, turn)
+        limited = Limited.of(asks, member.tolist()) if any(ask.limits for ask in asks) else None
+        return cls(
+            asks, counts, rotation, sizes, list(numbers), member, weight, capacity, distance_m, units, turn, limited
+        )
 
     @property
     def group_turn(self) -> Ints:
@@ -208,7 +210,10 @@ def pack(laid: Laid, slot: Int32s, slots: Slots, *, generation: int, release: Se
         batch.weight.astype("<i4", copy=False).tobytes(),
         _shares(batch, groups).tobytes(),
         np.rint(batch.distance_m * 10).astype("<i4").tobytes() if by_distance else b"",
+        *(batch.limited.arguments() if batch.limited else NO_LIMITS),
+        len(batch.rotations),
         *batch.rotations,
+        *(batch.limited.counters if batch.limited else ()),
     ]
 
 
@@ -247,14 +252,15 @@ def unpack(laid: Laid, reply: Sequence[Any]) -> list[Grant]:
     batch, asks = laid.batch, laid.batch.asks
     books = 3 * len(batch.rotations)
     answers = np.frombuffer(reply[2], dtype="<i4").reshape(-1, 3)
-    sights = Sights(laid, answers, reply[3], reply[4 : 4 + books])
+    told = _told(batch, batch.limited, answers, reply) if batch.limited else None
+    sights = Sights(laid, answers, reply[3], reply[4 : 4 + books], told.stopped if told else None)
     table = Table(SIGHT, sights.columns)
     repeats = iter(reply[4 + books :])
     seq, at_us = int(reply[0]), int(reply[1])
     grants: list[Grant] = []
     members = _members(laid, answers)
     rows = zip(asks, answers[:, 0].tolist(), answers[:, 1].tolist(), members, sights.bounds(), strict=True)
-    for ask, place, group, member, (start, stop) in rows:
+    for number, (ask, place, group, member, (start, stop)) in enumerate(rows):
         if place < 0:
             grants.append(_stored(ask, Record.of(next(repeats))))
             continue
@@ -270,10 +276,17 @@ def unpack(laid: Laid, reply: Sequence[Any]) -> list[Grant]:
                 seq if numbered else 0,
                 at_us,
                 Rows(table, start, stop),
+                stops=told.stops.get(number, {}) if told else NO_STOPS,
+                uses=told.uses.get(number, ()) if told else (),
             )
         )
         at_us += numbered
     return grants
+
+
+def _told(batch: Batch, limited: Limited, answers: Int32s, reply: Sequence[Any]) -> Told:
+    ask = np.repeat(np.repeat(np.arange(len(batch.asks)), batch.ask_groups), batch.group_size)
+    return Told(limited, batch.member, ask, answers, *reply[-2:])
 
 
 def _stored(ask: Ask, record: Record) -> Grant:
@@ -303,7 +316,15 @@ class Sights:
     Nothing else can have moved an account within the batch, which is atomic: so this need not travel.
     """
 
-    def __init__(self, laid: Laid, answers: Int32s, open_before: bytes, books: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        laid: Laid,
+        answers: Int32s,
+        open_before: bytes,
+        books: Sequence[bytes],
+        stopped: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._stopped = stopped
         self._laid, self._answers = laid, answers
         self._open_before, self._books = open_before, books
         batch = laid.batch
@@ -329,6 +350,8 @@ class Sights:
         rotation = batch.group_rotation[group]
         open_ = self._open(ask, place)
         eligible = open_ + batch.units[ask] <= batch.capacity[seen]
+        if self._stopped is not None:
+            eligible &= ~self._stopped[seen]
         decided = self._deciding[group] & eligible
         shares = (
             weight

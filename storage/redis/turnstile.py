@@ -12,15 +12,16 @@ from redis.exceptions import ResponseError
 from routing.columns import Column
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile, TurnstileUnreachable
-from routing.ports import Mark, Pending, Snapshot, Standing
+from routing.limits import Use
+from routing.ports import NO_USES, Mark, Pending, Snapshot, Standing
 from routing.turns import Correction, Numbered, Uncertain
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
+from storage.redis.limited import Argument, buckets_of, packed_buckets, packed_uses
 from storage.redis.records import (
     PAGE,
     RESERVATION,
-    Argument,
     Batch,
     Laid,
     Record,
@@ -68,7 +69,7 @@ class RedisTurnstile:
                 slot = slots.of(batch.member)
                 laid = Laid.over(slot, batch)
                 arguments = pack(laid, slot, slots, generation=generation, release=release)
-                return unpack(laid, self._run("reserve", MarketKeys(market).all, arguments))
+                return unpack(laid, self._run("reserve", MarketKeys(market).with_uses, arguments))
             except _SlotsChanged:
                 self._slots.pop(market, None)
         raise TurnstileUnreachable(said="others keep changing the slots")
@@ -87,7 +88,7 @@ class RedisTurnstile:
         the offer of each (of those to keep, then of those to cancel), those that were made for another one.
         """
         meant = "".join(offer.hex for offer in offers)
-        self._run("settle", MarketKeys(market).all, [reservation_ids(keep), reservation_ids(cancel), meant])
+        self._run("settle", MarketKeys(market).with_uses, [reservation_ids(keep), reservation_ids(cancel), meant])
 
     def correct(self, market: str, corrections: Sequence[Correction], *, generation: int) -> list[Numbered]:
         """Move standings, in order; a correction that was carried out before keeps its number and moves nothing."""
@@ -121,9 +122,25 @@ class RedisTurnstile:
         ]
         return sorted(made, key=lambda one: one.seq)
 
-    def release(self, market: str, offers: Sequence[UUID]) -> None:
-        """Free the places these offers hold; those that hold none are left alone."""
-        self._run("release", MarketKeys(market).all, [offer.hex for offer in offers])
+    def release(self, market: str, offers: Sequence[UUID], *, back: Mapping[UUID, Sequence[Use]] = NO_USES) -> None:
+        """Free the places these offers hold; those that hold none are left alone. `back`: what they no longer use."""
+        arguments: list[Argument] = ["".join(offer.hex for offer in offers)]
+        if back:
+            units = self._units(market, list(back))
+            arguments += [packed_uses(back.get(offer, ()), units.get(offer, 1)) for offer in offers]
+        self._run("release", MarketKeys(market).with_uses, arguments)
+
+    def uses(self, market: str) -> dict[str, dict[int, int]]:
+        """What is used of the limits: counter -> bucket -> units."""
+        with in_our_words():
+            found: Any = self._redis.hgetall(MarketKeys(market).uses)
+        return {counter.decode(): buckets_of(packed) for counter, packed in found.items()}
+
+    def _units(self, market: str, offers: Sequence[UUID]) -> dict[UUID, int]:
+        with in_our_words():
+            held: Any = self._redis.hmget(MarketKeys(market).offers, [offer.hex for offer in offers])
+        places = ((offer, place) for offer, place in zip(offers, held, strict=True) if place and len(place) > 8)
+        return {offer: int.from_bytes(place[8:12], "little") for offer, place in places}
 
     def rebuild(self, market: str, snapshot: Snapshot) -> None:
         """Replace everything held for the market by the snapshot, at once; safe to repeat.
@@ -143,10 +160,10 @@ class RedisTurnstile:
                 if accounts
             }
         counts: list[Argument] = [snapshot.generation, snapshot.seq, len(snapshot.open_offers), len(rotations)]
-        counts += [len(slots.order), open_pages, slots.token]
+        counts += [len(slots.order), open_pages, slots.token, len(snapshot.uses)]
         for name, number in pages.items():
             counts += [name, number]
-        self._run("switch", [*live.all, *staged.all, live.corrections], counts)
+        self._run("switch", [*live.all, *staged.all, live.corrections, live.uses, staged.uses], counts)
         self._slots[market] = slots
 
     def pending(self, market: str, *, older_than_s: float) -> list[Pending]:
@@ -273,6 +290,7 @@ class RedisTurnstile:
         self._put(staged.offers, offers)
         self._put(staged.ticks, {name: snapshot.ticks.get(name, 0) for name in rotations})
         self._put(staged.cursors, {name: snapshot.cursors.get(name, 0) for name in rotations})
+        self._put(staged.uses, {counter: packed_buckets(held) for counter, held in snapshot.uses.items()})
         self._put(staged.order, slots.order.astype("<i4").tobytes())
         pages = _pages(held, slots, "<i4")
         self._put(staged.open, pages)

@@ -2,8 +2,9 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from routing.decision import Ask, Candidate, Grant, Group
 from routing.errors import BadInput, ColdTurnstile
 from routing.fairness import TURN
+from routing.limits import PLENTY, Check, Stop, Use, Uses
 from routing.policy import Mode
 from routing.ports import Mark, Snapshot, Standing, Turnstile
 from routing.turns import Correction, Effect, Uncertain
@@ -22,7 +24,7 @@ from tests.fakes.turnstile import FakeTurnstile
 
 MARKET = "solar"
 EMPTY = Snapshot(generation=1, seq=0, open_offers={}, standings={}, ticks={}, cursors={})
-PLENTY = 1_000_000
+ROOM = 1_000_000
 
 
 @pytest.fixture(params=["fake", "valkey"])
@@ -43,7 +45,7 @@ leads = count(1)
 
 
 def a_candidate(
-    member: int, *, weight: int = 1000, capacity: int = PLENTY, distance_m: float = 1000.0, ring: int = 0
+    member: int, *, weight: int = 1000, capacity: int = ROOM, distance_m: float = 1000.0, ring: int = 0
 ) -> Candidate:
     return Candidate(member, distance_m, ring, tier_rank=1, weight=weight, capacity=capacity)
 
@@ -200,7 +202,7 @@ def test_the_same_ask_again_gets_the_same_answer(turnstile: Turnstile) -> None:
 
 def answer(grant: Grant) -> Grant:
     """What a repeated answer tells; what was seen is told once."""
-    return dataclasses.replace(grant, sights=(), repeated=False)
+    return dataclasses.replace(grant, sights=(), repeated=False, stops={}, uses=())
 
 
 def test_an_answer_with_nobody_is_not_kept_and_the_next_time_may_find_room(turnstile: Turnstile) -> None:
@@ -347,6 +349,84 @@ def test_markets_know_nothing_of_each_other(turnstile: Turnstile) -> None:
     assert turnstile.open_counts(MARKET) == turnstile.open_counts("heat pumps") == {1: 1}
 
 
+# --- limits
+
+
+def a_check(counter: str, most: int, *, bucket: int = 7, buckets: int = 1, **share: Any) -> Check:
+    return Check(counter, counter, bucket, buckets, 0, 60, most, **share)
+
+
+def limited(turnstile: Turnstile, number: int, limits: Mapping[int, tuple[Check, ...]], **over: Any) -> list[Grant]:
+    asks = [an_ask(a_group(*limits), **over) for _ in range(number)]
+    return ask(turnstile, *(dataclasses.replace(one, limits=limits) for one in asks))
+
+
+def test_C4_who_has_used_its_cap_is_passed_over_and_named_with_the_numbers(turnstile: Turnstile) -> None:
+    limits = {1: (a_check("1 in pool", 3), a_check("1 in all", 5)), 2: ()}
+    grants = limited(turnstile, 8, limits)
+    assert [g.member for g in grants].count(1) == 3
+    assert grants[-1].stops == {1: Stop("1 in pool", 3, 3, 0)}
+    assert [(s.member, s.eligible) for s in grants[-1].sights] == [(1, False), (2, True)]
+    first = grants[0]
+    assert [(u.counter, u.used, u.most) for u in first.uses] == [("1 in pool", 0, 3), ("1 in all", 0, 5)]
+    elsewhere = limited(turnstile, 4, {1: (a_check("1 in other pool", 3), a_check("1 in all", 5))})
+    assert [g.member for g in elsewhere] == [1, 1, None, None]
+    assert elsewhere[-1].stops == {1: Stop("1 in all", 5, 5, 0)}
+
+
+def test_C4_a_lead_counts_with_its_units_and_undoing_it_gives_them_back(turnstile: Turnstile) -> None:
+    limits = {1: (a_check("day", 5),)}
+    first, second, third = limited(turnstile, 3, limits, units=2)
+    assert [first.member, second.member, third.member] == [1, 1, None]
+    assert third.stops == {1: Stop("day", 4, 5, 0)}
+    assert turnstile.uses(MARKET) == {"day": {7: 4}}
+    for _ in range(2):
+        turnstile.settle(MARKET, cancel=[(second.lead, 1)])
+    assert turnstile.uses(MARKET) == {"day": {7: 2}}
+    turnstile.settle(MARKET, keep=[(first.lead, 1)])
+    turnstile.release(MARKET, [first.offer])
+    assert turnstile.uses(MARKET) == {"day": {7: 2}}  # what was offered counts for good
+
+
+def test_C4_what_was_not_kept_is_given_back_once_where_the_limit_says_so(turnstile: Turnstile) -> None:
+    (grant,) = limited(turnstile, 1, {1: (a_check("kept/day", 1),)})
+    for _ in range(2):
+        turnstile.release(MARKET, [grant.offer], back={grant.offer: grant.uses})
+        assert turnstile.uses(MARKET) == {}
+
+
+def test_C3_a_rolling_window_sums_its_buckets_and_forgets_old_ones(turnstile: Turnstile) -> None:
+    def at(bucket: int) -> list[int | None]:
+        return [g.member for g in limited(turnstile, 2, {1: (a_check("roll", 3, bucket=bucket, buckets=4),)})]
+
+    assert [at(10), at(12), at(13), at(14)] == [[1, 1], [1, None], [None, None], [1, 1]]
+    assert turnstile.uses(MARKET) == {"roll": {10: 2, 12: 1, 14: 2}}
+    assert at(16) == [1, None]
+    assert turnstile.uses(MARKET) == {"roll": {12: 1, 14: 2, 16: 1}}
+
+
+def test_F13_nobody_passes_its_share_of_the_whole_once_the_whole_is_large_enough(turnstile: Turnstile) -> None:
+    def share(member: int) -> tuple[Check, ...]:
+        mine = a_check(f"share m{member}", PLENTY, percent=40, floor=10, whole="whole")
+        return mine, a_check("whole", PLENTY)
+
+    limits = {member: share(member) for member in (1, 2, 3)}
+    heavy = a_group(a_candidate(1, weight=8000), 2, 3)
+    grants = ask(turnstile, *(dataclasses.replace(an_ask(heavy), limits=limits) for _ in range(100)))
+    given = [grant.member for grant in grants]
+    assert None not in given
+    assert given[:9].count(1) > 4  # below the floor nothing binds
+    for upto in range(20, 101):
+        assert given[:upto].count(1) <= 0.4 * upto
+    assert any(stop.limit == "share m1" and stop.used + 1 > stop.most for g in grants for stop in g.stops.values())
+
+
+def test_limits_survive_a_rebuild(turnstile: Turnstile) -> None:
+    turnstile.rebuild(MARKET, dataclasses.replace(EMPTY, generation=2, uses={"day": {7: 3}, "old": {1: 1}}))
+    assert turnstile.uses(MARKET) == {"day": {7: 3}, "old": {1: 1}}
+    assert [g.member for g in limited(turnstile, 2, {1: (a_check("day", 4),)})] == [1, None]
+
+
 # --- corrections
 
 
@@ -415,7 +495,7 @@ candidates = st.builds(
     a_candidate,
     members,
     weight=st.sampled_from([1, 7, 1000, 3000, 2_000_000_000]),
-    capacity=st.sampled_from([0, 1, 2, 3, 5, PLENTY]),
+    capacity=st.sampled_from([0, 1, 2, 3, 5, ROOM]),
     distance_m=st.sampled_from([0.0, 10.04, 10.01, 99.95, 12_345_678.9]),
 )
 groups = st.builds(
@@ -423,9 +503,20 @@ groups = st.builds(
     st.sampled_from(["a", "b", "ünï:cödé {x}"]),
     st.lists(candidates, max_size=9, unique_by=lambda c: c.member),
 )
+checks = st.builds(
+    lambda counter, bucket, buckets, most, percent, floor: Check(
+        f"at most {most}", counter, bucket, buckets, 0, 60, most, percent, floor, "whole" if percent else ""
+    ),
+    st.sampled_from(["day/m1", "kept/wöche/n{x}", "whole"]),
+    st.sampled_from([5, 6]),
+    st.sampled_from([1, 3]),
+    st.sampled_from([0, 1, 2, 4, PLENTY]),
+    st.sampled_from([0, 0, 30, 60]),
+    st.sampled_from([0, 3]),
+)
 asks = st.builds(
-    lambda lead, attempt, offer, mode, found, last, units, turn: Ask(
-        lead, attempt, offer, mode, tuple(found), last, units, turn
+    lambda lead, attempt, offer, mode, found, last, units, turn, limits: Ask(
+        lead, attempt, offer, mode, tuple(found), last, units, turn, limits
     ),
     st.integers(1, 12),
     st.integers(1, 2),
@@ -435,6 +526,7 @@ asks = st.builds(
     st.booleans(),
     st.sampled_from([1, 1, 1, 2, 3]),
     st.sampled_from([TURN, TURN, 1, 333_333, 2_500_000, 4_000_000]),
+    st.one_of(st.just({}), st.dictionaries(members, st.lists(checks, max_size=3).map(tuple), max_size=6)),
 )
 accounts = st.dictionaries(
     members, st.builds(Standing, st.integers(-(10**12), 10**12), st.integers(0, 10**9)), max_size=6
@@ -462,6 +554,7 @@ class SideBySide(RuleBasedStateMachine):
         self.fake = FakeTurnstile()
         self.generation = 0
         self.offers: list[UUID] = []
+        self.uses: dict[UUID, tuple[Use, ...]] = {}
 
     @initialize()
     def start_empty(self) -> None:
@@ -474,15 +567,25 @@ class SideBySide(RuleBasedStateMachine):
         seq=st.integers(0, 2**40),
         cursor=members,
         heavy=st.integers(1, 4),
+        used=st.dictionaries(
+            st.sampled_from(["day/m1", "whole"]),
+            st.dictionaries(st.integers(2, 6), st.integers(1, 4), min_size=1, max_size=3),
+        ),
     )
-    def load_from_ledger(
-        self, held: dict[UUID, int], standings: dict[str, dict[int, Standing]], seq: int, cursor: int, heavy: int
+    def load_from_ledger(  # noqa: PLR0917 - what is drawn
+        self,
+        held: dict[UUID, int],
+        standings: dict[str, dict[int, Standing]],
+        seq: int,
+        cursor: int,
+        heavy: int,
+        used: Uses,
     ) -> None:
         ticks = {name: max((a.served for a in found.values()), default=0) for name, found in standings.items()}
         cursors = dict.fromkeys(standings, cursor)
         self.offers += held
         units = dict.fromkeys(list(held)[:2], heavy) if heavy > 1 else {}
-        self.load(Snapshot(self.generation + 1, seq, held, standings, ticks, cursors, units=units))
+        self.load(Snapshot(self.generation + 1, seq, held, standings, ticks, cursors, units=units, uses=used))
 
     def load(self, snapshot: Snapshot) -> None:
         self.generation = snapshot.generation
@@ -497,12 +600,14 @@ class SideBySide(RuleBasedStateMachine):
             one.reserve(MARKET, found, generation=self.generation, release=release) for one in (self.fake, self.real)
         )
         assert [timeless(grant) for grant in mine] == [timeless(grant) for grant in theirs]
+        self.uses |= {grant.offer: grant.uses for grant in mine if grant.uses and not grant.repeated}
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         offers = data.draw(self.some_offers())
+        back = {offer: self.uses[offer] for offer in offers if offer in self.uses and data.draw(st.booleans())}
         for one in (self.fake, self.real):
-            one.release(MARKET, offers)
+            one.release(MARKET, offers, back=back)
 
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
@@ -534,6 +639,7 @@ class SideBySide(RuleBasedStateMachine):
         if not self.generation:
             return
         assert self.real.open_counts(MARKET) == self.fake.open_counts(MARKET)
+        assert self.real.uses(MARKET) == self.fake.uses(MARKET)
         for rotation in ("a", "b", "c", "ünï:cödé {x}", "never turned"):
             assert self.real.standings(MARKET, rotation) == self.fake.standings(MARKET, rotation)
         assert self.real.uncertain(MARKET, older_than_s=0) == self.fake.uncertain(MARKET, older_than_s=0)
@@ -548,7 +654,9 @@ class SideBySide(RuleBasedStateMachine):
 
 
 def timeless(grant: Grant) -> Grant:
-    return dataclasses.replace(grant, at_us=0, sights=() if grant.repeated else grant.sights)
+    if grant.repeated:  # what was seen is told once
+        return dataclasses.replace(grant, at_us=0, sights=(), stops={}, uses=())
+    return dataclasses.replace(grant, at_us=0)
 
 
 @pytest.mark.timeout(900)  # when they differ, the shortest example is searched for

@@ -9,6 +9,7 @@
   KEYS[7] cursors       HASH    rotation -> member served last
   KEYS[8] standing      stem of a HASH per rotation: page -> micro-turns
   KEYS[9] served        stem of a HASH per rotation: page -> tick of the last turn
+  KEYS[10] uses         HASH    counter of a limit -> its buckets (see shared.lua)
   The names built from the two stems carry the same hash tag, so on a cluster they are in the same slot.
 
   Everything packed is little-endian i4 unless it says otherwise. Places count from 1 over the pages named here, 16 a page.
@@ -22,11 +23,16 @@
   ARGV[9] page numbers   ARGV[10] per place: member   ARGV[11] capacity, per place or (own) per candidate
   ARGV[12] per candidate: place   ARGV[13] slot   ARGV[14] weight   ARGV[16] distance in decimetres
   ARGV[15] per candidate: its share while everyone in its group has room; empty when all groups weigh alike
-  ARGV[17..] names of the rotations
+  ARGV[17] per limit of somebody: counter (from 1), bucket, buckets of its window, most, percent, floor, counter of the
+          whole; with a percent, that part of the whole is the most, once the whole is at the floor
+  ARGV[18] per bundle of limits: the first of them, and how many; a check that only counts has the largest most
+  ARGV[19] per candidate: its bundle, 0 for none; these three are empty when nobody has limits
+  ARGV[20] how many rotations   ARGV[21..] their names, then those of the counters
 
   Returns { seq before, at_us of the next answer, per ask (place chosen; 0: nobody; -1: reserved before; then its group
   from 0, and how many units it took), open before by page, per rotation (tick before, standings before and served before
-  by page), then the record of each ask that was reserved before }.
+  by page), then the record of each ask that was reserved before, then where there are limits two more: who was stopped
+  (candidate, limit, used, most), and per ask that took a place its bundle, with used and most of each of its limits }.
   Error COLD when the generation or the server differs, SLOTS when the token does; nothing is changed then.
 
   An ask whose lead and attempt are reserved gets the stored answer. An answer with nobody reserves nothing and is not
@@ -97,8 +103,8 @@ if not own then
 end
 
 local books = {}
-for number = 1, #ARGV - 16 do
-  local name = ARGV[16 + number]
+for number = 1, tonumber(ARGV[20]) do
+  local name = ARGV[20 + number]
   local standing, served = read(KEYS[8] .. name, NO_NUMBERS), read(KEYS[9] .. name, NO_NUMBERS)
   local tick = tonumber(redis.call('HGET', KEYS[6], name) or 0)
   books[number] = {
@@ -213,12 +219,82 @@ local function best_of(mode, eligible, book)
   return places[best]
 end
 
--- Who of the candidates has room, and what they weigh together; and the positions (from 1) of those who have none.
+-- Limits: most batches have none, and nothing is read for them.
+local CHECK, limited = 7, #ARGV[17] > 0
+local checks, bundles, bundle_of = {}, {}, {}
+local used, used_from, counters_at = {}, {}, 20 + tonumber(ARGV[20])
+local stops, choices = {}, {}
+if limited then
+  checks, bundles, bundle_of = numbers(ARGV[17], 'i4', 4), numbers(ARGV[18], 'i4', 4), numbers(ARGV[19], 'i4', 4)
+  for from = counters_at + 1, #ARGV, CHUNK do
+    for i, text in ipairs(redis.call('HMGET', KEYS[10], unpack(ARGV, from, math.min(from + CHUNK - 1, #ARGV)))) do
+      used[from + i - 1 - counters_at] = read_counter(text or '')
+    end
+  end
+end
+
+local function used_in(counter, bucket, buckets)
+  local held = used[counter]
+  if buckets == 1 then return held[bucket] or 0 end
+  local sum = 0
+  for at, units in pairs(held) do
+    if at > bucket - buckets and at <= bucket then sum = sum + units end
+  end
+  return sum
+end
+
+-- What is used of a limit before the lead, and the most with it.
+local function numbers_of(check, units)
+  local at = check * CHECK
+  local bucket, buckets, percent = checks[at - 5], checks[at - 4], checks[at - 2]
+  local before, most = used_in(checks[at - 6], bucket, buckets), checks[at - 3]
+  if percent > 0 then
+    local whole = used_in(checks[at], bucket, buckets) + units
+    most = whole < checks[at - 1] and PLENTY or floor(percent * whole / 100)
+  end
+  return before, most
+end
+
+local function is_stopped(candidate, units)
+  local bundle = bundle_of[candidate] * 2
+  if bundle == 0 then return false end
+  for check = bundles[bundle - 1], bundles[bundle - 1] + bundles[bundle] - 1 do
+    local before, most = numbers_of(check, units)
+    if before + units > most then
+      local n = #stops
+      stops[n + 1], stops[n + 2], stops[n + 3], stops[n + 4] = candidate, check, before, most
+      return true
+    end
+  end
+  return false
+end
+
+-- Count the lead in the limits of the candidate that was chosen; what it counts in, packed.
+local function count_in(candidate, units)
+  local bundle, parts = bundle_of[candidate] * 2, {}
+  choices[#choices + 1] = bundle_of[candidate]
+  if bundle == 0 then return '' end
+  local first, last = bundles[bundle - 1], bundles[bundle - 1] + bundles[bundle] - 1
+  for check = first, last do -- all of them before any is counted: a share looks at the whole
+    choices[#choices + 1], choices[#choices + 2] = numbers_of(check, units)
+  end
+  for check = first, last do
+    local at = check * CHECK
+    local counter, bucket = checks[at - 6], checks[at - 5]
+    local name = ARGV[counters_at + counter]
+    used[counter][bucket] = (used[counter][bucket] or 0) + units
+    used_from[counter] = math.max(used_from[counter] or 0, bucket - checks[at - 4])
+    parts[#parts + 1] = struct.pack('<i4i4i4', bucket, units, #name) .. name
+  end
+  return table.concat(parts)
+end
+
+-- Who of the candidates may have the lead, and what they weigh together; and the positions (from 1) of the others.
 local function look(from, to, units)
   local eligible, without, sum, by_weight = {}, {}, 0, weights()
   for i = from, to do
     local place = places[i]
-    if open[place] + units <= capacity[own and i or place] then
+    if open[place] + units <= capacity[own and i or place] and not (limited and is_stopped(i, units)) then
       eligible[#eligible + 1], sum = i, sum + by_weight[i]
     else
       without[#without + 1] = i - from + 1
@@ -272,7 +348,7 @@ local ALL = {}
 -- The place chosen in one group, the sum of the weights, and who had no room; nothing when nobody has.
 local function choose(mode, from, count, sum, share, units, turn, book)
   local to = from + count - 1
-  if count > 0 and mode == 1 and share >= -1 and not ((full or units > 1) and anyone_full(from, to, units)) then
+  if count > 0 and mode == 1 and share >= -1 and not limited and not ((full or units > 1) and anyone_full(from, to, units)) then
     if share >= 0 then return fair_alike(from, to, share, book), sum, ALL end
     return fair_all(from, to, book), sum, ALL
   end
@@ -300,6 +376,11 @@ end
 
 local repeated = {}
 
+local function candidate_at(place, from)
+  while places[from] ~= place do from = from + 1 end
+  return from
+end
+
 local function answer_to(ask, id)
   local head, first, seen = ask * HEAD, group, candidate
   local mode, units, turn = asks[head - 4], asks[head - 1], asks[head]
@@ -320,6 +401,7 @@ local function answer_to(ask, id)
       local member, slot, took = give(offer, place, units, book)
       local record =
         record_of(offer, member, slot, number, mode == 1, sum, turn, cursor, served, book, seen, count, without)
+      if limited then record = record .. count_in(candidate_at(place, seen), units) end
       stored[id] = record
       stored_order[#stored_order + 1], stored_order[#stored_order + 2] = id, record
       return place, number, took
@@ -364,6 +446,9 @@ local function write_pages(key, changed, values, format)
   write(key, fields)
 end
 
+for counter, first in pairs(used_from) do
+  write_counter(KEYS[10], ARGV[counters_at + counter], used[counter], first)
+end
 write(KEYS[4], stored_order)
 write(KEYS[2], held_order)
 write_pages(KEYS[3], open_changed, open, COUNTS)
@@ -387,11 +472,16 @@ for _, book in ipairs(books) do
 end
 redis.call('HSET', KEYS[1], 'seq', seq, 'at_us', last_at)
 
-local parts = {}
-for from = 1, #answers, CHUNK do
-  local to = math.min(from + CHUNK - 1, #answers)
-  parts[#parts + 1] = struct.pack(chunk_format('i4', to - from + 1), unpack(answers, from, to))
+local function packed(values)
+  local parts = {}
+  for from = 1, #values, CHUNK do
+    local to = math.min(from + CHUNK - 1, #values)
+    parts[#parts + 1] = struct.pack(chunk_format('i4', to - from + 1), unpack(values, from, to))
+  end
+  return table.concat(parts)
 end
-reply[3] = table.concat(parts)
+
+reply[3] = packed(answers)
 for _, record in ipairs(repeated) do reply[#reply + 1] = record end
+if limited then reply[#reply + 1], reply[#reply + 2] = packed(stops), packed(choices) end
 return reply

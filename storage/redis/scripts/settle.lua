@@ -1,11 +1,12 @@
 --[[ Forget reservations: kept ones as they are, cancelled ones undone whole. Unknown ones are left alone.
 
-  KEYS[1..9] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served
+  KEYS[1..10] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served,
+              uses
   ARGV[1] to keep: lead (i8) and attempt (i4) of each   ARGV[2] to cancel, likewise
   ARGV[3] nothing, or the offer (32 hex digits) of each of both: one that was reserved for another offer is left alone
   Returns how many were cancelled.
 
-  Shares, payment and place are undone exactly; the tick of the member's last turn, the rotation's tick and its cursor
+  Shares, payment, place and limits are undone exactly; the tick of the member's last turn, the rotation's tick and its cursor
   go back unless a later turn has passed over them.
 ]]
 local function fields_of(blob)
@@ -58,6 +59,7 @@ local function undo(record)
   local rotation = string.sub(record, behind + 1, behind + name)
   local served = KEYS[9] .. rotation
   free(KEYS[2], KEYS[3], offer)
+  give_back(KEYS[10], string.sub(record, behind + name + 1))
   if moved == 1 then move_back(record, slot, count, without, sum, turn, KEYS[8] .. rotation) end
   if number_at(served, slot) == tick then
     set_numbers(served, { [slot] = served_before })

@@ -10,12 +10,15 @@
     i4 bytes of the rotation's name   f8 weights of those eligible   f8 micro-turns   f8 seq   f8 at_us   f8 tick
     f8 cursor before   f8 served before   32 characters offer
     then i4 slot of each candidate, i4 weight of each, i4 position (from 1) of each not eligible, the rotation's name
+    and what limits it counts in, each: i4 bucket, i4 units, i4 bytes of the counter's name, that name
   An offer: i4 member, i4 slot, and i4 units when it takes more than one of the member's capacity.
+  A counter of a limit: i4 bucket, i4 units used, of each bucket that matters.
 ]]
 local RECORD = '<i4i4i4i4i4i4i4dddddddc32'
 local RECORD_BYTES = 116
 local PAGE = 16
 local LAYOUT = ':2' -- who finds what another layout wrote takes it for the work of another server
+local PLENTY = 2147483647 -- more than anybody has
 local CHUNK = 6000 -- values on Lua's stack, which holds some 8000
 local NO_COUNTS, NO_NUMBERS = string.rep('\0', 4 * PAGE), string.rep('\0', 8 * PAGE)
 local floor = math.floor
@@ -73,6 +76,47 @@ local function free(offers, open, offer)
   if held and redis.call('HDEL', offers, offer) == 1 then
     local _, slot = struct.unpack('<i4i4', held)
     add_to_count(open, slot, -units_of(held))
+    return true
+  end
+end
+
+-- Bucket -> units, of what the HASH holds of a counter.
+local function read_counter(text)
+  local held = {}
+  for at = 1, text and #text or 0, 8 do
+    local bucket, units = struct.unpack('<i4i4', text, at)
+    held[bucket] = units
+  end
+  return held
+end
+
+-- Write a counter without the buckets before `first`, which no window reaches any more.
+local function write_counter(uses, counter, held, first)
+  local parts = {}
+  for bucket, units in pairs(held) do
+    if bucket >= first and units > 0 then parts[#parts + 1] = struct.pack('<i4i4', bucket, units) end
+  end
+  if #parts > 0 then
+    redis.call('HSET', uses, counter, table.concat(parts))
+  else
+    redis.call('HDEL', uses, counter)
+  end
+end
+
+local function add_to_counter(uses, counter, bucket, units)
+  local held = read_counter(redis.call('HGET', uses, counter))
+  held[bucket] = (held[bucket] or 0) + units
+  write_counter(uses, counter, held, 0)
+end
+
+-- Take out what an offer counted in; a bucket that is forgotten by now stays so.
+local function give_back(uses, packed)
+  local at = 1
+  while at <= #packed do
+    local bucket, units, length = struct.unpack('<i4i4i4', packed, at)
+    local counter = string.sub(packed, at + 12, at + 11 + length)
+    if read_counter(redis.call('HGET', uses, counter))[bucket] then add_to_counter(uses, counter, bucket, -units) end
+    at = at + 12 + length
   end
 end
 

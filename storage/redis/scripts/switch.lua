@@ -4,9 +4,10 @@
   KEYS[10..18] staged, in the same order; used: [11] offers, [12] open, [14] order, [15] ticks, [16] cursors, and the
                stems [17] and [18]
   KEYS[19]     corrections, gone as well: the ledger asks again for those it owes
+  KEYS[20]     uses of limits, live   KEYS[21] staged
   ARGV[1] generation   ARGV[2] seq   ARGV[3] number of offers staged   ARGV[4] number of rotations staged
   ARGV[5] number of members in order   ARGV[6] number of open pages   ARGV[7] the token of the slots
-  ARGV[8..] rotations staged with accounts: name, number of pages (pairs)
+  ARGV[8] number of counters staged   ARGV[9..] rotations staged with accounts: name, number of pages (pairs)
   Error COLD when a staged key is incomplete (the server lost it half way); nothing is changed then,
   nor when the live generation is as high or higher.
 ]]
@@ -15,7 +16,8 @@ local function all_staged()
   if redis.call('HLEN', KEYS[15]) ~= tonumber(ARGV[4]) then return false end
   if redis.call('STRLEN', KEYS[14]) ~= 4 * tonumber(ARGV[5]) then return false end
   if redis.call('HLEN', KEYS[12]) ~= tonumber(ARGV[6]) then return false end
-  for i = 8, #ARGV, 2 do
+  if redis.call('HLEN', KEYS[21]) ~= tonumber(ARGV[8]) then return false end
+  for i = 9, #ARGV, 2 do
     local pages = tonumber(ARGV[i + 1])
     if redis.call('HLEN', KEYS[17] .. ARGV[i]) ~= pages then return false end
     if redis.call('HLEN', KEYS[18] .. ARGV[i]) ~= pages then return false end
@@ -41,11 +43,12 @@ end
 for _, rotation in ipairs(redis.call('HKEYS', KEYS[6])) do
   redis.call('UNLINK', KEYS[8] .. rotation, KEYS[9] .. rotation)
 end
-redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[19])
+redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[19], KEYS[20])
+put(KEYS[21], KEYS[20])
 for _, i in ipairs({ 2, 3, 5, 6, 7 }) do
   put(KEYS[i + 9], KEYS[i])
 end
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   put(KEYS[17] .. ARGV[i], KEYS[8] .. ARGV[i])
   put(KEYS[18] .. ARGV[i], KEYS[9] .. ARGV[i])
 end
