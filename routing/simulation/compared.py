@@ -1,6 +1,6 @@
 """A simulation beside history, decision by decision: what is the same, and why the rest is not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routing.decision import Gate
@@ -49,15 +49,13 @@ def compare(past: Past, world: World) -> Comparison:
         if was is not None and made is not None and was.chosen == made.chosen:
             same += 1
             continue
-        cause, state = _cause(key, was, made, world, then)
+        cause, state = _cause(key, was, made, world)
         chosen = (was.chosen if was else None, made.chosen if made else None)
         found.append(Difference(*key, *chosen, cause, state and bool(found)))
     return Comparison(len(keys), same, tuple(found))
 
 
-def _cause(
-    key: Key, was: PastDecision | None, made: Made | None, world: World, then: Mapping[Key, PastDecision]
-) -> tuple[str, bool]:
+def _cause(key: Key, was: PastDecision | None, made: Made | None, world: World) -> tuple[str, bool]:
     """Why, in words; and whether it lies in what the chooser saw of accounts and places."""
     if made is None:
         row = world.ledger.leads.get(key[0])

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from routing.lead import LeadState, Reason
 from routing.offer import Kind, OfferState
-from routing.simulation.ledger import GENERATION, WORK_OVERDUE, OfferRow
+from routing.simulation.answers import WORK_OVERDUE
+from routing.simulation.ledger import GENERATION
 from routing.simulation.past import PastOffer
+from routing.simulation.rows import OfferRow
 from routing.turns import Correction
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ class Happens(IntEnum):
     FREE = 9
     ARRIVAL = 10
     LOOK = 11  # at leads that wait
-    SHUT = 12  # the open pool
-    FILL = 13
+    DUE = 12  # leads that were to be looked at again
+    SHUT = 13  # the open pool
+    FILL = 14
 
 
 def policy(world: "World", versions: Sequence[int]) -> None:
@@ -176,6 +179,12 @@ def look(world: "World", lists: Sequence[Sequence[int]]) -> None:
         world.dispatcher.route(waiting[start : start + TOGETHER], woken=True)
 
 
+def due(world: "World", leads: Sequence[int]) -> None:
+    """The time has come for leads that wait: less is asked for, or facts are waited for no longer."""
+    rows = [world.ledger.leads[i] for i in leads]
+    look(world, [[row.lead.id for row in rows if row.next_try is not None and row.next_try <= world.now]])
+
+
 def shut(world: "World", leads: Sequence[int]) -> None:
     for lead in leads:
         if (world.ledger.leads[lead].open_until or 0) <= world.now:
@@ -225,6 +234,7 @@ HAPPENS: Mapping[Happens, Callable[["World", Sequence[Any]], None]] = {
     Happens.FREE: free,
     Happens.ARRIVAL: arrival,
     Happens.LOOK: look,
+    Happens.DUE: due,
     Happens.SHUT: shut,
     Happens.FILL: fill,
 }

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from routing.lane import Lane
 from routing.lead import LeadState, Reason
 from routing.offer import OPEN, OfferState
+from routing.simulation.answers import WORK_OVERDUE
 from routing.simulation.happenings import Happens, accepted, as_it_was
-from routing.simulation.ledger import WORK_OVERDUE, LeadRow, OfferRow
 from routing.simulation.past import PastDecision, PastLead, PastOffer, us
+from routing.simulation.rows import LeadRow, OfferRow
 
 if TYPE_CHECKING:
     from routing.simulation.world import World

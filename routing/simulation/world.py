@@ -20,11 +20,13 @@ from routing.offer import Kind, OfferState
 from routing.plan import Verdict
 from routing.policy import Mode, Policy
 from routing.ports import Snapshot
+from routing.simulation.answers import Answers
 from routing.simulation.habits import Habits, Reply, seen
-from routing.simulation.happenings import HAPPENS, Happens
-from routing.simulation.ledger import GENERATION, MemoryLedger, OfferRow
+from routing.simulation.happenings import HAPPENS, Happens, accepted
+from routing.simulation.ledger import GENERATION
 from routing.simulation.opening import begin_leads
-from routing.simulation.past import Past, PastOffer, PastPolicy
+from routing.simulation.past import Past, PastCorrection, PastOffer, PastPolicy
+from routing.simulation.rows import OfferRow
 from routing.simulation.script import Script
 from routing.simulation.turnstile import MemoryTurnstile
 from routing.turns import Correction, Effect
@@ -95,11 +97,12 @@ class World:
     progress: Callable[[int], None] = lambda _: None  # hears how many leads have come in
     now: int = 0
     made: list[Made] = field(default_factory=list)
+    corrected: list[PastCorrection] = field(default_factory=list)
     deviations: dict[str, Deviation] = field(default_factory=dict)  # by rotation
     modes: dict[str, Mode] = field(default_factory=dict)
     fresh: int = 0  # offers of which the answer was never seen
     known: int = 0
-    ledger: MemoryLedger = field(init=False)
+    ledger: Answers = field(init=False)
     turnstile: Turns = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     replies: dict[UUID, Kept] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class World:
         past = self.past
         self.now = past.since
         self.limited = any(offer.work_by is not None for offer in past.offers)
-        self.ledger = MemoryLedger(lambda: self.now, past.members)
+        self.ledger = Answers(lambda: self.now, past.members)
         self.turnstile = Turns(lambda: self.now, self._heard)
         self.dispatcher = Dispatcher(ledger=self.ledger, turnstile=self.turnstile, new_id=self._new_id)
         offers: defaultdict[tuple[int, int], list[PastOffer]] = defaultdict(list)
@@ -151,15 +154,19 @@ class World:
     def _follow(self) -> None:
         """What follows from what has just happened."""
         news = self.ledger.news
-        while news.offered or news.ended or news.owed or news.route or news.opened or news.woken or news.decided:
+        while any(getattr(news, name) for name in news.__dataclass_fields__):
             self.ledger.news = type(news)()
-            self._decided([verdict for verdict, _ in news.decided])
+            self._decided(news.decided)
             for offer in news.ended:
                 self._ended(offer)
             for offer in news.offered:
                 self.expect(offer)
+            for offer in news.given:
+                self._given(offer)
             for correction in news.owed:
                 self._owed(correction)
+            for at, lead in news.later:
+                self.at(at, Happens.DUE, lead)
             for lead in news.route:
                 self._goes_on(lead)
             for lead in news.opened:
@@ -224,10 +231,18 @@ class World:
         self.made += [Made(self.now, verdict) for verdict in verdicts]
         self.decided_at |= {verdict.decision.lead: self.now for verdict in verdicts}
 
+    def _given(self, offer: OfferRow) -> None:
+        """A rule gave a lead to a member: the turnstile hears of the place."""
+        self.turnstile.hold(offer.market, offer.id, offer.member)
+        self.expect(offer)
+
     def expect(self, offer: OfferRow) -> None:
         """An open offer is answered some day, or its deadline passes."""
         past = self._was(offer)
         kept = self.replies[offer.id] = Kept(self._reply(offer, past), past)
+        if offer.state is OfferState.ACCEPTED:
+            accepted(self, offer)
+            return
         expiry = offer.expires
         if past and past.state is OfferState.EXPIRED and past.ended and past.expires == offer.expires:
             expiry = max(past.ended, offer.expires)
@@ -242,6 +257,7 @@ class World:
 
     def heard_correction(self, one: Correction) -> None:
         """A correction was carried out."""
+        self.corrected.append(PastCorrection(self.now, one))
         self.deviations.setdefault(one.rotation, Deviation()).correct(one.deltas)
 
     def _reply(self, offer: OfferRow, past: PastOffer | None) -> Reply:
