@@ -14,7 +14,7 @@ from storage.postgres.engine import transaction
 from storage.postgres.standstill import stop_routing
 from storage.postgres.tables import NOW, markets, offers
 
-__all__ = ["Turns"]
+__all__ = ["Turns", "snapshot_of"]
 
 #: A rebuild leaves a mark of its own when the last one is further behind than this many decisions.
 MARK_EVERY = 1_000
@@ -49,7 +49,7 @@ class Turns:
             self._shelf.put(books)
             generation = _next_generation(connection, market, above)
             record(connection, "fairturn", "turnstile.rebuilt", market=market, generation=generation, seq=books.seq)
-            yield _snapshot(connection, books, generation)
+            yield snapshot_of(connection, books, generation)
 
     def stand_alone(self, market: str, seen: int) -> bool:
         """Have the ledger decide alone from now on, under a generation of its own; until the next rebuild.
@@ -76,7 +76,8 @@ class Turns:
 _WAIT_LONGER = sa.text("SELECT set_config('statement_timeout', '60s', true)")
 
 
-def _snapshot(connection: sa.Connection, books: Books, generation: int) -> Snapshot:
+def snapshot_of(connection: sa.Connection, books: Books, generation: int) -> Snapshot:
+    """Everything the turnstile must hold by these books, under this generation."""
     open_offers = _open_offers(connection, books.market)
     return Snapshot(
         generation=generation,
