@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from routing.lead import Lead, Reason, Ruled
 from routing.plan import Verdict
+from routing.policy import Policy
 from routing.ports import Decider
+from routing.ruling import Aside, Gift
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,17 @@ class Batch(Protocol):
     @property
     def markets(self) -> dict[str, Market]: ...
 
-    def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
-        """Write everything decided in the batch's own transaction."""
+    def known(self, policy: Policy) -> Known:
+        """What the rules of the policy may ask of these leads."""
+        ...
+
+    def save(
+        self,
+        verdicts: Sequence[Verdict],
+        *,
+        refused: Sequence[tuple[Lead, Reason]] = (),
+        asides: Sequence[Aside] = (),
+        gifts: Sequence[tuple[UUID, Gift]] = (),
+    ) -> Saved:
+        """Write everything decided in the batch's own transaction; gifts with the ids of their offers."""
         ...

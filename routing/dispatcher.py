@@ -2,123 +2,29 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from routing.atlas import Atlas
 from routing.batch import Batch, Market, Saved
 from routing.decision import Grant
 from routing.errors import BadInput, ColdTurnstile, GiveUp, Refused, TryLater, TurnstileUnreachable
-from routing.ladder import is_asked
-from routing.lead import Lead, Point, Reason
-from routing.member import Roster
-from routing.near import Index, cells_around
-from routing.plan import Plan, Verdict, Versions, conclude_all, plan_all, plan_besides, refusal, with_room
-from routing.policy import Policy, Pool
-from routing.ports import Decider, Snapshot, Turnstile
+from routing.lead import Reason
+from routing.ledger import Ledger, Stand
+from routing.plan import Plan, Verdict, Versions, conclude_all, plan_besides, with_room
+from routing.planning import Asked, Sorted, sort_out, spill, spills
+from routing.policy import Policy
+from routing.ports import Decider, Turnstile
+from routing.waiting_room import WaitingRoom
+
+__all__ = ["Dispatcher", "Ledger", "Routed", "Stand"]
 
 #: A batch is planned again this often when the turnstile turned out cold, wrong or away.
 TRIES = 4
 #: No offers to release.
 NONE: Mapping[str, Sequence[UUID]] = {}
-#: Waiting leads looked at together when a place is free.
-PAGE = 50
-
-
-class WaitingLead(Protocol):
-    """A waiting lead in some member's neighbourhood."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def place(self) -> Point: ...
-    @property
-    def country(self) -> str: ...
-    @property
-    def reason(self) -> Reason: ...
-    @property
-    def moves(self) -> int: ...
-    @property
-    def rung(self) -> int | None: ...
-
-
-class Stand(NamedTuple):
-    """The versions of one moment."""
-
-    policy_version: int
-    roster_version: int
-    generation: int
-    alone: bool = False  # the turnstile is away, the ledger decides
-    seq: int = 0  # of the last decision or correction of this generation
-
-
-class Ledger(Protocol):
-    """What the dispatcher asks of the ledger."""
-
-    def batch(self, ids: Sequence[int], *, woken: bool, task_id: str) -> AbstractContextManager[Batch]:
-        """Leads under lock until the context is left; leaving commits."""
-        ...
-
-    def policy(self, version: int) -> Policy:
-        """One version of the policy."""
-        ...
-
-    def roster(self, market: str) -> Roster:
-        """All members of a market, with the roster's version."""
-        ...
-
-    def rebuild(self, market: str, seen: int, above: int) -> AbstractContextManager[Snapshot | None]:
-        """What the turnstile must hold, under a new generation higher than `above`; leaving commits it.
-
-        None when somebody else has raised the generation above `seen` meanwhile.
-        """
-        ...
-
-    def stand_alone(self, market: str, seen: int) -> bool:
-        """Decide alone until the next rebuild; False when somebody else has raised the generation above `seen`."""
-        ...
-
-    def standing_at(self, market: str) -> Stand:
-        """Under which versions the market is now."""
-        ...
-
-    def waiting_near(
-        self,
-        places: Sequence[Point],
-        radius_m: float,
-        member_id: int,
-        *,
-        limit: int,
-        after: Any = None,
-        besides: Sequence[int] = (),
-        again: bool = False,
-        room: int | None = None,
-    ) -> Sequence[WaitingLead]:
-        """Waiting leads this near, never offered to the member: best priority, then oldest, first.
-
-        `after`: the last one of the page before. `besides`: leads that are left out. `again`: with those it let expire
-        and may be offered once more. `room`: those that take more units of capacity are passed over. A few that are a
-        little too far may be among them.
-        """
-        ...
-
-    def wake(self, ids: Sequence[int]) -> int:
-        """Let these waiting leads be planned again."""
-        ...
-
-    def waiting_cells(self) -> frozenset[int]:
-        """The cells in which any lead waits."""
-        ...
-
-    def open_counts(self, market: str) -> Mapping[int, int]:
-        """How many units of capacity each member holds, by the ledger."""
-        ...
-
-    def members_with_room(self, market: str, ids: Sequence[int] | None) -> Mapping[int, int]:
-        """How many more units each active member (of those, or all) may hold; none with 0."""
-        ...
 
 
 @dataclass(slots=True)
@@ -128,6 +34,7 @@ class Routed:
     verdicts: list[Verdict] = field(default_factory=list)
     refused: dict[int, Reason] = field(default_factory=dict)  # lead -> reason for review
     again: list[int] = field(default_factory=list)  # leads not decided: the relay brings them back
+    given: list[int] = field(default_factory=list)  # leads that a rule gave to a member it names
 
     @property
     def offered(self) -> int:
@@ -141,8 +48,8 @@ class Dispatcher:
         self._ledger = ledger
         self._turnstile = turnstile
         self._new_id = new_id
-        self._indexes: dict[str, tuple[Index, Roster]] = {}
-        self._policy: Policy | None = None
+        self._atlas = Atlas(ledger)
+        self._waiting = WaitingRoom(ledger, self._atlas)
 
     def route(
         self,
@@ -183,22 +90,27 @@ class Dispatcher:
         trusted: dict[str, int] = {}
         try:
             with self._ledger.batch(ids, woken=woken, task_id=task_id) as batch:
-                policy = self._policy_of(batch.policy_version)
-                plans, refused = self._plans(batch, policy, all_rings=woken)
+                policy = self._atlas.policy(batch.policy_version)
+                plans, out = self._planned(batch, policy, all_rings=woken)
                 trusted = {p.pool.market: batch.markets[p.pool.market].generation for p in plans}
                 verdicts: list[Verdict] = []
                 for name, market in batch.markets.items():
                     mine, freed = [p for p in plans if p.pool.market == name], release.get(name, ())
                     if mine or freed:
                         verdicts += self._decide(market, policy, mine, freed)
-                saved = batch.save(verdicts, refused=refused)
+                self._overflow(batch, policy, verdicts, out, woken)
+                trusted |= {v.plan.pool.market: v.decision.generation for v in verdicts}
+                gifts = [(self._new_id(), gift) for gift in out.gifts]
+                saved = batch.save(verdicts, refused=out.refused, asides=out.asides, gifts=gifts)
         except Refused as exc:
             # The ledger holds an offer impossible: the turnstile forgot what is, or remembers what never was.
             raise _Distrusted(trusted, exc) from exc
         except ColdTurnstile as exc:
             raise _Distrusted({}) from exc  # who decides has changed while we took our locks
         routed.verdicts += saved.kept
-        routed.refused |= {lead.id: reason for lead, reason in refused}
+        routed.refused |= {lead.id: reason for lead, reason in out.refused}
+        routed.refused |= {one.lead.id: one.reason for one in out.asides}
+        routed.given += [gift.lead.id for _, gift in gifts]
         if not woken:
             self._wake_the_overtaken(saved.kept, batch)
         self._settle(saved, batch)
@@ -228,7 +140,7 @@ class Dispatcher:
         """
         waiting: dict[str, list[Verdict]] = {}
         for v in kept:
-            if v.waits:
+            if v.waits and v.reason is not Reason.HELD:
                 waiting.setdefault(v.plan.pool.market, []).append(v)
         for market, verdicts in waiting.items():
             stand, before = self._ledger.standing_at(market), batch.markets[market]
@@ -249,31 +161,50 @@ class Dispatcher:
 
     # --- planning
 
-    def _plans(self, batch: Batch, policy: Policy, *, all_rings: bool) -> tuple[list[Plan], list[tuple[Lead, Reason]]]:
+    def _planned(self, batch: Batch, policy: Policy, *, all_rings: bool) -> tuple[list[Plan], Sorted]:
+        """A plan for each lead that is asked for, and what becomes of the others."""
+        known = batch.known(policy) if policy.asks_leads else None
+        rosters = {} if known is None else self._atlas.rosters(policy, batch.markets)
+        sorted_out = sort_out(batch.leads, policy, known, rosters)
+        return self._plans(batch, policy, sorted_out.asked, all_rings=all_rings), sorted_out
+
+    def _plans(self, batch: Batch, policy: Policy, asked: Sequence[Asked], *, all_rings: bool) -> list[Plan]:
+        by_market: dict[str, list[Asked]] = {}
+        for one in asked:
+            by_market.setdefault(one.pool.market, []).append(one)
         plans: list[Plan] = []
-        refused: list[tuple[Lead, Reason]] = []
-        by_market: dict[str, list[tuple[Lead, Pool]]] = {}
-        pools = {country: policy.pool_for(country) for country in {lead.country for lead in batch.leads}}
-        for lead in batch.leads:
-            pool = pools[lead.country]
-            reason = refusal(lead, pool)
-            if reason is not None or pool is None:
-                refused.append((lead, reason or Reason.UNKNOWN_COUNTRY))
-            elif lead.place is not None:
-                by_market.setdefault(pool.market, []).append((lead, pool))
-        for market, asked in by_market.items():
-            index, _ = self._index(market, batch.markets[market].roster_version)
-            plans += plan_all(asked, policy, index, all_rings=all_rings, now=batch.markets[market].now)
-        return plans, refused
+        for name, mine in by_market.items():
+            market = batch.markets[name]
+            self._atlas.index(name, policy, market.roster_version)
+            plans += self._atlas.plans(name, policy, mine, now=market.now, all_rings=all_rings)
+        return plans
+
+    def _overflow(self, batch: Batch, policy: Policy, verdicts: list[Verdict], out: Sorted, all_rings: bool) -> None:
+        """Ask in another pool for leads that nobody has room for, where their pool says so; again and again."""
+        pools = {pool.name: pool for pool in policy.pools}
+        rosters = self._atlas.rosters(policy, batch.markets) if any(map(spills, verdicts)) else {}
+        for _ in pools:
+            spilled = [v for v in verdicts if spills(v)]
+            if not spilled:
+                return
+            gone = {v.plan.lead.id for v in spilled}
+            verdicts[:] = [v for v in verdicts if v.plan.lead.id not in gone]
+            moved = spill(spilled, pools, rosters)
+            out.refused += moved.refused
+            plans = self._plans(batch, policy, moved.asked, all_rings=all_rings)
+            for name, market in batch.markets.items():
+                if mine := [p for p in plans if p.pool.market == name]:
+                    verdicts += self._decide(market, policy, mine, ())
 
     def _decide(self, market: Market, policy: Policy, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Verdict]:
         """Ask the turnstile for all at once; who finds nobody in the rings planned asks in all rings."""
-        index, _ = self._index(market.name)
+        index = self._atlas.index(market.name)
         grants = self._reserve(market, plans, release)
         full = [p for p, g in zip(plans, grants, strict=True) if g.member is None and p.more]
         if full:
-            asked = [(p.lead, p.pool) for p in full]
-            wide = {p.lead.id: p for p in plan_all(asked, policy, index, all_rings=True, now=market.now)}
+            asked = [Asked(p.lead, p.pool, p.ruling) for p in full]
+            again = self._atlas.plans(market.name, policy, asked, now=market.now, all_rings=True)
+            wide = {p.lead.id: p for p in again}
             second = {g.lead: g for g in self._reserve(market, list(wide.values()), ())}
             plans = [wide.get(p.lead.id, p) for p in plans]
             grants = [second.get(g.lead, g) for g in grants]
@@ -282,9 +213,9 @@ class Dispatcher:
 
     def _decide_besides(self, market: Market, policy: Policy, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Ask for one member more for each lead, again and again, as far as the policy asks several at once."""
-        index, _ = self._index(market.name)
+        index, fit = self._atlas.index(market.name), self._atlas.fit(market.name, policy)
         versions, more = Versions(policy.version, index.version, market.generation), list[Verdict]()
-        while plans := plan_besides(verdicts, policy, index, now=market.now):
+        while plans := plan_besides(verdicts, policy, index, now=market.now, fit=fit):
             answered = conclude_all(plans, self._reserve(market, plans, ()), versions)
             verdicts = [v for v in answered if v.decision.chosen is not None]
             more += verdicts
@@ -339,7 +270,7 @@ class Dispatcher:
             return 0
         stand = self._ledger.standing_at(market)
         for member, room in self._ledger.members_with_room(market, members).items():
-            left = room if waiting.intersection(self._cells_of(market, stand, member)) else 0
+            left = room if waiting.intersection(self._waiting.cells(market, stand, member)) else 0
             while left > 0:
                 ids = self._next_waiting(market, self._ledger.standing_at(market), member, min(left, 100), room=left)
                 self._ledger.wake(ids)
@@ -360,59 +291,21 @@ class Dispatcher:
             return []
         stand = self._ledger.standing_at(market)
         for member, room in self._ledger.members_with_room(market, sorted(places)).items():
-            if waiting.intersection(self._cells_of(market, stand, member)):
+            if waiting.intersection(self._waiting.cells(market, stand, member)):
                 count = min(room, places[member])
                 found |= dict.fromkeys(self._next_waiting(market, stand, member, count, besides=list(found), room=room))
         return list(found)
 
-    def _next_waiting(
+    def _next_waiting(  # noqa: PLR0917 - as the waiting room asks
         self,
         market: str,
         stand: Stand,
         member_id: int,
         count: int,
-        *,
         besides: Sequence[int] = (),
         room: int | None = None,
     ) -> list[int]:
-        """The first waiting leads this member may take besides these, best priority, then oldest, first.
-
-        One that takes more than `room` lets those behind it pass.
-        """
-        policy = self._policy_of(stand.policy_version)
-        member = self._index(market, stand.roster_version)[1].get(member_id)
-        furthest = _furthest(policy, market)
-        if member is None or not member.active or furthest is None:
-            return []
-        alone = Index(Roster(market, 0, [member]))
-        found: list[int] = []
-        limit, last = count, None
-        while len(found) < count:
-            page = self._ledger.waiting_near(
-                member.places,
-                furthest,
-                member_id,
-                limit=limit,
-                after=last,
-                besides=besides,
-                again=_may_come_again(policy, market),
-                room=room,
-            )
-            found += _in_reach(page, alone, policy, market)
-            if len(page) < limit:
-                break
-            limit, last = max(limit, PAGE), page[-1]
-        return found[:count]
-
-    def _cells_of(self, market: str, stand: Stand, member_id: int) -> list[int]:
-        """The cells that hold every lead the member may reach; none when it is to get no leads."""
-        policy = self._policy_of(stand.policy_version)
-        _, members = self._index(market, stand.roster_version)
-        member = members.get(member_id)
-        furthest = _furthest(policy, market)
-        if member is None or not member.active or furthest is None:
-            return []
-        return sorted({c for place in member.places for c in cells_around(place, furthest)})
+        return self._waiting.next(market, stand, member_id, count, besides, room)
 
     # --- what is held between batches
 
@@ -426,7 +319,7 @@ class Dispatcher:
         above = self._turnstile.mark(market).generation
         with self._ledger.rebuild(market, seen, above) as snapshot:
             if snapshot is not None:
-                self._turnstile.rebuild(market, replace(snapshot, order=self._index(market)[0].order))
+                self._turnstile.rebuild(market, replace(snapshot, order=self._atlas.index(market).order))
         return snapshot is not None
 
     def come_back(self, market: str) -> bool:
@@ -456,19 +349,6 @@ class Dispatcher:
         except (TurnstileUnreachable, GiveUp):
             self._ledger.stand_alone(market, seen)
 
-    def _policy_of(self, version: int) -> Policy:
-        if self._policy is None or self._policy.version != version:
-            self._policy = self._ledger.policy(version)
-        return self._policy
-
-    def _index(self, market: str, version: int | None = None) -> tuple[Index, Roster]:
-        held = self._indexes.get(market)
-        if held is None or (version is not None and held[0].version != version):
-            roster = self._ledger.roster(market)
-            held = (Index(roster), roster)
-            self._indexes[market] = held
-        return held
-
 
 class _Distrusted(Exception):  # noqa: N818 - never leaves this module
     """The turnstile cannot be right in these markets; rebuild it and plan again."""
@@ -486,28 +366,3 @@ class _Away(Exception):  # noqa: N818 - never leaves this module
         super().__init__(market, generation)
         self.market = market
         self.generation = generation
-
-
-def _furthest(policy: Policy, market: str) -> float | None:
-    """The widest ring of the market's pools; None when it has no pool."""
-    pools = [p for p in policy.pools if p.market == market]
-    rings = [rings for p in pools for rings in (p.rings, *p.rings_by_country.values())]
-    return max((radius for one in rings for radius in one.metres), default=None)
-
-
-def _may_come_again(policy: Policy, market: str) -> bool:
-    """Whether a member may be offered a lead once more that it let expire."""
-    rules = [pool.answering for pool in policy.pools if pool.market == market]
-    return any(one.again_when_exhausted or one.second_chance for one in rules)
-
-
-def _in_reach(page: Sequence[WaitingLead], alone: Index, policy: Policy, market: str) -> list[int]:
-    mine = [
-        (lead, pool) for lead in page if (pool := policy.pool_for(lead.country)) is not None and pool.market == market
-    ]
-    near = alone.within([lead.place for lead, _ in mine], [p.rings_for(lead.country).metres for lead, p in mine])
-    return [
-        lead.id
-        for (lead, pool), hits in zip(mine, near, strict=True)
-        if hits and is_asked(pool, lead, hits[0].ring, hits[0].member.tier)
-    ]

@@ -224,10 +224,13 @@ class Journey:
 
         def work(ids: Sequence[int]) -> dict[str, int]:
             routed = self.dispatcher.route(ids, woken=woken, task_id=task_id)
-            if routed.verdicts or routed.refused:
+            if routed.verdicts or routed.refused or routed.given:
                 self.nudge("outbox.deliver")
+            if routed.given:
+                self.nudge("outbox.free")
             waiting = len(routed.verdicts) - routed.offered
-            return {"offered": routed.offered, "not_offered": waiting, "refused": len(routed.refused)}
+            counts = {"offered": routed.offered, "not_offered": waiting, "refused": len(routed.refused)}
+            return counts | ({"given": len(routed.given)} if routed.given else {})
 
         def park(lead: int, why: str) -> None:
             self.leads.park_lead(lead, why, task_id=task_id)

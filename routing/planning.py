@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from routing.admission import Then
 from routing.batch import Known
 from routing.course import Course, Skill, Way
 from routing.distance import metres
 from routing.lane import Lane
 from routing.lead import Lead, LeadState, Reason, Ruled
 from routing.member import Member, Roster
-from routing.plan import refusal
+from routing.plan import NOBODY, Verdict, refusal
 from routing.policy import Policy, Pool
 from routing.priority import rank
 from routing.ruling import Aside, Gift, Ruling, Step
@@ -198,6 +199,40 @@ def _skills(skills: Sequence[Skill], pool: Pool, waited: timedelta) -> tuple[tup
 def _preferred(course: Course, lead: Lead, pool: Pool, rosters: Mapping[str, Roster]) -> int | None:
     member = rosters[pool.market].by_key(course.preferred) if course.preferred and pool.market in rosters else None
     return None if member is None or member.id in lead.tried else member.id
+
+
+# --- to another pool
+
+
+def spills(verdict: Verdict) -> bool:
+    """Whether the lead goes to another pool, as nobody of its own has room (row C9)."""
+    return verdict.reason in NOBODY and verdict.plan.pool.overflow.then is Then.POOL and not verdict.plan.slot
+
+
+def spill(verdicts: Sequence[Verdict], pools: Mapping[str, Pool], rosters: Mapping[str, Roster]) -> Sorted:
+    """These leads as they are asked for in the pools that theirs name."""
+    found = Sorted()
+    for verdict in verdicts:
+        plan = verdict.plan
+        pool = pools[plan.pool.overflow.target]
+        _ask(found, plan.lead, pool, plan.ruling and _spilled(plan.ruling, plan.lead, plan.pool, pool, rosters))
+    return found
+
+
+def spilling(one: Asked, policy: Policy) -> list[Asked]:
+    """The lead as it is asked for in its pool, and in those it goes on to while nobody has room."""
+    pools, chain = {pool.name: pool for pool in policy.pools}, [one]
+    while (last := chain[-1]).pool.overflow.then is Then.POOL and len(chain) <= len(pools):
+        pool = pools[last.pool.overflow.target]
+        chain.append(Asked(one.lead, pool, last.ruling and _spilled(last.ruling, one.lead, last.pool, pool, {})))
+    return chain
+
+
+def _spilled(ruling: Ruling, lead: Lead, left: Pool, pool: Pool, rosters: Mapping[str, Roster]) -> Ruling:
+    step: Step = ("overflowed", {"from": left.name, "to": pool.name})
+    begun = replace(ruling, steps=())
+    made = _relaxed(begun, lead, pool, rosters)
+    return replace(made, steps=(*ruling.steps, step))
 
 
 # --- to somebody, or to nobody for now

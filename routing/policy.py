@@ -212,7 +212,8 @@ class Policy:
     @property
     def asks_leads(self) -> bool:
         """Whether it looks at what leads are, besides their country and place."""
-        return self.asks_members or self.priority is not PLAIN or any(pool.relax for pool in self.pools)
+        special = any(pool.relax or pool.overflow is not AS_EVER for pool in self.pools)
+        return special or self.asks_members or self.priority is not PLAIN
 
     def tier(self, name: str) -> Tier:
         return self.tiers.get(name, self.default_tier)

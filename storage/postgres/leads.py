@@ -30,6 +30,8 @@ Row = sa.RowMapping
 LONGEST_PAUSE_S = 300
 #: Put off so often, about a day long, a lead is shown to a person.
 DELAYS = 300
+#: Waiting leads that somebody must take or distribute.
+NOT_WOKEN = (Reason.OPEN_POOL, Reason.HELD)
 #: A row announced this recently is left alone by the relay.
 LEASE_S = 10
 
@@ -157,7 +159,7 @@ class Leads:
         which = sa.true() if ids is None else t.leads.c.id == sa.any_(bigints(ids))
         statement = (
             sa.update(t.leads)
-            .where(t.leads.c.state == "waiting", t.leads.c.reason != Reason.OPEN_POOL, which)
+            .where(t.leads.c.state == "waiting", t.leads.c.reason.not_in(NOT_WOKEN), which)
             .values(next_try_at=sa.func.clock_timestamp())
         )
         with transaction(self._engine) as conn:
@@ -168,8 +170,8 @@ class Leads:
         query = (
             sa.select(t.leads.c.id)
             .where(t.leads.c.state == "waiting", t.leads.c.next_try_at <= sa.func.clock_timestamp(), ~t.leads.c.dirty)
-            .where(t.leads.c.deaths == 0, t.leads.c.reason != Reason.OPEN_POOL)
-            .order_by(t.leads.c.priority.desc(), t.leads.c.received_at, t.leads.c.id)
+            .where(t.leads.c.deaths == 0, t.leads.c.reason.not_in(NOT_WOKEN))
+            .order_by(t.leads.c.rank.desc(), t.leads.c.received_at, t.leads.c.id)
             .limit(limit)
         )
         with transaction(self._engine) as conn:
@@ -253,7 +255,7 @@ _LOST_LEADS = sa.text("""
           AND updated_at < clock_timestamp() - make_interval(secs => :age)
           AND (nudged_at IS NULL OR nudged_at < clock_timestamp() - make_interval(secs => :lease))
           AND lane = ANY(CAST(:lanes AS smallint[])) AND (deaths > 0 OR NOT :died)
-        ORDER BY priority DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ORDER BY rank DESC, received_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
     ) RETURNING id, lane, deaths + delays > 0 AND NOT dirty AS frail, deaths > 0 AND NOT dirty AS died,
                 CASE WHEN dirty THEN 'refresh' WHEN lat IS NULL THEN 'locate' ELSE 'route' END AS verb
 """)

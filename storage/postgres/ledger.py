@@ -6,9 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from routing.batch import Batch
+from routing.batch import Batch, Known
 from routing.dispatcher import Stand
-from routing.lead import Point
+from routing.lead import Lead, Point
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
@@ -18,7 +18,8 @@ from storage.postgres.leads import Leads
 from storage.postgres.members import Members
 from storage.postgres.policies import Policies
 from storage.postgres.policy_reader import PolicyReader, Trouble
-from storage.postgres.routing_batch import routing_batch
+from storage.postgres.routing_batch import routing_batch, waiting_leads
+from storage.postgres.ruled import known
 from storage.postgres.snapshot import Turns
 from storage.postgres.waiting import Waiting, waiting_near
 
@@ -56,8 +57,13 @@ class RoutingLedger:
         """What is wrong with the policy that should be in force; None when nothing is."""
         return self._reader.trouble()
 
-    def roster(self, market: str) -> Roster:
-        return self._members.roster(market)
+    def roster(self, market: str, *, full: bool = False) -> Roster:
+        return self._members.roster(market, full=full)
+
+    def known(self, ids: Sequence[int], policy: Policy) -> tuple[Sequence[Lead], Known]:
+        with transaction(self._engine) as conn:
+            now = conn.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+            return waiting_leads(conn, ids), known(conn, ids, policy, now)
 
     def rebuild(self, market: str, seen: int, above: int = 0) -> AbstractContextManager[Snapshot | None]:
         return self._turns.rebuild(market, seen=seen, above=above)

@@ -5,18 +5,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
 
 from routing.answering import By, work_times
-from routing.batch import Market, Saved
+from routing.batch import Known, Market, Saved
 from routing.columns import WEIGHED, gather
 from routing.errors import ColdTurnstile
 from routing.lane import Lane
 from routing.lead import Lead, Point, Precision, Reason
 from routing.offer import Actor, Kind
 from routing.plan import Verdict
+from routing.policy import Policy
+from routing.ruling import Aside, Gift
 from routing.timers import to_answer
 from storage.postgres import tables as t
 from storage.postgres.accepting import accepted
@@ -26,6 +29,7 @@ from storage.postgres.decided import write_decisions
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.exhausted import to_open
+from storage.postgres.ruled import give, keep_rulings, known, set_aside
 from storage.postgres.steps import note, review
 
 
@@ -40,7 +44,19 @@ class LockedBatch:
     _task_id: str
     _alone: LedgerAlone
 
-    def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
+    def known(self, policy: Policy) -> Known:
+        """What the rules of the policy may ask of these leads."""
+        now = next((m.now for m in self.markets.values() if m.now), None) or self._conn.execute(_NOW).scalar_one()
+        return known(self._conn, [lead.id for lead in self.leads], policy, now)
+
+    def save(
+        self,
+        verdicts: Sequence[Verdict],
+        *,
+        refused: Sequence[tuple[Lead, Reason]] = (),
+        asides: Sequence[Aside] = (),
+        gifts: Sequence[tuple[UUID, Gift]] = (),
+    ) -> Saved:
         """Write offers, decisions, outbox and lead states; what the ledger refuses is left unwritten and named.
 
         Refused means that a member would pass its capacity: the turnstile was wrong, its caller must rebuild it.
@@ -60,6 +76,8 @@ class LockedBatch:
             by_reason.setdefault(reason, []).append(lead.id)
         for reason, ids in by_reason.items():
             review(self._conn, ids, reason, self._task_id)
+        set_aside(self._conn, asides, self._task_id, self.policy_version)
+        give(self._conn, gifts, self._task_id, self.policy_version)
         return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.plan.lead.id in over and not v.plan.slot))
 
     def _take_places(self, verdicts: Sequence[Verdict]) -> tuple[set[int], set[int]]:
@@ -96,6 +114,7 @@ class LockedBatch:
         reviewed = [v for v in over if v.plan.lead.id not in opened]
         for reason in {v.reason for v in reviewed if v.reason}:
             review(conn, [v.plan.lead.id for v in reviewed if v.reason is reason], reason, self._task_id)
+        keep_rulings(conn, verdicts, self._task_id, self.policy_version)
         tell_salesforce(conn, [v.plan.lead.id for v in settled])
         entries = [_entry(v, alone=self.markets[v.plan.pool.market].alone is not None) for v in told]
         note(conn, entries, self._task_id, policy_version=self.policy_version)
@@ -144,6 +163,13 @@ def routing_batch(
         yield LockedBatch(leads, version, markets, conn, task_id, alone)
 
 
+def waiting_leads(conn: sa.Connection, ids: Sequence[int]) -> list[Lead]:
+    """These leads as far as they wait, without a lock."""
+    rows = conn.execute(_WAITING_LEADS, {"ids": list(ids)}).mappings().all()
+    past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": list(ids)})}
+    return [_lead(row, past.get(row["id"])) for row in rows]
+
+
 def _held(conn: sa.Connection, alone: LedgerAlone) -> dict[str, Market]:
     """Every market; the generation of those the turnstile decides for is held."""
     held = {row.name for row in conn.execute(_HOLD_GENERATION)}
@@ -178,7 +204,7 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     decisions = [v.decision for v in verdicts]
     (member, distance_m, *_), sizes = gather(WEIGHED, [d.weighed for d in decisions])
     chosen = np.repeat(np.array([d.chosen for d in decisions]), sizes)
-    times = [to_answer(v.plan.pool.answering, v.decision.at, v.plan.lead.lane) for v in verdicts]
+    times = [to_answer(v.answering, v.decision.at, v.plan.lead.lane) for v in verdicts]
     return {
         "ids": [d.id for d in decisions],
         "leads": [d.lead for d in decisions],
@@ -266,10 +292,15 @@ _POLICY_VERSION = sa.select(t.policies.c.version).where(t.policies.c.state == "p
 _LOCK_LEADS = sa.text("""
     SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves, lane FROM leads
     WHERE id = ANY(CAST(:ids AS bigint[])) AND lat IS NOT NULL AND NOT dirty
-      AND (state = 'new' OR (state = 'waiting' AND reason <> 'open_pool'
+      AND (state = 'new' OR (state = 'waiting' AND reason NOT IN ('open_pool', 'held')
                              AND (:woken OR next_try_at <= clock_timestamp())))
-    ORDER BY priority DESC, received_at, id FOR UPDATE SKIP LOCKED
+    ORDER BY rank DESC, received_at, id FOR UPDATE SKIP LOCKED
 """)
+_WAITING_LEADS = sa.text("""
+    SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves, lane FROM leads
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'waiting' AND lat IS NOT NULL
+""")
+_NOW = sa.text("SELECT clock_timestamp()")
 _TRIED = sa.text("""
     SELECT lead_id, array_agg(member_id) AS members, array_agg(member_id) FILTER (WHERE lapsed) AS lapsed,
            (SELECT array_agg(c.member_id ORDER BY c.asked_at, c.member_id) FROM chances c

@@ -115,8 +115,8 @@ _LOCK = sa.text(f"""
 _ADD = sa.text(f"""
     WITH given AS MATERIALIZED (SELECT * FROM {_GIVEN})),
     added AS (
-        INSERT INTO leads ({names(_LEAD)}, geo_precision, geo_provider)
-        SELECT {names(_LEAD)},
+        INSERT INTO leads ({names(_LEAD)}, rank, geo_precision, geo_provider)
+        SELECT {names(_LEAD)}, priority,
                CASE WHEN lat IS NOT NULL THEN 'exact' END, CASE WHEN lat IS NOT NULL THEN 'source' END
         FROM given ON CONFLICT DO NOTHING RETURNING id, salesforce_id
     ),
@@ -134,6 +134,8 @@ _CHANGE = sa.text(f"""
     )
     UPDATE leads l SET {", ".join(f"{name} = g.{name}" for name in _STREAM_SIDE)},
         version = l.version + g.step,
+        rank = CASE WHEN g.priority = l.priority THEN l.rank ELSE g.priority END,
+        basket = CASE WHEN g.state = 'waiting' THEN l.basket END,
         updated_at = clock_timestamp(),
         -- What a waiting lead missed while it was not to be planned is made up for.
         next_try_at = CASE WHEN g.state <> 'waiting' THEN NULL

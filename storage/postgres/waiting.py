@@ -21,7 +21,7 @@ class Waiting:
     place: Point
     country: str
     reason: Reason
-    priority: int
+    rank: int
     received_at: datetime
     moves: int = 0
     rung: int | None = None  # of its pool's ladder, on which it waits
@@ -61,10 +61,10 @@ def waiting_near(
         values |= {f"lat{n}": radians(place.lat), f"lon{n}": radians(place.lon), f"cos{n}": cos(radians(place.lat))}
         values |= {f"south{n}": place.lat - wide, f"north{n}": place.lat + wide}
     if after is not None:
-        values |= {"priority": after.priority, "received_at": after.received_at, "last": after.id}
+        values |= {"rank": after.rank, "received_at": after.received_at, "last": after.id}
     rows = conn.execute(_statement(len(places), cells.everywhere, after is not None, again), values)
     return [
-        Waiting(r.id, Point(r.lat, r.lon), r.country, Reason(r.reason), r.priority, r.received_at, r.moves, r.rung)
+        Waiting(r.id, Point(r.lat, r.lon), r.country, Reason(r.reason), r.rank, r.received_at, r.moves, r.rung)
         for r in rows
     ]
 
@@ -80,16 +80,16 @@ def _statement(places: int, everywhere: bool, on: bool, again: bool) -> sa.TextC
 
 
 _PLENTY = 2**31 - 1
-_SEEN = "id, lat, lon, country, reason, priority, received_at, moves, rung"
-_FIRST = "ORDER BY priority DESC, received_at, id LIMIT :limit"
+_SEEN = "id, lat, lon, country, reason, rank, received_at, moves, rung"
+_FIRST = "ORDER BY rank DESC, received_at, id LIMIT :limit"
 # First a cheap box, then the haversine of the angle between two places.
 _NEAR = """(lat BETWEEN :south{n} AND :north{n}
         AND power(sin((radians(lat) - :lat{n}) / 2), 2)
             + cos(radians(lat)) * :cos{n} * power(sin((radians(lon) - :lon{n}) / 2), 2) <= :reach)"""
-_ON = """AND (priority < :priority OR (priority = :priority AND (received_at, id) > (CAST(:received_at AS timestamptz),
+_ON = """AND (rank < :rank OR (rank = :rank AND (received_at, id) > (CAST(:received_at AS timestamptz),
                                                                                     CAST(:last AS bigint))))"""
-_MINE = """state = 'waiting' AND reason <> 'open_pool' AND NOT dirty AND units <= :room AND ({near}) {on}
-        AND id <> ALL(CAST(:besides AS bigint[])) AND {fresh}"""
+_MINE = """state = 'waiting' AND reason NOT IN ('open_pool', 'held', 'missing_facts') AND NOT dirty
+        AND units <= :room AND ({near}) {on} AND id <> ALL(CAST(:besides AS bigint[])) AND {fresh}"""
 _FRESH = """NOT EXISTS (SELECT FROM offers o
                         WHERE o.lead_id = leads.id AND o.member_id = :member AND o.state <> 'void')"""
 # Who let its only offer expire: by its own wish, or when the lead waits for such members.

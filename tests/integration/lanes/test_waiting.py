@@ -19,7 +19,7 @@ MILES_50 = 80_467.2
 METROPOLIS = Point(40.7, -73.8)
 #: Half of them in one metropolis, all in one square degree; the others anywhere.
 _MANY = sa.text("""
-    INSERT INTO leads (salesforce_id, state, reason, pool, priority, lat, lon, cell, country, received_at)
+    INSERT INTO leads (salesforce_id, state, reason, pool, rank, lat, lon, cell, country, received_at)
     SELECT '00Q' || n, 'waiting', 'no_room', 'installers', n % 3, lat, lon,
            (floor(lat)::int + 90) * 360 + floor(lon)::int + 180, 'US', now() - n * interval '1 second'
     FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 40.55 + 0.35 * random() ELSE 30 + 15 * random() END AS lat,
@@ -81,13 +81,13 @@ def test_a_freed_place_looks_at_few_of_a_hundred_thousand(engine: sa.Engine, nam
 def test_it_is_the_best_then_the_oldest_of_those_truly_in_reach(engine: sa.Engine) -> None:
     fill(engine, 1_000)
     with transaction(engine) as connection:
-        rows = connection.execute(sa.text("SELECT id, lat, lon, priority, received_at FROM leads")).all()
+        rows = connection.execute(sa.text("SELECT id, lat, lon, rank, received_at FROM leads")).all()
         dice = random.Random(7)
         for radius in (8_046.72, MILES_50, 300_000.0, 1_500_000.0):
             for _ in range(3):
                 here = Point(dice.uniform(30, 45), dice.uniform(-120, -73))
                 near = [r for r in rows if metres(here, Point(r.lat, r.lon)) <= radius]
-                wanted = [r.id for r in sorted(near, key=lambda r: (-r.priority, r.received_at, r.id))]
+                wanted = [r.id for r in sorted(near, key=lambda r: (-r.rank, r.received_at, r.id))]
                 found, last = [], None
                 while page := waiting_near(connection, [here], radius, 1, limit=40, after=last):
                     found += [one.id for one in page if metres(here, one.place) <= radius]
@@ -137,6 +137,6 @@ def test_a_policy_published_wakes_all_and_takes_them_up_in_their_order(engine: s
     assert leads.wake() == 3_000
     with transaction(engine) as connection:
         wanted = connection.execute(
-            sa.text("SELECT id FROM leads ORDER BY priority DESC, received_at, id LIMIT 100")
+            sa.text("SELECT id FROM leads ORDER BY rank DESC, received_at, id LIMIT 100")
         ).scalars()
         assert leads.woken() == list(wanted)
