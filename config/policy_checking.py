@@ -26,11 +26,15 @@ def findings(
     document: Mapping[str, Any],
     known: People | None = None,
     *,
+    policy: Policy | None = None,
     contents: Contents = no_contents,
     now: datetime | None = None,
 ) -> list[Finding]:
-    """What is to be said about a document, errors first. Raises BadInput when it is no policy at all."""
-    policy = parse(document, 0, contents=contents)
+    """What is to be said about a document, errors first. Raises BadInput when it is no policy at all.
+
+    `policy`: what was made of it, if that was done.
+    """
+    policy = policy or parse(document, 0, contents=contents)
     wrong: list[Finding] = []
     stored = list(_stored(document, policy, wrong))
     found = wrong + check(policy, known, now=now or datetime.now(UTC), countries=codes(), stored=stored)

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 import uuid_utils.compat as uuid_utils
 
-from config import logs, metrics, policy_text, settings, version
+from config import logs, metrics, policy_checking, policy_text, settings, version
 from config import policy as policy_file
 from config.celery import LANES
 from config.gatekeeper import Gatekeeper
@@ -165,8 +165,12 @@ def publisher() -> Publisher:
     )
 
 
-def _look_through(_document: Mapping[str, Any], _policy: Policy) -> Sequence[Mapping[str, Any]]:
-    return ()
+def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:
+    """What the check says, with the members there are. Raises BadInput when that keeps it from being published."""
+    known = policy_checking.people(members(), ledger().open_counts)
+    found = policy_checking.findings(document, known, policy=policy)
+    policy_checking.refuse(found)
+    return [one.to_dict() for one in found]
 
 
 @cache

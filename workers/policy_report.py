@@ -18,8 +18,9 @@ def checked(file: Path, *, against_roster: bool, data_dir: Path | None) -> list[
         if not against_roster:
             return policy_checking.findings(document)
         with house.opened(data_dir, new=False):
+            policy = wiring.parse_policy(document, 0)
             known = policy_checking.people(wiring.members(), wiring.ledger().open_counts)
-        return policy_checking.findings(document, known)
+        return policy_checking.findings(document, known, policy=policy)
     except BadInput as exc:
         return [policy_checking.unreadable(exc)]
 
