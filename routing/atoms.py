@@ -41,6 +41,22 @@ class Begins:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """The text ends so."""
+
+    fact: str
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The text has this one in it."""
+
+    fact: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Between:
     """The number or moment lies between these; the edges belong to it unless they are open."""
 
@@ -51,7 +67,7 @@ class Between:
     high_open: bool = False
 
 
-Atom = OneOf | Holds | Begins | Between
+Atom = OneOf | Holds | Begins | Ends | Contains | Between
 Conjunction = tuple[Atom, ...]
 
 
@@ -173,4 +189,6 @@ _OF: Mapping[str, Callable[[str, object], Atom | None]] = {
     "_>_": lambda fact, value: Between(fact, low=value, low_open=True),
     "_>=_": lambda fact, value: Between(fact, low=value),
     "startsWith": lambda fact, value: Begins(fact, value) if isinstance(value, str) else None,
+    "endsWith": lambda fact, value: Ends(fact, value) if isinstance(value, str) else None,
+    "contains": lambda fact, value: Contains(fact, value) if isinstance(value, str) else None,
 }

@@ -4,15 +4,19 @@ A rule that says where a lead goes ends the search, unless it goes on; one that 
 lets the search go on, unless it does not. What no rule decided, the default does.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from heapq import heappop, merge
 from typing import Any
 
+from routing.atoms import ALWAYS
 from routing.conditions import Condition
 from routing.course import Course, Skill, Way
 from routing.look import Look, Surroundings
 from routing.policy import Pool
+from routing.rule_index import RuleIndex
 
 MICRO = 1_000_000
 MOST_UNITS, MOST_TURN, MOST_PRIORITY = 1000, 100 * MICRO, 1_000_000
@@ -73,6 +77,9 @@ class Rulebook:
 
     def __init__(self, rules: Sequence[Rule], default: Then, around: Surroundings, pools: Sequence[Pool]) -> None:
         self.rules, self.default, self.around = tuple(rules), default, around
+        self._alike = _alike(self.rules)
+        firsts = {same[0]: self.rules[same[0]].when for same in self._alike.values()}
+        self._index = RuleIndex({at: when.alternatives if when else ALWAYS for at, when in firsts.items()})
         self._pools = {pool.name: pool for pool in pools}
         self._of_country = {country: pool for pool in pools for country in pool.countries}
         self._else = next((pool for pool in pools if not pool.countries), None)
@@ -85,14 +92,25 @@ class Rulebook:
         The rules named in `without` are passed over: the lead was released from them, or has waited as they say.
         """
         look, heard = Look(self.around, facts, now), _Heard()
-        for rule in self.rules:
-            if rule.name in without:
-                continue
-            if (rule.when is None or look.holds(rule.when)) and not self._hear(rule.name, rule.then, look, heard):
+        for rule in self._matching(look):
+            if rule.name not in without and not self._hear(rule.name, rule.then, look, heard):
                 break
         if heard.way is None:
             self._hear("default", self.default, look, heard)
         return self._made(heard, facts, now)
+
+    def _matching(self, look: Look) -> Iterator[Rule]:
+        """Every rule whose condition holds, in order; of those with the same condition, the first is asked for all."""
+        ahead, held = self._index.candidates(look), list[int]()
+        at, last = next(ahead, None), None
+        while at is not None or held:
+            if at is None or (held and held[0] < at):
+                yield self.rules[heappop(held)]
+                continue
+            rule = self.rules[at]
+            if at != last and (rule.when is None or look.holds(rule.when)):
+                held = list(merge(held, self._alike[_words(rule)]))
+            at, last = next(ahead, None), at
 
     def pool_of(self, country: str) -> Pool | None:
         """The pool that names this country, else the one that takes every country, else None."""
@@ -144,6 +162,18 @@ class Rulebook:
         """Every fact that the rules could ask, as it can be written down; the same rules say the same of these."""
         held = {**{name: facts[name] for name in self.reads if name in facts}, "now": now}
         return {n: v.isoformat() if isinstance(v, date) else v for n, v in held.items() if n in self.reads}
+
+
+def _words(rule: Rule) -> str:
+    return rule.when.source if rule.when else ""
+
+
+def _alike(rules: Sequence[Rule]) -> Mapping[str, Sequence[int]]:
+    """The numbers of the rules that have the same condition, ascending."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for at, rule in enumerate(rules):
+        found[_words(rule)].append(at)
+    return found
 
 
 class _Heard:

@@ -1,0 +1,157 @@
+"""The index finds every rule that matches: the course is the one that asking each rule in turn would give."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing import conditions as cel
+from routing.areas import Areas
+from routing.conditions import Condition
+from routing.course import Course, Way
+from routing.look import Look, Surroundings
+from routing.policy import Pool, Rings
+from routing.rule_index import RuleIndex
+from routing.rules import Rule, Rulebook, Then
+from routing.tables import KeyPart, Table
+from routing.vocabulary import STANDARD, Kind
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+POOL = Pool("installers", "main", frozenset(), Rings("mi", (5.0,)))
+SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0), (0.0, 0.0)]
+TABLE = Table(
+    "territory",
+    (KeyPart("lead.country"),),
+    {"owner": Kind.TEXT, "rank": Kind.WHOLE},
+    {("us",): ("joe", 1), ("de",): ("", 2)},
+)
+AROUND = Surroundings.of(
+    {**STANDARD, "lead.score": Kind.NUMBER, "lead.tags": Kind.LIST, "lead.day": Kind.DATE},
+    {"territory": TABLE},
+    Areas.of({"west": [SQUARE], "east": [[(x + 2, y) for x, y in SQUARE]]}),
+)
+WORDS = ["", "a", "ab", "abc", "b", "ba", "US", "us", "DE"]
+TEXTS = ["lead.country", "lead.city", "lead.postal_code", "territory.owner"]
+NUMBERS = ["lead.score", "lead.priority", "territory.rank", "lead.attempt"]
+
+words, texts, numbers = st.sampled_from(WORDS), st.sampled_from(TEXTS), st.sampled_from(NUMBERS)
+some_numbers = st.sampled_from([-1, 0, 1, 2, 3, 1.5, 2.0, -0.5])
+signs = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
+days = st.sampled_from(["2026-11-21", "2026-11-22", "2026-11-23"])
+
+
+def quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+simple = st.one_of(
+    st.builds("{} {} {}".format, texts, st.sampled_from(["==", "!=", "<", ">="]), words.map(quoted)),
+    st.builds("{1} == {0}".format, texts, words.map(quoted)),
+    st.builds("{}.{}({})".format, texts, st.sampled_from(["startsWith", "endsWith", "contains"]), words.map(quoted)),
+    st.builds("{} in [{}, {}]".format, texts, words.map(quoted), words.map(quoted)),
+    st.builds("{} {} {}".format, numbers, signs, some_numbers),
+    st.builds("{} {} {}".format, some_numbers, signs, numbers),
+    st.builds("{} in [{}, {}]".format, numbers, st.integers(-1, 3), st.integers(-1, 3)),
+    st.builds('"{}" in lead.tags'.format, words),
+    st.builds('lead.day {} date("{}")'.format, signs, days),
+    st.builds('now {} timestamp("{}T12:00:00Z")'.format, signs, days),
+    st.builds("{} == {}".format, texts, texts),
+    st.builds("has({})".format, st.one_of(texts, numbers)),
+    st.sampled_from(
+        ["lead.hot", "lead.hot == false", "area.west", "area.east", "true", "false", "lead.tags.size() > 1"]
+    ),
+    st.sampled_from(['lead.tags.exists(t, t == "a")', 'lead.city.matches("^a")', "lead.age_hours > 1.0"]),
+)
+conditions = st.recursive(
+    simple,
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        st.builds("!({})".format, inner),
+        st.builds("({} ? {} : {})".format, inner, inner, inner),
+    ),
+    max_leaves=5,
+)
+#: Some facts are missing, and some are nothing of their kind.
+values: Mapping[str, st.SearchStrategy[object]] = {
+    "lead.country": words,
+    "lead.city": words,
+    "lead.postal_code": words,
+    "lead.score": st.one_of(some_numbers, st.sampled_from(["2", "x", float("nan")])),
+    "lead.priority": st.integers(-1, 3),
+    "lead.attempt": st.one_of(st.integers(-1, 3), st.just("two")),
+    "lead.tags": st.one_of(st.lists(words, max_size=3), st.just("a;b")),
+    "lead.day": days,
+    "lead.hot": st.booleans(),
+    "lead.received_at": st.just(datetime(2026, 11, 22, 10, tzinfo=UTC)),
+    "lead.latitude": st.sampled_from([0, 1.0, 2.0, 3]),
+    "lead.longitude": st.sampled_from([0, 1.0, 2.0, 3, 4.0, 9]),
+}
+facts = st.fixed_dictionaries({}, optional=values)
+thens = st.one_of(
+    st.just(Then(Way.POOL, "installers")),
+    st.just(Then(Way.POOL, "installers", goes_on=True)),
+    st.builds(lambda n: Then(priority=n), st.integers(0, 9)),
+    st.just(Then(best_first=True, goes_on=False)),
+    st.builds(lambda name: Then(Way.HOLD, name), words),
+)
+
+
+@cache
+def compiled(source: str) -> Condition:
+    return cel.compile(source, AROUND.vocabulary, where="here")
+
+
+def book(rules: list[tuple[str, Then]]) -> Rulebook:
+    made = [Rule(f"rule{at}", compiled(source), then) for at, (source, then) in enumerate(rules)]
+    return Rulebook(made, Then(Way.POOL, "installers"), AROUND, [POOL])
+
+
+class OneByOne(Rulebook):
+    """The same rules without an index."""
+
+    def _matching(self, look: Look):  # type: ignore[no-untyped-def] # noqa: ANN202 - as its parent's
+        return (rule for rule in self.rules if rule.when is None or look.holds(rule.when))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(conditions, thens), max_size=40), st.lists(facts, min_size=1, max_size=5))
+def test_with_the_index_every_lead_takes_the_course_it_takes_without(
+    rules: list[tuple[str, Then]], leads: list[dict[str, object]]
+) -> None:
+    quick = book(rules)
+    slow = OneByOne(quick.rules, quick.default, AROUND, [POOL])
+    for lead in leads:
+        assert quick.course(lead, NOW) == slow.course(lead, NOW)
+
+
+@settings(max_examples=200, deadline=None)
+@given(conditions, facts)
+def test_a_condition_that_holds_fulfils_one_of_its_alternatives(source: str, lead: dict[str, object]) -> None:
+    condition = compiled(source)
+    look = Look(AROUND, lead, NOW)
+    if look.holds(condition):
+        index = RuleIndex(
+            {0: condition.alternatives, **{n: compiled(f"lead.score > {n}").alternatives for n in range(1, 9)}}
+        )
+        assert 0 in set(index.candidates(look))
+
+
+def test_of_ten_thousand_rules_by_postal_code_few_are_asked() -> None:
+    sources = [f'lead.country == "US" && lead.postal_code.startsWith("{n:05}")' for n in range(10_000)]
+    index = RuleIndex(
+        {n: cel.compile(source, AROUND.vocabulary, where="").alternatives for n, source in enumerate(sources)}
+    )
+    asked = list(index.candidates(Look(AROUND, {"lead.country": "US", "lead.postal_code": "01234-5678"}, NOW)))
+    assert 1234 in asked
+    assert len(asked) <= 6
+
+
+def test_rules_with_the_same_condition_are_all_heard_in_their_order() -> None:
+    course: Course | None = book(
+        [("lead.hot", Then(priority=1)), ('lead.city == "a"', Then(priority=2)), ("lead.hot", Then(Way.HOLD, "basket"))]
+    ).course({"lead.hot": True, "lead.city": "a"}, NOW)
+    assert course is not None
+    assert (course.target, course.priority, course.passed) == ("basket", 1, ("rule0", "rule1"))
