@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from routing.fairness import Book
+from routing.rotation import is_over
 
 Account = tuple[str, int]  # rotation, member
 K = TypeVar("K")
@@ -58,6 +60,7 @@ class Known:
     leaving: Collection[UUID]  # ended; that their places are free is on its way
     books: Mapping[str, Book]
     units: Mapping[UUID, int] = field(default_factory=dict)  # of those open offers that take more than one
+    at: datetime | None = None  # rotations whose periods ended long before need not be known on either side
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +128,28 @@ def drift(held: Held, known: Known) -> Drift:
             for rotation, book in _books(held, known)
             for member, both in _differing(_in(held, rotation).served, book.served).items()
         },
-        ticks=_differing(_of(held.books, "tick"), _of(known.books, "tick")),
-        cursors=_differing(_of(held.books, "cursor"), _of(known.books, "cursor")),
+        ticks=_differing(_of(held, known, "tick"), _of(known, known, "tick")),
+        cursors=_differing(_of(held, known, "cursor"), _of(known, known, "cursor")),
         units={offer: known.units[offer] for offer in missing if offer in known.units},
     )
 
 
 def _books(held: Held, known: Known) -> list[tuple[str, Book]]:
-    """Every rotation of either side, as the ledger has it."""
-    return [(name, known.books.get(name, Book())) for name in sorted(held.books.keys() | known.books.keys())]
+    """Every rotation of either side that is still needed, as the ledger has it."""
+    names = sorted(held.books.keys() | known.books.keys())
+    return [(name, known.books.get(name, Book())) for name in names if _is_needed(name, known)]
 
 
 def _in(held: Held, rotation: str) -> Book:
     return held.books.get(rotation, Book())
 
 
-def _of(books: Mapping[str, Book], what: str) -> dict[str, int]:
-    return {name: getattr(book, what) for name, book in books.items()}
+def _of(one: Held | Known, known: Known, what: str) -> dict[str, int]:
+    return {name: getattr(book, what) for name, book in one.books.items() if _is_needed(name, known)}
+
+
+def _is_needed(rotation: str, known: Known) -> bool:
+    return known.at is None or not is_over(rotation, known.at)
 
 
 def _differing(seen: Mapping[K, int], right: Mapping[K, int]) -> dict[K, tuple[int, int]]:

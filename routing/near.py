@@ -103,6 +103,11 @@ class Index:
         """The roster's row of each row here: of the active ones, by id."""
         return self._rows
 
+    def member(self, member_id: int) -> Member | None:
+        """The active member of this id, or None."""
+        found = self._roster.get(member_id)
+        return found if found is not None and found.active and found.places else None
+
     @property
     def order(self) -> list[int]:
         """Everyone, neighbours together."""

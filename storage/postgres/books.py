@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from routing.fairness import TURN, Book
 from routing.policy import Mode
 from routing.ports import Standing
+from routing.rotation import is_over
 
 #: Decisions fetched at once.
 PAGE = 2_000
@@ -86,11 +88,17 @@ class Books:
         self.generation, self.seq, self.last, self.at_us = turn.generation, turn.seq, turn.id, turn.at_us
 
     def accounts(self) -> dict[str, dict[int, Standing]]:
-        """Every account, by rotation and member."""
+        """Every account that is still needed, by rotation and member."""
         return {
             rotation: {m: Standing(book.standing.get(m, 0), book.served.get(m, 0)) for m in _members(book)}
-            for rotation, book in self.rotations.items()
+            for rotation, book in self.needed.items()
         }
+
+    @property
+    def needed(self) -> Mapping[str, Book]:
+        """The rotations but those of periods that ended long before the last decision."""
+        at = datetime.fromtimestamp(self.at_us / 1e6, UTC)
+        return {name: book for name, book in self.rotations.items() if not is_over(name, at)}
 
     def copy(self) -> "Books":
         """The same accounts, to be carried on apart."""

@@ -41,7 +41,7 @@ def owe_correction(conn: sa.Connection, offers: Sequence[UUID], effect: TurnEffe
     for row in conn.execute(_DECISIONS, {"ids": list(offers), "fair": str(Mode.FAIR)}):
         deltas = of_offer(what, row.chosen, shares_of(row.member, row.weight, row.gate, row.turn))
         made.append(Correction(row.id, row.market, row.rotation, what, reason, deltas, row.id))
-    return _owe(conn, made)
+    return owe(conn, made)
 
 
 def owe_move(conn: sa.Connection, offers: Sequence[UUID], member: int, reason: str) -> int:
@@ -57,7 +57,7 @@ def owe_move(conn: sa.Connection, offers: Sequence[UUID], member: int, reason: s
         made.append(Correction(row.id, row.market, row.rotation, Effect.RETURN, reason, back, row.id))
         paid = of_offer(Effect.PENALISE, member, {member: 0} | shares)
         made.append(Correction(uuid5(row.id, reason), row.market, row.rotation, Effect.TAKE, reason, paid))
-    return _owe(conn, made)
+    return owe(conn, made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Corrections:
                 by_hand(effect, found.id, turns, others),
                 actor=actor,
             )
-            if _owe(conn, [made]):
+            if owe(conn, [made]):
                 record(conn, actor, f"turns.{effect}", member=member, turns=turns, rotation=name, reason=made.reason)
         return made
 
@@ -173,7 +173,8 @@ class Corrections:
         return name, weights
 
 
-def _owe(conn: sa.Connection, made: Sequence[Correction]) -> int:
+def owe(conn: sa.Connection, made: Sequence[Correction]) -> int:
+    """Have these corrections carried out soon, each once; how many are new. Commits with the caller's transaction."""
     if not made:
         return 0
     rows = [_values(one) for one in made]

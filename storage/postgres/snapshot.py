@@ -84,8 +84,8 @@ def snapshot_of(connection: sa.Connection, books: Books, generation: int) -> Sna
         seq=books.seq,
         open_offers={row.id: row.member_id for row in open_offers},
         standings=books.accounts(),
-        ticks={rotation: book.tick for rotation, book in books.rotations.items()},
-        cursors={rotation: book.cursor for rotation, book in books.rotations.items()},
+        ticks={rotation: book.tick for rotation, book in books.needed.items()},
+        cursors={rotation: book.cursor for rotation, book in books.needed.items()},
         units={row.id: row.units for row in open_offers if row.units > 1},
     )
 

@@ -59,7 +59,7 @@ class Truth:
             open_ids = {row.id: row.member_id for row in open_offers}
             leaving = _leaving(connection, [o for o in held.offers if o not in open_ids], since)
         self._keep(books)
-        return Known(open_ids, leaving, rotations, {row.id: row.units for row in open_offers if row.units > 1})
+        return Known(open_ids, leaving, rotations, {row.id: row.units for row in open_offers if row.units > 1}, since)
 
     @contextmanager
     def still_open(self, offers: Sequence[UUID]) -> Iterator[set[UUID]]:

@@ -50,7 +50,7 @@ class RedisTurnstile:
     def __init__(self, at: str | Client) -> None:
         self._redis = connect(at) if isinstance(at, str) else at
         names = ["reserve", "settle", "release", "pending", "switch", "enrol"]
-        names += ["correct", "settle_corrections", "uncertain"]
+        names += ["correct", "settle_corrections", "uncertain", "forget"]
         self._scripts = {name: scripts.bind(name, self._redis) for name in names}
         self._slots: dict[str, Slots] = {}
 
@@ -201,6 +201,10 @@ class RedisTurnstile:
         if not warm:
             raise ColdTurnstile(market=market)
         return {UUID(hex=offer.decode()): int.from_bytes(held[:4], "little") for offer, held in found.items()}
+
+    def forget(self, market: str, rotations: Sequence[str]) -> int:
+        """Drop the accounts of these rotations; how many there were. One that is used again begins at zero."""
+        return int(self._run("forget", MarketKeys(market).all, list(rotations))) if rotations else 0
 
     def mark(self, market: str) -> Mark:
         """How far the turnstile is in this market; zeros when it holds nothing."""
