@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from config import policy_text, policy_words
+from config.policy_admission import Compile, PoolSections, check_overflows
 from config.policy_parts import (
     STRICT,
     Capacity,
@@ -29,10 +30,13 @@ from config.policy_parts import (
     once,
     wrong,
 )
-from config.policy_rules import RuleSections, Where, no_contents
+from config.policy_priority import OrderSections
+from config.policy_rules import ByPart, RuleSections, Where, no_contents
 from config.policy_tables import Contents
 from config.policy_text import Written
 from config.policy_turns import TurnsPart, Way
+from routing import conditions
+from routing.conditions import Condition
 from routing.errors import BadInput
 from routing.lead import Precision
 from routing.policy import (
@@ -52,6 +56,7 @@ from routing.policy import (
     Tiers,
     TurnEffect,
 )
+from routing.vocabulary import Kind, Vocabulary
 
 #: Nothing on earth is farther away than half its girth.
 FARTHEST_M = 20_037_508.0
@@ -207,7 +212,7 @@ def _passes(length: timedelta | None, hours: HoursPart | None, name: str) -> Non
         )
 
 
-class PoolPart(_Part):
+class PoolPart(PoolSections, _Part):
     """Who takes turns for one kind of lead."""
 
     name: Name
@@ -237,9 +242,11 @@ class PoolPart(_Part):
         once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
         _passes(self.answer_within, self.answers.hours, "answer_within")
         self.turns.fits(self.mode)
+        self.fits_rings(min(len(part.radii) for part in (self.rings, *self.rings_by_country)))
         return self
 
-    def made(self) -> Pool:
+    def made(self, kinds: Mapping[str, Kind], compiled: Compile, where: Where, at: int) -> Pool:
+        zone = self.answers.hours.zone if self.answers.hours else "UTC"
         return Pool(
             name=self.name,
             market=self.market,
@@ -253,6 +260,9 @@ class PoolPart(_Part):
             answering=self.answers.made(within=self.answer_within, reassignments=self.reassignments),
             poor_places={Precision(name): way for name, way in self.poor_places.items()},
             turns=self.turns.made(self.mode, self.rings.unit, self.rings.radii[0]),
+            admission=self.admission(zone, kinds, compiled, where, ("pools", at)),
+            relax=self.steps(),
+            overflow=self.overflows(),
         )
 
 
@@ -272,7 +282,7 @@ class TierPart(DefaultTierPart):
     name: TierName
 
 
-class Document(RuleSections, _Part):
+class Document(RuleSections, OrderSections, _Part):
     """A policy as people write it."""
 
     sensitive: bool = False  # two people publish it, and whatever takes its place
@@ -285,7 +295,8 @@ class Document(RuleSections, _Part):
         once([pool.name for pool in self.pools], "pools has", "name")
         once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
         once([c for pool in self.pools for c in pool.countries], "pools name", "country")
-        if sum(not pool.countries for pool in self.pools) > 1:
+        by_country = self.default is None or isinstance(self.default.pool, ByPart)
+        if by_country and sum(not pool.countries for pool in self.pools) > 1:
             raise wrong("two pools take every country", "Name the countries of each pool but one.")
         shared: dict[tuple[str, str], PoolPart] = {}
         for pool in (pool for pool in self.pools if pool.rotation):
@@ -304,9 +315,25 @@ class Document(RuleSections, _Part):
     def made(self, version: int, contents: Contents, where: Where) -> Policy:
         tiers = {part.name: part.made(part.name, rank) for rank, part in enumerate(self.tiers, start=1)}
         default = self.default_tier.made("", len(tiers) + 1)
-        pools = tuple(p.made() for p in self.pools)
-        rulebook = self.rulebook(self.surroundings(contents, where), pools, where)
-        return Policy(version=version, pools=pools, tiers=tiers, default_tier=default, rulebook=rulebook)
+        both = self.of_leads_and_members
+        of_both, of_leads = partial(_compiled, both, where), partial(_compiled, self.of_leads, where)
+        pools = tuple(pool.made(both.kinds, of_both, where, at) for at, pool in enumerate(self.pools))
+        names = [pool.name for pool in self.pools]
+        check_overflows(dict(zip(names, self.pools, strict=True)), where, names)
+        return Policy(
+            version=version,
+            pools=pools,
+            tiers=tiers,
+            default_tier=default,
+            rulebook=self.rulebook(self.surroundings(contents, where), pools, where),
+            priority=self.priorities(self.of_leads.kinds, of_leads, where),
+            entry=self.entrance(of_leads),
+            giving=self.gives(),
+        )
+
+
+def _compiled(vocabulary: Vocabulary, where: Where, source: str, way: tuple[str | int, ...]) -> Condition:
+    return conditions.compile(source, vocabulary, where=lambda: where(way))
 
 
 def parse(document: Mapping[str, Any], version: int, *, contents: Contents = no_contents) -> Policy:

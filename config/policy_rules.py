@@ -271,6 +271,11 @@ class RuleSections(BaseModel):
         """What conditions over a member and a lead may ask."""
         return Vocabulary.of(STANDARD, OF_MEMBERS, self.attributes.of_leads, self.attributes.of_members)
 
+    @property
+    def of_leads(self) -> Vocabulary:
+        """What conditions over a lead alone may ask, besides tables and areas."""
+        return Vocabulary.of(STANDARD, self.attributes.of_leads)
+
     def surroundings(self, contents: Contents, where: Where) -> Surroundings:
         """What conditions over a lead may ask. Raises BadInput when a table or an area is not sound."""
         own = {**STANDARD, **self.attributes.of_leads}
