@@ -215,8 +215,9 @@ def _skills(known: People, examples: Mapping[int, Example]) -> Iterator[Finding]
         if key in told or _anybody(course.skills, known.active(pool.market)):
             continue
         told.add(key)
-        lasting = [skill for skill in course.skills if skill.drop_after is None]
-        for_good = bool(lasting) and not pool.relax and not _anybody(lasting, known.active(pool.market))
+        relaxes = any(step.drop for step in pool.relax)
+        lasting = [s for s in course.skills if s.drop_after is None and (s.required or not relaxes)]
+        for_good = not _anybody(lasting, known.active(pool.market))
         yield warning(
             "skills_nobody_has",
             ("rules", at, "then", "skills") if at >= 0 else ("default", "skills"),
