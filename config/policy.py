@@ -1,5 +1,6 @@
 """The policy document: what people write in YAML, checked word by word, and made into routing's Policy."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
@@ -352,6 +353,12 @@ def parse(document: Mapping[str, Any], version: int, *, contents: Contents = no_
 def json_schema() -> dict[str, Any]:
     """The document's JSON Schema, for editors and the API."""
     return Document.model_json_schema()
+
+
+def schema_text() -> str:
+    """The same as it stands in docs/policy.schema.json."""
+    told = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Fairturn policy"}
+    return json.dumps(json_schema() | told, indent=1, ensure_ascii=False) + "\n"
 
 
 def default_document() -> Written:

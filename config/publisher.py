@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import structlog
 
 from config import policy as policy_file
-from config import policy_text
+from config import policy_bundle, policy_text
+from config.policy_bundle import Bundle
 from config.policy_units import refuse_what_is_others
 from routing.errors import BadInput, FairturnError, TryLater
 from routing.policy import Policy
@@ -28,6 +29,13 @@ class Check(Protocol):
     def __call__(self, document: Mapping[str, Any], policy: Policy, /) -> Sequence[Mapping[str, Any]]: ...
 
 
+class Contents(Protocol):
+    """Keeps what is too large for a document, once, by its SHA-256."""
+
+    def get(self, digest: str, /) -> bytes: ...
+    def put(self, content: bytes, /) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One version in the history: what it changed, and how many decisions used it (row E3)."""
@@ -44,6 +52,7 @@ class Publisher:
     policies: Policies
     parse: Callable[[Mapping[str, Any], int], Policy]
     check: Check
+    contents: Contents  # of tables and areas, by digest
     people: int  # who must stand for a version, at least
     wake: Callable[[], object]  # waiting leads are planned anew
 
@@ -243,6 +252,20 @@ class Publisher:
         """What a version says as YAML: as its author wrote it, comments and all, where that is known."""
         document = self.document(version)
         return _source(document) or policy_file.dump(document)
+
+    def export(self, version: int | None = None) -> Bundle:
+        """A version, or the one in force, with all that it names. Raises UnknownVersion."""
+        number = self.policies.in_force() if version is None else version
+        document = self.document(number)
+        known = self.policies.one(number or 0)
+        names = {"version": known.version, "author": known.author, "note": known.note}
+        return policy_bundle.bundle(document, self.contents.get, names)
+
+    def take_in(self, found: Bundle) -> Mapping[str, Any]:
+        """Keep the contents of an exported policy; the document that can be drafted or published now."""
+        for content in found.contents.values():
+            self.contents.put(content)
+        return found.document
 
     def read(self, version: int) -> Read:
         """A version's document, and what it makes. Raises BadInput with the place."""

@@ -19,6 +19,7 @@ from config.celery import LANES
 from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
 from config.links import Links
+from config.policy_rules import no_contents
 from config.publisher import Publisher
 from config.signing import Signer
 from config.tokens import Letter, Postman, Tokens
@@ -160,15 +161,26 @@ def publisher() -> Publisher:
         policies=policies(),
         parse=parse_policy,
         check=_look_through,
+        contents=_NoContents(),
         people=settings.load().policy_approvals,
         wake=leads().wake,
     )
 
 
+class _NoContents:
+    """A house without tables and areas of their own."""
+
+    def get(self, digest: str, /) -> bytes:
+        return no_contents(digest)
+
+    def put(self, content: bytes, /) -> str:
+        raise BadInput(f"{len(content)} bytes cannot be kept here", field="contents", fix="Write it into the policy.")
+
+
 def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:
-    """What the check says, with the members there are. Raises BadInput when that keeps it from being published."""
+    """What the check finds, held against the members there are. Raises BadInput for what must not be published."""
     known = policy_checking.people(members(), ledger().open_counts)
-    found = policy_checking.findings(document, known, policy=policy)
+    found = policy_checking.findings(document, known, policy=policy, contents=_NoContents().get)
     policy_checking.refuse(found)
     return [one.to_dict() for one in found]
 

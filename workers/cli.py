@@ -15,13 +15,12 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from config import policy as policy_file
-from config import policy_checking, settings, wiring
+from config import settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
 from routing.turns import Effect
 from storage.postgres.parked import Letter
-from workers import checks, cli_access, cli_offers, demo, house, imports, policy_report, render, replay, running
+from workers import checks, cli_access, cli_offers, cli_policy, demo, house, imports, render, replay, running
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -145,54 +144,6 @@ def members_import(file: Path, data_dir: Path | None) -> None:
         err.print(f"The policy does not name the tier {tier!r} ({count} members): the default tier's limits apply.")
     out.print(f"{result.added} added, {result.changed} changed, {result.same} unchanged, {len(result.bad)} refused.")
     sys.exit(1 if result.bad else 0)
-
-
-@cli.group()
-def policy() -> None:
-    """The policy: pools, tiers, rings, limits."""
-
-
-@policy.command("check")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--against-roster", is_flag=True, help="Hold it against the members there are and what they hold.")
-@JSON
-@DIR
-def policy_check(file: Path, against_roster: bool, as_json: bool, data_dir: Path | None) -> None:
-    """Say what is wrong with a policy file, each with a lead that shows it; exit 1 when it cannot be published."""
-    found = policy_report.checked(file, against_roster=against_roster, data_dir=data_dir)
-    if as_json:
-        click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
-    else:
-        out.print("\n".join(policy_report.lines(file, found)), markup=False, soft_wrap=True)
-    sys.exit(0 if policy_checking.publishable(found) else 1)
-
-
-@policy.command("publish")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--note", default="", help="Why, for the record.")
-@DIR
-def policy_publish(file: Path, note: str, data_dir: Path | None) -> None:
-    """Make a policy file the published version."""
-    document = policy_file.load_file(file)
-    policy_file.parse(document, 0)
-    with house.opened(data_dir):
-        house.migrate()
-        made = wiring.publish_policy(document, actor="fairturn policy publish", note=note)
-    out.print(f"Version {made.version} is published.")
-
-
-@policy.command("show")
-@click.option("--version", type=int, help="An older version.")
-@DIR
-def policy_show(version: int | None, data_dir: Path | None) -> None:
-    """Print the published policy, or an older version of it."""
-    with house.opened(data_dir, new=False):
-        current = wiring.policies().current()
-        document = wiring.policies().get(version) if version else (current or (0, None))[1]
-    if document is None:
-        fix = f"Versions go from 1 to {current[0]}." if current else "`fairturn migrate` publishes the first."
-        raise BadInput("there is no such policy", field="--version", fix=fix)
-    click.echo(policy_file.dump(document), nl=False)
 
 
 @cli.group()
@@ -347,6 +298,7 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
 
 cli_access.add_to(cli)
 cli_offers.add_to(cli)
+cli_policy.add_to(cli)
 
 
 @cli.command("settings")

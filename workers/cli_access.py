@@ -50,14 +50,19 @@ def user() -> None:
 @click.option("--phone", default="", help="For text messages.")
 @click.option("--language", default="en", show_default=True, help="Of messages and pages.")
 @click.option("--units", type=click.Choice(["mi", "km"]), default="mi", show_default=True)
+@click.option("--manages", multiple=True, help="A manager's market or pool, of whose policy alone; may be repeated.")
 @DIR
-def user_add(email: str, *, name: str, member: str | None, role: str, data_dir: Path | None, **more: str) -> None:
+def user_add(email: str, *, name: str, member: str | None, role: str, data_dir: Path | None, **more: Any) -> None:
     """Let a person log in; whoever is known by the address is changed to this."""
     if "@" not in email.strip()[1:-1]:
         raise BadInput("it is no e-mail address", field="email", fix="Write it like ann@example.com.")
     if (member is None) != (Role(role) in {Role.OPERATOR, Role.MANAGER}):
         fix = "Partners have a member (--member KEY); operators and managers have none."
         raise BadInput(f"{role} {'needs' if member is None else 'has no'} member", field="--member", fix=fix)
+    if more["manages"] and Role(role) is not Role.MANAGER:
+        raise BadInput(
+            "only managers are in charge of some", field="--manages", fix="Add --role manager, or leave it out."
+        )
     with house.opened(data_dir):
         house.migrate()
         person = wiring.people().add(

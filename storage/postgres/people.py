@@ -29,6 +29,7 @@ class Person:
     units: str
     active: bool
     version: int  # tokens of an older version are dead
+    manages: frozenset[str] = frozenset()  # of a manager: markets and pools; empty: everything
 
 
 class People:
@@ -48,12 +49,16 @@ class People:
         phone: str = "",
         language: str = "en",
         units: str = "mi",
+        manages: Sequence[str] = (),
     ) -> UUID:
         """Let this person in, for the member with that key or id; who is known by the address keeps the id.
 
+        `manages`: a manager is in charge of these markets and pools only (row M12); none named: of everything.
+
         Raises BadInput when there is no such member, or the person belongs to another one.
         """
-        values = {"name": clean_text(name), "phone": clean_text(phone), "language": language, "units": units}
+        values: dict[str, Any] = {"name": clean_text(name), "phone": clean_text(phone)}
+        values |= {"language": language, "units": units, "manages": sorted({*map(clean_text, manages)})}
         with transaction(self._engine) as connection:
             member_id = member_of(connection, member)
             known = connection.execute(
@@ -168,6 +173,7 @@ def _person(row: sa.Row[*tuple[Any, ...]]) -> Person:
         units=row.units,
         active=row.active,
         version=row.token_version,
+        manages=frozenset(row.manages),
     )
 
 
@@ -181,4 +187,5 @@ _SELECT = sa.select(
     people.c.units,
     people.c.active,
     people.c.token_version,
+    people.c.manages,
 )

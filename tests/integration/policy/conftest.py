@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -19,18 +21,35 @@ from tests.integration.routing.house import House, document
 COMMAND_LINE = Writer("fairturn policy")
 
 
+class Shelf:
+    """Contents of tables and areas, in memory."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def get(self, digest: str) -> bytes:
+        return self.held[digest]
+
+    def put(self, content: bytes) -> str:
+        digest = f"sha256:{sha256(content).hexdigest()}"
+        self.held[digest] = content
+        return digest
+
+
 @dataclass
 class Press:
     """Publishers of one house, each with the settings of the test."""
 
     house: House
     woken: list[int] = field(default_factory=list)
+    contents: Shelf = field(default_factory=Shelf)
 
     def publisher(self, *, people: int = 1) -> Publisher:
         return Publisher(
             policies=Policies(self.house.engine),
-            parse=policy_file.parse,
+            parse=partial(policy_file.parse, contents=self.contents.get),
             check=lambda _document, _policy: (),
+            contents=self.contents,
             people=people,
             wake=lambda: self.woken.append(self.house.leads.wake()),
         )

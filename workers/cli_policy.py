@@ -1,0 +1,402 @@
+"""`fairturn policy`: checked, drafted, compared, published, rolled back; its history; its way into another house."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from config import policy as policy_file
+from config import policy_bundle, policy_checking, wiring
+from config.publisher import Entry
+from routing.access import Role
+from routing.errors import BadInput
+from routing.policy_diff import Difference, differences
+from routing.versions import NeedsApproval, State, Version, Writer
+from workers import house, policy_report
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+DIR = click.option("--dir", "data_dir", type=click.Path(path_type=Path), help="Data directory; its servers are used.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+AS = click.option("--as", "address", default="", help="Who you are: the address of a manager of ours.")
+NOTE = click.option("--note", default="", help="Why, for the record.")
+REPLACING = click.option(
+    "--replacing", type=click.IntRange(min=0), help="The version it takes the place of, known to be in force; 0: none."
+)
+FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+VERSION = click.argument("version", type=click.IntRange(min=1))
+#: Differences of one version shown in the history; --json has them all.
+SHOWN = 8
+
+
+def add_to(cli: click.Group) -> None:
+    """Add these commands to the command line."""
+    cli.add_command(policy)
+
+
+@click.group()
+def policy() -> None:
+    """The policy: who may get what, in which turn, within which limits."""
+
+
+# --- looked at
+
+
+@policy.command("check")
+@FILE
+@click.option("--against-roster", is_flag=True, help="Hold it against the members there are and what they hold.")
+@JSON
+@DIR
+def policy_check(file: Path, *, against_roster: bool, as_json: bool, data_dir: Path | None) -> None:
+    """Say what is wrong with a policy file, each with a lead that shows it; exit 1 when it cannot be published."""
+    found = policy_report.checked(file, against_roster=against_roster, data_dir=data_dir)
+    if as_json:
+        click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
+    else:
+        out.print("\n".join(policy_report.lines(file, found)), markup=False, soft_wrap=True)
+    sys.exit(0 if policy_checking.publishable(found) else 1)
+
+
+@policy.command("show")
+@click.argument("number", type=click.IntRange(min=1), required=False)
+@click.option("--version", type=click.IntRange(min=1), help="The same as the argument.")
+@JSON
+@DIR
+def policy_show(number: int | None, version: int | None, *, as_json: bool, data_dir: Path | None) -> None:
+    """Print the policy in force, or any version, as its author wrote it, with the comments."""
+    with house.opened(data_dir, new=False):
+        publisher, wanted = wiring.publisher(), number or version
+        in_force = publisher.policies.in_force()
+        if in_force is None or publisher.policies.text(wanted or in_force) is None:
+            newest = publisher.policies.all(limit=1)
+            fix = f"Versions go from 1 to {newest[0].version}." if newest else "`fairturn migrate` publishes the first."
+            raise BadInput("there is no such policy", field="--version", fix=fix)
+        trouble = wiring.ledger().policy_trouble() if not wanted else None
+        if as_json:
+            known = publisher.policies.one(wanted or in_force)
+            click.echo(json.dumps(version_told(known) | {"document": publisher.document(wanted)}, indent=2))
+        else:
+            click.echo(publisher.text(wanted), nl=False)
+    if trouble is not None:
+        err.print(trouble.told, style="red", markup=False, soft_wrap=True)
+
+
+@policy.command("diff")
+@click.argument("one")
+@click.argument("other", default="live")
+@JSON
+@DIR
+def policy_diff(one: str, other: str, *, as_json: bool, data_dir: Path | None) -> None:
+    """Tell what is different in OTHER (the policy in force) from ONE, by name and path; exit 1 when anything is.
+
+    Each is a number of a version, `live`, or a YAML file.
+    """
+    files = [Path(ref).is_file() for ref in (one, other)]
+    if all(files):
+        found = differences(*(dict(policy_file.load_file(Path(ref))) for ref in (one, other)))
+    else:
+        with house.opened(data_dir, new=False):
+            found = differences(_document(one), _document(other))
+    if as_json:
+        click.echo(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
+    else:
+        _show_differences(found)
+    sys.exit(1 if found else 0)
+
+
+@policy.command("history")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--before", type=click.IntRange(min=1), help="Only lower versions.")
+@JSON
+@DIR
+def policy_history(*, limit: int, before: int | None, as_json: bool, data_dir: Path | None) -> None:
+    """Tell of each version who wrote, approved and published it, when, what it changed, how many decisions used it."""
+    with house.opened(data_dir, new=False):
+        entries = wiring.publisher().history(limit=limit, before=before)
+    if as_json:
+        click.echo(json.dumps([entry_told(one) for one in entries], indent=2, ensure_ascii=False))
+        return
+    for entry in entries:
+        _show_entry(entry)
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of a policy, for editors."""
+    click.echo(policy_file.schema_text(), nl=False)
+
+
+# --- changed
+
+
+@policy.command("draft")
+@FILE
+@click.option("--on", "base", type=click.IntRange(min=1), help="The version it is written on; else the one in force.")
+@NOTE
+@AS
+@DIR
+def policy_draft(file: Path, *, base: int | None, note: str, address: str, data_dir: Path | None) -> None:
+    """Keep a policy file as a draft."""
+    with house.opened(data_dir):
+        house.migrate()
+        made = wiring.publisher().draft(policy_file.load_file(file), by=_writer(address), note=note, base=base)
+    _say_of_draft(made)
+
+
+@policy.command("edit")
+@VERSION
+@FILE
+@click.option("--edition", type=click.IntRange(min=1), help="Only if it is still in this edition.")
+@click.option("--on", "base", type=click.IntRange(min=1), help="It is written on top of this version now.")
+@AS
+@DIR
+def policy_edit(
+    version: int, file: Path, *, edition: int | None, base: int | None, address: str, data_dir: Path | None
+) -> None:
+    """Write a draft anew from a file; what was approved before must be approved again."""
+    with house.opened(data_dir, new=False):
+        by, document = _writer(address), policy_file.load_file(file)
+        made = wiring.publisher().edit(version, document, by=by, edition=edition, base=base)
+    _say_of_draft(made)
+
+
+@policy.command("approve")
+@VERSION
+@AS
+@DIR
+def policy_approve(version: int, *, address: str, data_dir: Path | None) -> None:
+    """Stand for a draft that somebody else wrote."""
+    with house.opened(data_dir, new=False):
+        made = wiring.publisher().approve(version, by=_writer(address))
+    out.print(f"Version {version}: {' and '.join(made.names)} stand for it.", markup=False)
+
+
+@policy.command("publish")
+@click.argument("what")
+@NOTE
+@REPLACING
+@AS
+@DIR
+def policy_publish(what: str, *, note: str, replacing: int | None, address: str, data_dir: Path | None) -> None:
+    """Put WHAT in force: a draft by its number, or a policy file."""
+    document = None if what.isdigit() else policy_file.load_file(Path(what))
+    with house.opened(data_dir):
+        if document is not None:
+            wiring.parse_policy(document, 0)
+        house.migrate()
+        by = _writer(address)
+        if document is None:
+            made = wiring.publisher().publish(int(what), by=by, replacing=replacing)
+        else:
+            made = _published(document, by=by, note=note, replacing=replacing)
+    _show_findings(made.findings)
+    out.print(f"Version {made.version} is published.")
+
+
+@policy.command("schedule")
+@VERSION
+@click.argument("at")
+@REPLACING
+@AS
+@DIR
+def policy_schedule(version: int, at: str, *, replacing: int | None, address: str, data_dir: Path | None) -> None:
+    """Have a draft published at a time, such as 2026-12-01T08:00+01:00."""
+    with house.opened(data_dir, new=False):
+        made = wiring.publisher().schedule(version, _time(at), by=_writer(address), replacing=replacing)
+    out.print(f"Version {version} will be published at {made.publish_at:%Y-%m-%d %H:%M:%S %Z}.")
+
+
+@policy.command("cancel")
+@VERSION
+@AS
+@DIR
+def policy_cancel(version: int, *, address: str, data_dir: Path | None) -> None:
+    """Do not publish what is scheduled; it is a draft again."""
+    with house.opened(data_dir, new=False):
+        wiring.publisher().cancel(version, by=_writer(address))
+    out.print(f"Version {version} is a draft again.")
+
+
+@policy.command("retire")
+@VERSION
+@AS
+@DIR
+def policy_retire(version: int, *, address: str, data_dir: Path | None) -> None:
+    """Give up a draft; it is kept, and can be shown."""
+    with house.opened(data_dir, new=False):
+        wiring.publisher().retire(version, by=_writer(address))
+    out.print(f"Version {version} is retired.")
+
+
+@policy.command("rollback")
+@VERSION
+@NOTE
+@AS
+@DIR
+def policy_rollback(version: int, *, note: str, address: str, data_dir: Path | None) -> None:
+    """Put an earlier version in force again, at once; offers that are out keep their deadlines."""
+    with house.opened(data_dir, new=False):
+        made = wiring.publisher().rollback(version, by=_writer(address), note=note)
+    out.print(f"Version {made.version} is published: it says what version {version} said.")
+
+
+# --- from one house to another
+
+
+@policy.command("export")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option("-o", "--output", "to", type=click.Path(path_type=Path), required=True, help="A folder, or a file.")
+@DIR
+def policy_export(version: int | None, *, to: Path, data_dir: Path | None) -> None:
+    """Write the policy in force, or any version, with its tables and areas into a folder, or one JSON file."""
+    with house.opened(data_dir, new=False):
+        made = wiring.publisher().export(version)
+    policy_bundle.write(made, to)
+    out.print(f"Version {made.origin['version']} is in {to}.", markup=False)
+
+
+@policy.command("import")
+@click.argument("place", type=click.Path(path_type=Path, exists=True))
+@click.option("--publish", is_flag=True, help="Publish it at once, instead of keeping a draft.")
+@NOTE
+@AS
+@DIR
+def policy_import(place: Path, *, publish: bool, note: str, address: str, data_dir: Path | None) -> None:
+    """Take in what `export` wrote, as a draft."""
+    found = policy_bundle.read(place)
+    with house.opened(data_dir):
+        house.migrate()
+        publisher, by = wiring.publisher(), _writer(address)
+        document = publisher.take_in(found)
+        note = note or str(found.origin.get("note", ""))
+        if publish:
+            made = _published(document, by=by, note=note, replacing=None)
+        else:
+            made = publisher.draft(document, by=by, note=note)
+    if made.state is State.PUBLISHED:
+        out.print(f"Version {made.version} is published.")
+    else:
+        _say_of_draft(made)
+
+
+# --- what all of them need
+
+
+def _writer(address: str) -> Writer:
+    """Who does it: a manager of ours by the address, else the command line, which stands for nobody."""
+    if not address:
+        return Writer("fairturn policy")
+    person = wiring.people().by_email(address)
+    if person is None or not person.active or person.role is not Role.MANAGER:
+        fix = "`fairturn user list` shows all; `fairturn user add ADDRESS --role manager` lets one in."
+        raise BadInput("no manager has this address", field="--as", fix=fix)
+    return Writer(person.name, person.id, person.manages)
+
+
+def _published(document: Mapping[str, Any], *, by: Writer, note: str, replacing: int | None) -> Version:
+    """Publish a document; where others must stand for it first, keep it as a draft and say so."""
+    publisher = wiring.publisher()
+    try:
+        return publisher.publish_document(document, by=by, note=note, replacing=replacing)
+    except NeedsApproval as exc:
+        if by.id is None:
+            raise
+        draft = publisher.draft(document, by=by, note=note)
+        raise NeedsApproval(
+            f"It is kept as draft {draft.version}, which another manager must approve: `fairturn policy approve "
+            f"{draft.version} --as ADDRESS`; then `fairturn policy publish {draft.version}`."
+        ) from exc
+
+
+def _document(ref: str) -> Mapping[str, Any]:
+    """What a reference means: a file, a version's number, or the policy in force."""
+    if Path(ref).is_file():
+        return dict(policy_file.load_file(Path(ref)))
+    if ref != "live" and not ref.isdigit():
+        raise BadInput(f"{ref!r} is no version and no file", field="version", fix="Give a number, `live`, or a file.")
+    return dict(wiring.publisher().document(None if ref == "live" else int(ref)))
+
+
+def _time(text: str) -> datetime:
+    fix = "Write it like 2026-12-01T08:00+01:00, or 2026-12-01T07:00Z."
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise BadInput(f"{text!r} is no time", field="at", fix=fix) from exc
+    if found.tzinfo is None:
+        raise BadInput("it has no time zone", field="at", fix=fix)
+    return found
+
+
+def _say_of_draft(made: Version) -> None:
+    _show_findings(made.findings)
+    base = f", written on version {made.base}" if made.base else ""
+    out.print(f"Version {made.version} is a draft{base}. See it: `fairturn policy diff live {made.version}`.")
+
+
+def _show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    for finding in findings:
+        shown = f" Shown by {json.dumps(finding['witness'], ensure_ascii=False)}." if finding.get("witness") else ""
+        text = f"{finding['severity']}: {finding['path']}: {finding['message']}.{shown} {finding['fix']}"
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
+def _show_differences(found: Sequence[Difference]) -> None:
+    for one in found:
+        style = {"+": "green", "-": "red"}.get(one.told[0], "yellow")
+        out.print(one.told, style=style, markup=False, soft_wrap=True)
+    if not found:
+        out.print("They say the same.")
+
+
+def _show_entry(entry: Entry) -> None:
+    one = entry.version
+    table = Table.grid(padding=(0, 2))
+    when = one.published_at or one.publish_at or one.created_at
+    table.add_row(f"[bold]version {one.version}[/bold]", str(one.state), f"{when:%Y-%m-%d %H:%M:%S %Z}")
+    out.print(table)
+    by = f", published by {one.published_by}" if one.published_at else ""
+    out.print(f"  by {' and '.join(one.names) or 'nobody'}{by}; {entry.decisions:,} decisions", markup=False)
+    for line in filter(None, (one.note, one.problem)):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    for change in entry.changes[:SHOWN]:
+        out.print(f"    {escape(change.told)}", soft_wrap=True)
+    if len(entry.changes) > SHOWN:
+        out.print(f"    ... and {len(entry.changes) - SHOWN} more (--json has all)")
+
+
+def version_told(one: Version) -> dict[str, Any]:
+    """A version as plain JSON values."""
+    times = {
+        name: at.isoformat() if (at := getattr(one, name)) else None
+        for name in ("created_at", "publish_at", "published_at", "retired_at")
+    }
+    names = (
+        "version",
+        "edition",
+        "digest",
+        "author",
+        "note",
+        "base",
+        "replaced",
+        "restores",
+        "published_by",
+        "problem",
+    )
+    approved = [{"name": by.name, "wrote": by.wrote, "at": by.at.isoformat()} for by in one.signed]
+    known = {name: getattr(one, name) for name in names} | {"state": str(one.state), "names": list(one.names)}
+    return known | times | {"signed": approved, "findings": list(one.findings)}
+
+
+def entry_told(entry: Entry) -> dict[str, Any]:
+    """An entry of the history as plain JSON values."""
+    changes = [one.to_json() for one in entry.changes]
+    return version_told(entry.version) | {"decisions": entry.decisions, "changes": changes}
