@@ -12,7 +12,7 @@ import orjson
 
 from routing.decision import Gate
 from routing.fairness import TURN, Verdict
-from routing.given import LEAD
+from routing.given import WORDS
 from routing.policy import Mode
 from routing.verify import Past, again
 
@@ -168,7 +168,7 @@ def _candidate(past: Past, at: int, verdict: Verdict) -> dict[str, Any]:
         "share": share,
         "standing_after": past.standing[at] + share - paid,
         "served": past.served[at],
-        "numbers": _details(past, member),
+        "numbers": _numbers(past, member),
     }
 
 
@@ -191,16 +191,21 @@ def why(past: Past, at: int) -> str:
     if gate is Gate.FULL:
         asked = f", {past.units} asked" if past.units > 1 else ""
         return f"holds {past.open[at]} of {past.capacity[at]}{asked}"
-    details = _details(past, past.member[at])
-    return ": ".join([_WHY[gate], *(str(value) for name, value in details.items() if name == gate.name.lower())])
+    numbers = _numbers(past, past.member[at])
+    if gate is Gate.QUOTA and "limit" in numbers:
+        return f"{_WHY[gate]}: {numbers['limit']}, {numbers['used']} of {numbers['most']}"
+    return ": ".join([_WHY[gate], *([numbers["because"]] if "because" in numbers else [])])
 
 
-def _details(past: Past, member: int) -> dict[str, Any]:
+def _numbers(past: Past, member: int) -> dict[str, Any]:
     """What was kept of this member's gates besides the numbers that every candidate has."""
-    lead = past.inputs.get(LEAD)
-    kept = lead.get("gates") if isinstance(lead, Mapping) else None
-    found = kept.get(str(member)) if isinstance(kept, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else {}
+    words = past.inputs.get(WORDS)
+    word = words.get(str(member)) if isinstance(words, Mapping) else None
+    found = {} if word is None else {"because": word}
+    stop = getattr(past, "stops", {}).get(member)
+    if stop is not None:
+        found |= {"limit": stop.limit, "used": stop.used, "most": stop.most, "until": stop.until}
+    return found
 
 
 def _turns(micro: int) -> str:

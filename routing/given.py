@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from routing.lead import Lead, Point, Precision
+from routing.lane import Lane
+from routing.lead import Lead, Point, Precision, Ruled
 
 if TYPE_CHECKING:
     from routing.plan import Plan
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 LEAD = "lead"
 #: What rules had made of the lead before.
 RULED = "ruled"
+#: Why members do not fit, by their ids.
+WORDS = "gates"
 
 
 def given(plan: "Plan") -> dict[str, object]:
@@ -63,14 +66,15 @@ def _ruled(plan: "Plan") -> dict[str, object]:
     if ruling.best_above is not None:
         more["best_above"] = ruling.best_above
     if plan.words:
-        more["gates"] = {str(member): word for member, word in sorted(plan.words.items())}
+        more[WORDS] = {str(member): word for member, word in sorted(plan.words.items())}
     return {**ruling.used, **more}
 
 
 def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -> Lead:  # noqa: A002 - a lead's field
     """The lead as it was when it was decided; `at` stands in for when it came, where that was not looked at."""
     known = inputs[LEAD]
-    received = known.get("received_at")
+    received, ruled = known.get("received_at"), inputs.get(RULED, {})
+    searched = ruled.get("searched")
     return Lead(
         id=id,
         received_at=datetime.fromisoformat(received) if received else at.astimezone(UTC),
@@ -83,5 +87,12 @@ def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -
         moves=known.get("moves", 0),
         lapsed=frozenset(known.get("lapsed", ())),
         chances=tuple(known.get("chances", ())),
+        lane=Lane.HOT if inputs.get("lead.hot") else Lane.LIVE,
         facts={name: value for name, value in inputs.items() if name.startswith("lead.")},
+        ruled=Ruled(
+            released=frozenset(ruled.get("released", ())),
+            passed=dict(ruled.get("passed", {})),
+            searched=(searched[0], datetime.fromisoformat(searched[1])) if searched else None,
+            dropped=tuple(ruled.get("dropped", ())),
+        ),
     )

@@ -56,7 +56,7 @@ def test_E2_every_candidate_has_each_gate_the_numbers_and_the_reason() -> None:
             {"gate": Gate.FULL, "open": 5},
             {"gate": Gate.TRIED},
             {"gate": Gate.SKILL},
-            inputs={"lead": {"gates": {"5": {"skill": "battery: has none"}}}},
+            inputs={"gates": {"5": "battery: 5 is wanted, has none"}},
         )
     )
     chosen, other, full, tried, unable = told["candidates"]
@@ -67,8 +67,8 @@ def test_E2_every_candidate_has_each_gate_the_numbers_and_the_reason() -> None:
     assert (tried["gates"]["tried"], tried["gates"]["tier"]) == ("failed", "not looked at")
     assert (unable["gates"]["tier"], unable["gates"]["skill"]) == ("passed", "failed")
     assert (unable["why"], unable["numbers"]) == (
-        "lacks a skill that the lead needs: battery: has none",
-        {"skill": "battery: has none"},
+        "lacks a skill that the lead needs: battery: 5 is wanted, has none",
+        {"because": "battery: 5 is wanted, has none"},
     )
 
 
