@@ -377,9 +377,21 @@ def load_file(path: Path) -> Written:
 
 
 def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
-    way = [part for part in error["loc"] if not str(part).startswith("[")]  # those are pydantic's own
+    way = _way(error, document)
     fix = error.get("ctx", {}).get("fix") or _fix(error, way)
     raise BadInput(error["msg"], field=_where(way, document), fix=fix) from cause
+
+
+def _way(error: ErrorDetails, document: Mapping[str, Any]) -> list[str | int]:
+    """The way into the document as it is written: pydantic puts names of alternatives into it."""
+    at: Any = document
+    way: list[str | int] = []
+    for number, step in enumerate(error["loc"], 1):
+        there = step in at if isinstance(at, Mapping) else isinstance(at, list) and step in range(len(at))
+        if there or (error["type"] == "missing" and number == len(error["loc"])):
+            way.append(step)
+        at = at[step] if there else at
+    return way
 
 
 def _where(way: Sequence[str | int], document: Mapping[str, Any]) -> str:
