@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -42,11 +43,12 @@ from routing.courier import Courier
 from routing.delivery import Channel, Manners
 from routing.dispatcher import Dispatcher
 from routing.drift import Drift
+from routing.entry import Door, at_the_door
 from routing.errors import BadInput, GiveUp
 from routing.gate import Budget
 from routing.heeding import Heeder
 from routing.holding import Holder
-from routing.intake import Folded, Sheet, fold
+from routing.intake import Folded, Read, Sheet, fold
 from routing.journey import GATHER_S, Announce, Journey, Verb
 from routing.lane import Flows, Lane, is_hot
 from routing.leavers import Leavers, activity
@@ -55,6 +57,7 @@ from routing.outbound import Outbound
 from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
 from routing.timekeeper import Openings, Timekeeper
+from routing.turn_keeper import TurnKeeper
 from storage.postgres.answers import Answers
 from storage.postgres.api_keys import ApiKeys
 from storage.postgres.chances import Chances
@@ -69,6 +72,7 @@ from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
+from storage.postgres.followed import FollowedAccounts
 from storage.postgres.gates import OrgGate
 from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
@@ -86,7 +90,7 @@ from storage.postgres.outbox import Outbox
 from storage.postgres.parked import Parked
 from storage.postgres.people import People
 from storage.postgres.policies import Policies
-from storage.postgres.policy_reader import Trouble
+from storage.postgres.policy_reader import NoPolicy, Trouble
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
@@ -97,6 +101,7 @@ from storage.postgres.stats import Stats
 from storage.postgres.steps_shown import StepsShown
 from storage.postgres.timers import Timers
 from storage.postgres.truth import Truth
+from storage.postgres.turn_book import TurnBook
 from storage.postgres.verify import Verify
 from storage.redis.audit import TurnstileAudit
 from storage.redis.broker import Broker
@@ -389,6 +394,30 @@ def corrector() -> Corrector:
     """Sets turns right that are owed."""
     return Corrector(
         book=corrections(), turnstile=turnstile(), mend=dispatcher().mend, stand_alone=ledger().stand_alone
+    )
+
+
+@cache
+def followed() -> FollowedAccounts:
+    """How far every account is from what is due to it."""
+    return FollowedAccounts(engine())
+
+
+@cache
+def turn_book() -> TurnBook:
+    return TurnBook(engine())
+
+
+@cache
+def turn_keeper() -> TurnKeeper:
+    """Counts, repays and rolls turns by the clock."""
+    return TurnKeeper(
+        book=turn_book(),
+        follows=followed(),
+        ledger=ledger(),
+        markets=lambda: members().versions(),
+        correct=lambda: corrector().correct(),
+        forget=lambda market, rotations: turnstile().forget(market, rotations),
     )
 
 
@@ -733,6 +762,31 @@ def lane_of() -> Callable[[Change], Lane]:
 
 
 def read(change: Change, known: Sheet | None) -> Folded:
+    """Read one change into its lead, through the field map and past the policy's door."""
+    return _read_at_the_door()(change, known)
+
+
+@cache
+def _read_at_the_door() -> Read:
+    return at_the_door(_read, _Doorkeeper(ledger().published))
+
+
+class _Doorkeeper:
+    """Knows what the published policy wants at the door; asks the ledger for it once a second at most."""
+
+    def __init__(self, published: Callable[[], Policy]) -> None:
+        self._published = published
+        self._door, self._until = Door(), 0.0
+
+    def __call__(self) -> Door:
+        if time.monotonic() >= self._until:
+            with suppress(NoPolicy):
+                self._door = Door.of(self._published())
+            self._until = time.monotonic() + 1
+        return self._door
+
+
+def _read(change: Change, known: Sheet | None) -> Folded:
     """Read one change into its lead, through the field map."""
     mapping = field_map()
     # Only a user who is known already: reading events must not wait for a login.

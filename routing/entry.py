@@ -8,6 +8,7 @@ from routing.change import Change
 from routing.intake import Folded, Meaning, Read, Sheet
 from routing.lane import Lane
 from routing.lead import LeadState, Precision, Reason
+from routing.policy import Policy
 
 #: Waiting leads that rules sent there, and those that only wait for a place, are looked at again when facts change.
 LOOKED_AT_AGAIN = frozenset(
@@ -58,6 +59,11 @@ class Door:
 
     entry: Entry | None = None
     has_rules: bool = False  # a change of facts may send a lead elsewhere
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Door":
+        """The door of a policy."""
+        return cls(policy.entry, policy.asks_leads)
 
 
 def at_the_door(read: Read, door: Callable[[], Door]) -> Read:

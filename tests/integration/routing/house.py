@@ -17,6 +17,7 @@ from routing.change import Change, Outcome, WriteBack, Written
 from routing.compare import Comparer, Seen
 from routing.corrector import Corrector
 from routing.dispatcher import Dispatcher
+from routing.entry import Door, at_the_door
 from routing.errors import GiveUp, TryLater
 from routing.heeding import Heeder
 from routing.holding import Holder
@@ -40,6 +41,7 @@ from storage.postgres.members import MemberRow, Members
 from storage.postgres.open_pool import OpenPool
 from storage.postgres.outbox import Outbox
 from storage.postgres.policies import Policies
+from storage.postgres.policy_reader import NoPolicy
 from storage.postgres.positions import Positions
 from storage.postgres.reservations import Reservations
 from storage.postgres.runs import Runs
@@ -125,7 +127,7 @@ class House:
             runs=Runs(self.engine),
             dispatcher=self.dispatcher,
             geocoder=self.geography,
-            read=read,
+            read=at_the_door(read, self.door),
             fetch=self.read,
             answering=self.answering,
             announce=self._announce,
@@ -174,6 +176,13 @@ class House:
     def _announce(self, task: str, ids: Sequence[int], lane: Lane = Lane.LIVE, /) -> None:
         self.log.append((task, list(ids)))
         self.lanes.append((task, lane, len(ids)))
+
+    def door(self) -> Door:
+        """What the policy wants at the door."""
+        try:
+            return Door.of(self.ledger.published())
+        except NoPolicy:
+            return Door()
 
     def answering(self) -> dict[str, Answering]:
         return {p.name: p.answering for p in self.ledger.published().pools}
