@@ -21,6 +21,8 @@ TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.deliveries", "tasks.sweeps
 RELAY_EVERY_S = 1.0  # an offer must expire within 2 s of its deadline
 CANARY_EVERY_S = 10.0
 TRACES_EVERY_S = 5.0
+TURNS_EVERY_S = 10.0
+AHEAD_EVERY_S = 300.0
 
 # Nudges that nobody took are worthless once newer ones are there: they must not pile up while workers are away.
 _NUDGE_LIVES_S = 30
@@ -149,6 +151,8 @@ def timetable(
         **(traced if traces else {}),
         **(watched if members_every_s else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
+        "turns": {"task": "sweep.turns", "schedule": TURNS_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
+        "minimums": {"task": "sweep.ahead", "schedule": AHEAD_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "nightly comparison": {
             "task": "sweep.nightly",
             "schedule": crontab(hour=str(nightly_hour), minute="37"),

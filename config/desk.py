@@ -12,6 +12,7 @@ from config.standing import OwnStandings
 from routing.policy import Answering
 from storage.postgres.devices import Devices
 from storage.postgres.explain import Explain
+from storage.postgres.followed import RotationFairness
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
 from storage.postgres.partner import Partner
@@ -33,6 +34,11 @@ def vitals() -> Vitals:
 @cache
 def fairness() -> Fairness:
     return Fairness(vitals(), wiring.turnstile())
+
+
+def followed(pool: str) -> list[RotationFairness]:
+    """How far everyone is, and ever was, from what is due to it."""
+    return wiring.followed().of(pool)
 
 
 @cache

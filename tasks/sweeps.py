@@ -36,6 +36,18 @@ def members() -> dict[str, int]:
     return wiring.leavers(announce, nudge).look()
 
 
+@app.task(name="sweep.turns")
+def turns() -> dict[str, int]:
+    """Follow the accounts of turns, and set right what besides decisions is worth a turn."""
+    return wiring.turn_keeper().keep()
+
+
+@app.task(name="sweep.ahead")
+def ahead() -> dict[str, int]:
+    """Look who is on the way to miss its minimum, and which rotations nobody needs any more."""
+    return wiring.turn_keeper().look_ahead()
+
+
 @app.task(name="sweep.nightly")
 def nightly() -> dict[str, int]:
     """Compare every open record of Salesforce with the ledger, both ways."""

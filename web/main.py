@@ -11,7 +11,7 @@ from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
 from web import docs, errors, health, identity, links, openapi, panel, phone
-from web.api import invariants, leads, pools, stats
+from web.api import fairness, invariants, leads, pools, stats
 from web.api.partner import routes as partner
 from web.door import Door
 from web.limits import Limits
@@ -53,7 +53,12 @@ def app() -> FastAPI:
     web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
     oauth.install(web, wiring.tokens_for, wiring.signer_or_none, face=cfg.face(), api=API)
     operators = [Depends(identity.allow(Scope.OPERATE))]
-    for routes in (leads.routes(desk.explain), pools.routes(desk.fairness), stats.routes(desk.stats, desk.gate)):
+    for routes in (
+        leads.routes(desk.explain),
+        pools.routes(desk.fairness),
+        fairness.routes(desk.followed),
+        stats.routes(desk.stats, desk.gate),
+    ):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -18,9 +17,8 @@ from rich.table import Table
 from config import settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
-from routing.turns import Effect
 from storage.postgres.parked import Letter
-from workers import checks, cli_access, cli_offers, cli_policy, demo, house, imports, render, replay, running
+from workers import checks, cli_access, cli_offers, cli_policy, cli_turns, demo, house, imports, render, replay, running
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -146,46 +144,6 @@ def members_import(file: Path, data_dir: Path | None) -> None:
     sys.exit(1 if result.bad else 0)
 
 
-@cli.group()
-def turns() -> None:
-    """Corrections by hand: what a member is owed in a rotation, with a reason that stays in the ledger."""
-
-
-@turns.command("give")
-@click.argument("member")
-@click.argument("count", type=int)
-@click.option("--reason", required=True, help="Why; it stays in the ledger.")
-@click.option("--rotation", default="", help="Which one, where the member's market has several.")
-@DIR
-def turns_give(member: str, count: int, reason: str, rotation: str, data_dir: Path | None) -> None:
-    """Owe a member COUNT turns; the others of its rotation pay for them, each by its weight."""
-    _turns_by_hand(Effect.GIVE, member, count, reason=reason, rotation=rotation, data_dir=data_dir)
-
-
-@turns.command("take")
-@click.argument("member")
-@click.argument("count", type=int)
-@click.option("--reason", required=True, help="Why; it stays in the ledger.")
-@click.option("--rotation", default="", help="Which one, where the member's market has several.")
-@DIR
-def turns_take(member: str, count: int, reason: str, rotation: str, data_dir: Path | None) -> None:
-    """Take COUNT turns from a member; the others of its rotation gain them, each by its weight."""
-    _turns_by_hand(Effect.TAKE, member, count, reason=reason, rotation=rotation, data_dir=data_dir)
-
-
-def _turns_by_hand(
-    effect: Effect, member: str, count: int, *, reason: str, rotation: str, data_dir: Path | None
-) -> None:
-    with house.opened(data_dir, new=False):
-        made = wiring.corrections().by_hand(
-            uuid4(), effect, member=member, turns=count, reason=reason, rotation=rotation, actor="fairturn turns"
-        )
-        wiring.corrector().correct()
-    what = "is given" if effect is Effect.GIVE else "gives up"
-    turns_ = "1 turn" if count == 1 else f"{count:,} turns"
-    out.print(f"Member {member} {what} {turns_} in rotation {made.rotation}.", markup=False)
-
-
 @cli.command()
 @click.argument("lead")
 @JSON
@@ -298,6 +256,7 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
 
 cli_access.add_to(cli)
 cli_offers.add_to(cli)
+cli_turns.add_to(cli)
 cli_policy.add_to(cli)
 
 

@@ -93,6 +93,9 @@ UNION ALL
 SELECT 'breaches', jsonb_build_object('invariant', name), violations::float8 FROM invariants
 UNION ALL
 SELECT 'generation', jsonb_build_object('market', name), generation::float8 FROM markets
+UNION ALL
+SELECT 'minimum_flagged', jsonb_build_object('pool', pool), COUNT(*)::float8
+FROM minimum_flags WHERE cleared_at IS NULL GROUP BY pool
 """
 )
 
