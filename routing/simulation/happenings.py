@@ -129,7 +129,7 @@ def by_hand(world: "World", offers: Sequence[PastOffer]) -> None:
                 continue
         elif not world.ledger.give(past.lead, made):
             continue
-        world.turnstile.hold(past.market, made.id, made.member)
+        world.turnstile.hold(past.market, made.id, made.member, made.units)
         world.keep(made, past)
         accepted(world, made)
 
@@ -152,7 +152,9 @@ def free(world: "World", offers: Sequence[UUID]) -> None:
     for market, ended in markets.items():
         ids = list(ended)
         for start in range(0, len(ids), TOGETHER):
-            world.dispatcher.free(market, {i: ended[i] for i in ids[start : start + TOGETHER]})
+            some = ids[start : start + TOGETHER]
+            counted = [i for i in some if world.ledger.offers[i].uses]
+            world.dispatcher.free(market, {i: ended[i] for i in some}, counted=counted)
         if world.ledger.waiting_cells():
             world.at(world.now + world.script.lag, Happens.FILL, (market, sorted(set(ended.values()))))
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from routing.batch import Known, Market, Saved
 from routing.lead import Lead, LeadState, Point, Reason
 from routing.ledger import Stand
+from routing.limits import Use
 from routing.member import Roster
 from routing.offer import OPEN, Kind, OfferState
 from routing.plan import Verdict
@@ -28,6 +29,8 @@ GENERATION = 1
 #: Waiting leads that are not looked at because something changed nearby.
 NOT_WOKEN = frozenset({Reason.OPEN_POOL, Reason.HELD})
 _NOT_NEAR = NOT_WOKEN | {Reason.MISSING_FACTS}
+#: Ends after which a lead was not kept: limits that count what is kept count it no longer.
+NOT_KEPT = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.WITHDRAWN})
 #: Nobody fits a lead now, or the member that a rule names has no room: it is looked at again after so long.
 AGAIN_AFTER, ROOM_AFTER = timedelta(hours=1), timedelta(minutes=5)
 
@@ -158,6 +161,10 @@ class MemoryLedger:
             row.next_try = self.now()
             self.news.woken.append(row.lead.id)
         return len(rows)
+
+    def given_back(self, offers: Sequence[UUID]) -> Mapping[UUID, Sequence[Use]]:
+        found = (self.offers[i] for i in offers)
+        return {o.id: uses for o in found if o.state in NOT_KEPT and (uses := [u for u in o.uses if u.kept])}
 
     def waiting_cells(self) -> frozenset[int]:
         return self._waiting.cells()
@@ -359,6 +366,7 @@ class MemoryLedger:
             plan.slot,
             verdict.kind,
             decision.units,
+            tuple(decision.uses),
         )
         if verdict.kind is Kind.SECOND and member in row.queued:
             row.queued.remove(member)

@@ -81,6 +81,8 @@ class PastDecision:
     chosen: int | None
     reason: str
     nearest_m: float | None = None
+    rings_m: Sequence[float] = ()
+    ring: int | None = None
     distance_m: Sequence[float] = ()
     member: Sequence[int] = ()
     weight: Sequence[int] = ()

@@ -12,6 +12,7 @@ from uuid import UUID
 from routing.distance import LEAST_RADIUS_M
 from routing.lane import Lane
 from routing.lead import NOTHING_RULED, Lead, LeadState, Point, Reason, Ruled
+from routing.limits import Use
 from routing.near import cell
 from routing.offer import Kind, OfferState
 from routing.plan import Verdict
@@ -70,6 +71,7 @@ class OfferRow:
     slot: int = 0
     kind: Kind = Kind.TURN
     units: int = 1
+    uses: tuple[Use, ...] = ()  # of limits
     state: OfferState = OfferState.OFFERED
     reason: str = ""
     accepted: int | None = None

@@ -16,7 +16,7 @@ from routing.dispatcher import Dispatcher
 from routing.fairness import Deviation
 from routing.fairness import Verdict as Turn
 from routing.lead import LeadState
-from routing.offer import Kind, OfferState
+from routing.offer import OPEN, Kind, OfferState
 from routing.plan import Verdict
 from routing.policy import Mode, Policy
 from routing.ports import Snapshot
@@ -30,6 +30,9 @@ from routing.simulation.rows import OfferRow
 from routing.simulation.script import Script
 from routing.simulation.turnstile import MemoryTurnstile
 from routing.turns import Correction, Effect
+
+#: What happens within this time of what history says happens as in history, in microseconds.
+NEAR = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,9 @@ class Turns(MemoryTurnstile):
                 self._heard(kept.grant.offer, kept.rotation, kept.verdict)
         super().settle(market, keep=keep, cancel=cancel, offers=offers)
 
-    def hold(self, market: str, offer: UUID, member: int) -> None:
+    def hold(self, market: str, offer: UUID, member: int, units: int = 1) -> None:
         """A place that was taken without a turn."""
-        self._markets[market].take(offer, member)
+        self._markets[market].take(offer, member, units)
 
 
 @dataclass(slots=True)
@@ -197,12 +200,10 @@ class World:
 
     def _begin_turnstile(self) -> None:
         for market in self.ledger.markets:
-            start = self.past.start.get(market)
-            mine = {o.id: o.member for o in self.ledger.offers.values() if o.market == market}
-            empty = Snapshot(GENERATION, 0, mine, {}, {}, {})
-            self.turnstile.rebuild(
-                market, replace(start, generation=GENERATION, seq=0, open_offers=mine) if start else empty
-            )
+            held = [o for o in self.ledger.offers.values() if o.market == market and o.state in OPEN]
+            mine, units = {o.id: o.member for o in held}, {o.id: o.units for o in held if o.units > 1}
+            start = self.past.start.get(market) or Snapshot(GENERATION, 0, mine, {}, {}, {})
+            self.turnstile.rebuild(market, replace(start, generation=GENERATION, seq=0, open_offers=mine, units=units))
 
     def _begin_others(self) -> None:
         for at, _market, leads in self.script.looks:
@@ -233,7 +234,7 @@ class World:
 
     def _given(self, offer: OfferRow) -> None:
         """A rule gave a lead to a member: the turnstile hears of the place."""
-        self.turnstile.hold(offer.market, offer.id, offer.member)
+        self.turnstile.hold(offer.market, offer.id, offer.member, offer.units)
         self.expect(offer)
 
     def expect(self, offer: OfferRow) -> None:
@@ -243,12 +244,14 @@ class World:
         if offer.state is OfferState.ACCEPTED:
             accepted(self, offer)
             return
+        near = past is not None and abs(offer.offered - past.offered) < NEAR
+        since = past.offered if past is not None and near else offer.offered
         expiry = offer.expires
-        if past and past.state is OfferState.EXPIRED and past.ended and past.expires == offer.expires:
+        if past and past.state is OfferState.EXPIRED and past.ended and abs(past.expires - offer.expires) < NEAR:
             expiry = max(past.ended, offer.expires)
         self.at(expiry, Happens.EXPIRY, offer.id)
         if kept.reply.answer is not None:
-            self.at(offer.offered + kept.reply.after, Happens.ANSWER, offer.id)
+            self.at(since + kept.reply.after, Happens.ANSWER, offer.id)
 
     def keep(self, offer: OfferRow, past: PastOffer) -> None:
         """An offer that was accepted goes on as it did."""
@@ -306,7 +309,9 @@ class World:
 
     def _same(self, offer: OfferRow, past: PastOffer) -> bool:
         """Whether the offer went as it did: the same attempt, the same end."""
-        return offer.attempt == past.attempt and offer.ended is not None and offer.ended == past.ended
+        if offer.attempt != past.attempt or offer.ended is None or past.ended is None:
+            return False
+        return abs(offer.ended - past.ended) < NEAR
 
     def _new_id(self) -> UUID:
         self._ids += 1

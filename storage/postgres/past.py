@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from routing.errors import BadInput
 from routing.lane import Lane
 from routing.lead import Lead, Point, Precision, Reason
+from routing.limits import read_uses
 from routing.offer import Kind, OfferState
 from routing.policy import Policy
 from routing.ports import Snapshot
+from routing.simulation.ledger import NOT_KEPT
 from routing.simulation.past import (
     MemberFacts,
     Past,
@@ -163,8 +165,20 @@ def _lead(row: sa.RowMapping, left: tuple[tuple[int, Reason], ...]) -> PastLead:
         precision=Precision(row["geo_precision"]) if row["geo_precision"] else None,
         priority=row["priority"],
         lane=Lane(row["lane"]),
+        facts=facts_of(row),
     )
     return PastLead(lead, row["source_id"] or row["salesforce_id"], row["postal_code"], row["region"], left)
+
+
+def facts_of(row: sa.RowMapping) -> dict[str, object]:
+    """What rules may ask of a lead, as storage/postgres/ruled.py tells it."""
+    return {f"lead.{name}": value for name, value in row["attributes"].items()} | {
+        "lead.region": row["region"],
+        "lead.city": row["city"],
+        "lead.postal_code": row["postal_code"],
+        "lead.source": row["source"],
+        "lead.owner": row["owner_id"] or "",
+    }
 
 
 def _offer(row: Any) -> PastOffer:
@@ -220,7 +234,19 @@ def _start(conn: sa.Connection, market: str, since: datetime) -> Snapshot:
         standings=books.accounts(),
         ticks={rotation: book.tick for rotation, book in books.rotations.items()},
         cursors={rotation: book.cursor for rotation, book in books.rotations.items()},
+        uses=_uses(conn, market, since),
     )
+
+
+def _uses(conn: sa.Connection, market: str, since: datetime) -> dict[str, dict[int, int]]:
+    """What was used of limits at a moment, by the offers that were made before it."""
+    found: dict[str, dict[int, int]] = {}
+    for row in conn.execute(_USES, {"market": market, "since": since, "lost": [str(s) for s in NOT_KEPT]}):
+        for one in read_uses(row.uses):
+            if not (one.kept and row.lost):
+                book = found.setdefault(one.counter, {})
+                book[one.bucket] = book.get(one.bucket, 0) + row.units
+    return found
 
 
 def _first_and_last(conn: sa.Connection) -> str:
@@ -232,18 +258,20 @@ def _first_and_last(conn: sa.Connection) -> str:
 
 _FIELDS = (
     "market", "generation", "seq", "lead", "attempt", "policy_version", "roster_version", "pool", "rotation", "mode",
-    "chosen", "reason", "nearest_m", "distance_m", "member", "weight", "capacity", "gate", "open", "standing", "served",
+    "chosen", "reason", "nearest_m", "rings_m", "ring", "distance_m", "member", "weight", "capacity", "gate", "open", "standing", "served",
 )  # fmt: skip
 _SEEN = """
     SELECT d.market, d.generation, d.seq, d.lead_id, d.attempt, d.policy_version, d.roster_version, d.pool, d.rotation,
-           d.mode, d.chosen, d.reason, d.nearest_m, d.distance_m, d.member, d.weight, d.capacity, d.gate, d.open,
+           d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring, d.distance_m, d.member, d.weight, d.capacity, d.gate,
+           d.open,
            d.standing, d.served, d.at
     FROM decisions d
 """
-_DECISIONS = sa.text(f"{_SEEN} WHERE d.at >= :since AND d.at < :until ORDER BY d.market, d.generation, d.seq")
+_DECISIONS = sa.text(_SEEN + " WHERE d.at >= :since AND d.at < :until ORDER BY d.market, d.generation, d.seq")
 _BEFORE = sa.text("""
     SELECT DISTINCT ON (d.lead_id) d.market, d.generation, d.seq, d.lead_id, d.attempt, d.policy_version,
-           d.roster_version, d.pool, d.rotation, d.mode, d.chosen, d.reason, d.nearest_m, CAST('{}' AS real[]),
+           d.roster_version, d.pool, d.rotation, d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring,
+           CAST('{}' AS real[]),
            CAST('{}' AS int[]), CAST('{}' AS int[]), CAST('{}' AS int[]), CAST('{}' AS smallint[]),
            CAST('{}' AS int[]), CAST('{}' AS bigint[]), CAST('{}' AS bigint[]), d.at
     FROM decisions d
@@ -253,7 +281,7 @@ _BEFORE = sa.text("""
 # Whoever came in within the time, and of those before whoever has changed since, or can still come to somebody.
 _LEADS = sa.text("""
     SELECT id, received_at, country, lat, lon, geo_precision, priority, lane, salesforce_id, source_id, postal_code,
-           region
+           region, city, source, owner_id, attributes
     FROM leads
     WHERE lat IS NOT NULL AND received_at < :until
       AND (received_at >= :since OR updated_at >= :since OR state IN ('new', 'waiting', 'offered', 'accepted'))
@@ -305,6 +333,13 @@ _LAST = sa.text("""
         (SELECT generation, seq FROM corrections WHERE market = :market AND at < :since
          ORDER BY generation DESC, seq DESC LIMIT 1)
     ) made ORDER BY generation DESC, seq DESC LIMIT 1
+""")
+# No window is longer than a month, or a year where it rolls.
+_USES = sa.text("""
+    SELECT d.units, d.uses, o.ended_at < :since AND o.state = ANY(CAST(:lost AS text[])) AS lost
+    FROM decisions d JOIN offers o ON o.id = d.id
+    WHERE d.market = :market AND d.at < :since AND d.at > CAST(:since AS timestamptz) - interval '370 days'
+      AND d.uses <> '[]'
 """)
 _READ_ONLY = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _NO_HURRY = sa.text("""

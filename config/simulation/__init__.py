@@ -1,0 +1,1 @@
+"""Simulations put together: where their history comes from, and how their result is shown."""
