@@ -30,6 +30,7 @@ from routing.policy import Answering
 from routing.sweeper import Sweeper
 from routing.timekeeper import Openings, Timekeeper
 from storage.postgres.answers import Answers
+from storage.postgres.baskets import Baskets
 from storage.postgres.chances import Chances
 from storage.postgres.corrections import Corrections
 from storage.postgres.edits import Edits
@@ -122,6 +123,7 @@ class House:
         self.dispatcher = Dispatcher(ledger=self.ledger, turnstile=self.turnstile, new_id=self.new_id)
         self.leads, self.members, self.outbox = Leads(self.engine), Members(self.engine), Outbox(self.engine)
         self.events = Events(self.engine)
+        self.baskets = Baskets(self.engine)
         self.journey = Journey(
             leads=self.leads,
             runs=Runs(self.engine),
