@@ -49,6 +49,7 @@ def ops() -> Ops:
         broker=wiring.broker(),
         queues=celery_config.QUEUES,
         gate=gate,
+        policy=wiring.ledger().policy_trouble,
     )
 
 

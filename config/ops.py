@@ -10,6 +10,7 @@ from config.metrics import Sample
 from routing.errors import ColdTurnstile, FairturnError
 from routing.ports import Turnstile
 from storage.postgres.gates import GateState
+from storage.postgres.policy_reader import NoPolicy, Trouble
 from storage.postgres.vitals import Measure
 
 PENDING_AT_MOST_S = 10.0
@@ -50,6 +51,7 @@ class Ops:
     broker: Depths
     queues: tuple[str, ...]
     gate: Callable[[], GateState] | None = None  # None where no Salesforce is set
+    policy: Callable[[], Trouble | None] = lambda: None  # what is wrong with the policy in force
 
     def samples(self) -> list[Sample]:
         """Every gauge of the catalogue that can be read now."""
@@ -80,14 +82,25 @@ class Ops:
         broker = _timed("broker", self._broker_answers)
         turnstile = _timed("turnstile", self._turnstile_answers)
         late = _backlog(measures) if ledger.ok else Check("backlog", ok=False, detail="the ledger does not answer")
-        return [ledger, turnstile, broker, late, *self._canaries(measures)]
+        policy = _timed("policy", self._policy_goes_on)
+        return [ledger, turnstile, broker, policy, late, *self._canaries(measures)]
+
+    def _policy_goes_on(self) -> str:
+        """Leads are routed also while the policy in force cannot be read: by the last good one, and that is said."""
+        trouble = self.policy()
+        return trouble.told if trouble else "is read"
 
     def _canaries(self, measures: Iterable[Measure]) -> list[Check]:
         ages = heartbeats(measures)
         return [canary(queue, ages.get(f"queue:{queue}")) for queue in self.queues]
 
     def _of_ledger(self) -> list[Sample]:
-        return [Sample(f"fairturn_{m.name}", m.value, m.labels) for m in self.ledger.measures()]
+        found = [Sample(f"fairturn_{m.name}", m.value, m.labels) for m in self.ledger.measures()]
+        try:
+            unread = float(self.policy() is not None)
+        except NoPolicy:
+            unread = 1.0
+        return [*found, Sample("fairturn_policy_unreadable", unread)]
 
     def _of_gate(self) -> list[Sample]:
         if self.gate is None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from config import policy as policy_file
 from config import settings, wiring
 from config.desk import ops
 from gateways.salesforce import doctor
@@ -27,7 +29,7 @@ class Finding:
 
 def all_findings() -> list[Finding]:
     """Ask everything; a part that cannot be asked is a finding, too."""
-    return [*_schema(), *_parts(), *_org()]
+    return [*_schema(), *_parts(), *_policy(), *_org()]
 
 
 def _schema() -> Iterator[Finding]:
@@ -45,6 +47,38 @@ def _parts() -> Iterator[Finding]:
     yield from _asked(
         "parts", lambda: [Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops().checks()], fix
     )
+
+
+def _policy() -> Iterator[Finding]:
+    yield from _asked("policy", _policy_findings, "Run `fairturn migrate`, which publishes the first policy.")
+    file = settings.load().policy_file
+    if file is not None:
+        yield from _asked(
+            "policy file", lambda: [_policy_file(file)], "Mend it there; the published policy goes on meanwhile."
+        )
+
+
+def _policy_findings() -> list[Finding]:
+    """The policy in force, and versions that could not be published when they were due."""
+    trouble, version = wiring.ledger().policy_trouble(), wiring.policies().in_force()
+    if version is None:
+        fix = "Run `fairturn migrate`, which publishes the first one."
+        return [Finding("policy", False, "no policy is published: no lead is routed", fix)]
+    fix = "Publish a sound one: `fairturn policy publish FILE`, or `fairturn policy rollback VERSION`."
+    found = [Finding("policy", trouble is None, trouble.told if trouble else f"version {version} is in force")]
+    if trouble:
+        found = [Finding("policy", False, trouble.told, fix)]
+    for one in wiring.policies().set_back():
+        again = f"`fairturn policy edit {one.version} FILE`, then publish or schedule it; or `policy retire`."
+        told = f"version {one.version} could not be published when it was due: {one.problem}"
+        found.append(Finding("policy", False, told, again))
+    return found
+
+
+def _policy_file(file: Path) -> Finding:
+    """The file that the first policy is taken from."""
+    wiring.parse_policy(policy_file.load_file(file), 0)
+    return Finding("policy file", True, f"{file} is sound; it counts while no policy is published")
 
 
 def _org() -> Iterator[Finding]:
