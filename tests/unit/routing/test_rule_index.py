@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routing import conditions as cel
+from routing import rule_index
 from routing.areas import Areas
 from routing.conditions import Condition
 from routing.course import Course, Way
@@ -116,7 +118,7 @@ class OneByOne(Rulebook):
         return (rule for rule in self.rules if rule.when is None or look.holds(rule.when))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(conditions, thens), max_size=40), st.lists(facts, min_size=1, max_size=5))
 def test_with_the_index_every_lead_takes_the_course_it_takes_without(
     rules: list[tuple[str, Then]], leads: list[dict[str, object]]
@@ -127,7 +129,49 @@ def test_with_the_index_every_lead_takes_the_course_it_takes_without(
         assert quick.course(lead, NOW) == slow.course(lead, NOW)
 
 
-@settings(max_examples=200, deadline=None)
+def all_that_match(book: Rulebook, lead: Mapping[str, object]) -> tuple[str, ...]:
+    course = book.course(lead, NOW)
+    return course.passed if course else ()
+
+
+@pytest.mark.parametrize(
+    ("needs", "lead"),
+    [
+        (st.builds('lead.city.startsWith("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
+        (st.builds('lead.city.endsWith("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
+        (st.builds('lead.city.contains("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
+        (st.builds('lead.city in ["{}", "{}"]'.format, words, words), st.builds(lambda w: {"lead.city": w}, words)),
+        (st.builds('"{}" in lead.tags'.format, words), st.builds(lambda w: {"lead.tags": w}, st.lists(words))),
+        (
+            st.sampled_from(["area.west", "area.east", "!area.east", "!has(area.east)", "!area.west"]),
+            st.builds(
+                lambda x: {"lead.latitude": 1, "lead.longitude": x} if x < 9 else {}, st.sampled_from([1, 2, 3, 4, 9])
+            ),
+        ),
+        (
+            st.builds("lead.score {} {} && lead.attempt {} {}".format, signs, some_numbers, signs, some_numbers),
+            st.builds(lambda s, a: {"lead.score": s, "lead.attempt": a}, some_numbers, st.integers(-1, 3)),
+        ),
+    ],
+    ids=["begins", "ends", "contains", "one of", "list", "area", "between"],
+)
+def test_every_rule_that_matches_is_found(
+    needs: st.SearchStrategy[str], lead: st.SearchStrategy[dict[str, object]]
+) -> None:
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(needs, min_size=8, max_size=30), st.lists(lead, min_size=3, max_size=6))
+    def found(sources: list[str], leads: list[dict[str, object]]) -> None:
+        quick = book([(source, Then(priority=1)) for source in sources])
+        slow = OneByOne(quick.rules, quick.default, AROUND, [POOL])
+        for one in leads:
+            assert all_that_match(quick, one) == all_that_match(slow, one)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rule_index, "FEW", 0)  # so that few rules are sorted like many
+        found()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conditions, facts)
 def test_a_condition_that_holds_fulfils_one_of_its_alternatives(source: str, lead: dict[str, object]) -> None:
     condition = compiled(source)
