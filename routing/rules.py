@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from heapq import heappop, merge
 from typing import Any
 
 from routing.atoms import ALWAYS
@@ -104,12 +103,12 @@ class Rulebook:
         ahead, held = self._index.candidates(look), list[int]()
         at, last = next(ahead, None), None
         while at is not None or held:
-            if at is None or (held and held[0] < at):
-                yield self.rules[heappop(held)]
+            if at is None or (held and held[-1] < at):
+                yield self.rules[held.pop()]
                 continue
             rule = self.rules[at]
             if at != last and (rule.when is None or look.holds(rule.when)):
-                held = list(merge(held, self._alike[_words(rule)]))
+                held = sorted([*held, *self._alike[_words(rule)]], reverse=True)
             at, last = next(ahead, None), at
 
     def pool_of(self, country: str) -> Pool | None:
