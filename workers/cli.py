@@ -18,7 +18,20 @@ from config import settings, wiring
 from config.version import VERSION
 from routing.errors import BadInput, FairturnError, LedgerOutdated, TryLater
 from storage.postgres.parked import Letter
-from workers import checks, cli_access, cli_offers, cli_policy, cli_turns, demo, house, imports, render, replay, running
+from workers import (
+    checks,
+    cli_access,
+    cli_offers,
+    cli_policy,
+    cli_simulate,
+    cli_turns,
+    demo,
+    house,
+    imports,
+    render,
+    replay,
+    running,
+)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -258,6 +271,7 @@ cli_access.add_to(cli)
 cli_offers.add_to(cli)
 cli_turns.add_to(cli)
 cli_policy.add_to(cli)
+cli_simulate.add_to(cli)
 
 
 @cli.command("settings")

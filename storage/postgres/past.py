@@ -258,13 +258,13 @@ def _first_and_last(conn: sa.Connection) -> str:
 
 _FIELDS = (
     "market", "generation", "seq", "lead", "attempt", "policy_version", "roster_version", "pool", "rotation", "mode",
-    "chosen", "reason", "nearest_m", "rings_m", "ring", "distance_m", "member", "weight", "capacity", "gate", "open", "standing", "served",
+    "chosen", "reason", "nearest_m", "rings_m", "ring", "distance_m", "member", "weight", "capacity", "gate", "open",
+    "standing", "served",
 )  # fmt: skip
 _SEEN = """
     SELECT d.market, d.generation, d.seq, d.lead_id, d.attempt, d.policy_version, d.roster_version, d.pool, d.rotation,
-           d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring, d.distance_m, d.member, d.weight, d.capacity, d.gate,
-           d.open,
-           d.standing, d.served, d.at
+           d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring, d.distance_m, d.member, d.weight, d.capacity,
+           d.gate, d.open, d.standing, d.served, d.at
     FROM decisions d
 """
 _DECISIONS = sa.text(_SEEN + " WHERE d.at >= :since AND d.at < :until ORDER BY d.market, d.generation, d.seq")
