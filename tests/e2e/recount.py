@@ -79,3 +79,49 @@ def overlooked(
             if key not in seen and near and miles(lead, member) < radius - slack:
                 found.append((decision["lead_id"], key))
     return found
+
+
+class Account:
+    """A member's account in a rotation, in millionths of a turn, by the documented rule."""
+
+    def __init__(self) -> None:
+        self.offers = 0
+        self.owed = 0
+        self.worst = 0
+
+    def move(self, by: int) -> int:
+        """Owe so much more; the farthest it ever was."""
+        self.owed += by
+        self.worst = max(self.worst, abs(self.owed))
+        return abs(self.owed)
+
+
+def accounts(
+    decisions: Iterable[Record], corrections: Iterable[Record] = ()
+) -> dict[str, tuple[dict[str, Account], int, int]]:
+    """By rotation: everyone's account, the farthest anyone ever was from what was due to it, and how many decisions.
+
+    docs/policy.md, chapter Turns: everyone eligible earns weight / weights of what the lead costs, rounded down to
+    millionths; who is chosen pays what all earn together. Corrections add what they say.
+    """
+    made = [(d["market"], d["generation"], d["seq"], d) for d in decisions if d["chosen"] is not None]
+    made += [(c["market"], c["generation"], c["seq"], c) for c in corrections]
+    found: dict[str, tuple[dict[str, Account], int, int]] = {}
+    for _, _, _, one in sorted(made, key=lambda each: each[:3]):
+        members, worst, count = found.get(one["rotation"], (defaultdict(Account), 0, 0))
+        for member, by in _moves(one).items():
+            worst = max(worst, members[member].move(by))
+        if "chosen" in one:
+            members[one["chosen"]].offers += 1
+            count += 1
+        found[one["rotation"]] = members, worst, count
+    return found
+
+
+def _moves(one: Record) -> dict[str, int]:
+    if "turns" in one:
+        return {part["member"]: part["turns_micro"] for part in one["turns"]}
+    weights = {c["member"]: round(c["weight"] * 1000) for c in one["candidates"] if c["eligible"]}
+    total, cost = sum(weights.values()), one.get("turn_micro", 1_000_000)
+    earned = {member: weight * cost // total for member, weight in weights.items()}
+    return {member: part - (sum(earned.values()) if member == one["chosen"] else 0) for member, part in earned.items()}
