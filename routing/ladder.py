@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from routing.admission import Then
 from routing.course import Skill
 from routing.lead import Lead, Precision, Reason
-from routing.policy import Policy, Pool, PoorPlace, Rung
+from routing.policy import Policy, Pool, PoorPlace, Rung, Tiers
 from routing.ruling import Ruling
 
 #: The look after the last rung: everyone was asked, and who did not answer may be asked once more.
@@ -34,7 +35,9 @@ class Look:
     def wide(self) -> bool:
         """Whether all rings are searched at once, as somebody in any of them may be asked before the nearest."""
         ruling = self.ruling
-        return bool(self.lead.chances) or (ruling is not None and (ruling.best or ruling.preferred is not None))
+        if self.lead.chances or (self.pool.tiers is Tiers.RANKED and self.pool.overflow.then is Then.NEXT_RING):
+            return True
+        return ruling is not None and (ruling.best or ruling.preferred is not None)
 
     @property
     def further(self) -> int | None:

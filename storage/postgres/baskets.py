@@ -44,12 +44,12 @@ class Baskets:
     def all(self) -> Mapping[str, int]:
         """How many leads each basket holds."""
         with transaction(self._engine) as conn:
-            return {row.basket: row.count for row in conn.execute(_BASKETS)}
+            return {row.basket: row.held for row in conn.execute(_BASKETS)}
 
     def kept(
         self, *, reason: str | None = None, basket: str | None = None, after: int = 0, limit: int = 100
     ) -> list[Kept]:
-        """Leads that rules keep apart, by id from `after` on: quarantined, held, sent to a person, waiting for facts."""
+        """Leads that rules keep apart, by id: quarantined, held, sent to a person, waiting for facts."""
         values = {"reason": reason, "basket": basket, "after": after, "limit": limit}
         with transaction(self._engine) as conn:
             return [Kept(*row) for row in conn.execute(_KEPT, values)]
@@ -79,7 +79,7 @@ class Baskets:
 
 _REASONS = "('held', 'quarantined', 'ruled', 'missing_facts', 'overflow')"
 _BASKETS = sa.text("""
-    SELECT basket, count(*) AS count FROM leads
+    SELECT basket, count(*) AS held FROM leads
     WHERE basket IS NOT NULL AND state = 'waiting' AND reason = 'held' GROUP BY basket ORDER BY basket
 """)
 _KEPT = sa.text(f"""

@@ -144,7 +144,6 @@ def test_I7_a_lead_that_fails_a_check_is_never_offered_and_one_word_releases_it(
     assert steps(house, lead, "quarantined") == [{"rule": "spam", "target": "source"}]
     assert house.holder(lead) is None
     assert house.baskets.release([lead], actor="test").released == [lead]
-    house.leads.left_behind(older_than_s=0, lanes=[1])
     house.journey.route([lead])
     assert house.state(lead) == ("offered", None)
     assert not house.breaches()
