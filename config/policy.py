@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from config import policy_text, policy_words
 from config.policy_admission import Compile, PoolSections, check_overflows
+from config.policy_limits import FairnessPart, Limits, check_limits, limits_of
 from config.policy_parts import (
     STRICT,
     Capacity,
@@ -40,6 +41,7 @@ from routing import conditions
 from routing.conditions import Condition
 from routing.errors import BadInput
 from routing.lead import Precision
+from routing.limits import Of
 from routing.policy import (
     METRES,
     REJECT_REASONS,
@@ -233,6 +235,8 @@ class PoolPart(PoolSections, _Part):
         Literal["street", "postal", "city", "region", "country"],
         Annotated[PoorPlace, Field(strict=False)],
     ] = {}
+    limits: Limits = []
+    fairness: FairnessPart = FairnessPart()
 
     @model_validator(mode="after")
     def _rotation_fits(self) -> Self:
@@ -243,6 +247,7 @@ class PoolPart(PoolSections, _Part):
         once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
         _passes(self.answer_within, self.answers.hours, "answer_within")
         self.turns.fits(self.mode)
+        check_limits(self.limits, of=tuple(Of), share=True)
         self.fits_rings(min(len(part.radii) for part in (self.rings, *self.rings_by_country)))
         return self
 
@@ -264,6 +269,8 @@ class PoolPart(PoolSections, _Part):
             admission=self.admission(zone, kinds, compiled, where, ("pools", at)),
             relax=self.steps(),
             overflow=self.overflows(),
+            limits=limits_of(self.limits),
+            cost=self.fairness.made(kinds, where, at),
         )
 
 
@@ -272,9 +279,16 @@ class DefaultTierPart(_Part):
 
     weight: Weight = 1
     capacity: Capacity
+    limits: Limits = []
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        check_limits(self.limits, of=(Of.MEMBER,))
+        return self
 
     def made(self, name: str, rank: int) -> Tier:
-        return Tier(name=name, rank=rank, capacity=self.capacity, weight=round(self.weight * 1000))
+        limits = limits_of(self.limits)
+        return Tier(name=name, rank=rank, capacity=self.capacity, weight=round(self.weight * 1000), limits=limits)
 
 
 class TierPart(DefaultTierPart):
@@ -290,11 +304,13 @@ class Document(RuleSections, OrderSections, _Part):
     pools: Annotated[list[PoolPart], Field(min_length=1)]
     tiers: list[TierPart] = []
     default_tier: DefaultTierPart
+    limits: Limits = []
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
         once([pool.name for pool in self.pools], "pools has", "name")
         once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
+        check_limits(self.limits, of=(Of.MEMBER, Of.NETWORK))
         once([c for pool in self.pools for c in pool.countries], "pools name", "country")
         by_country = self.default is None or isinstance(self.default.pool, ByPart)
         if by_country and sum(not pool.countries for pool in self.pools) > 1:
@@ -330,6 +346,7 @@ class Document(RuleSections, OrderSections, _Part):
             priority=self.priorities(self.of_leads.kinds, of_leads, where),
             entry=self.entrance(of_leads),
             giving=self.gives(),
+            limits=limits_of(self.limits),
         )
 
 
@@ -345,7 +362,7 @@ def parse(document: Mapping[str, Any], version: int, *, contents: Contents = no_
     """
     policy_text.sound(document)
     try:
-        return Document.model_validate(document).made(version, contents, partial(_where, document=document))
+        return Document.model_validate(document).made(version, contents, partial(policy_text.where, document=document))
     except ValidationError as exc:
         _refuse(exc.errors()[0], document, exc)
 
@@ -379,7 +396,7 @@ def load_file(path: Path) -> Written:
 def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
     way = _way(error, document)
     fix = error.get("ctx", {}).get("fix") or _fix(error, way)
-    raise BadInput(error["msg"], field=_where(way, document), fix=fix) from cause
+    raise BadInput(error["msg"], field=policy_text.where(way, document), fix=fix) from cause
 
 
 def _way(error: ErrorDetails, document: Mapping[str, Any]) -> list[str | int]:
@@ -392,13 +409,6 @@ def _way(error: ErrorDetails, document: Mapping[str, Any]) -> list[str | int]:
             way.append(step)
         at = at[step] if there else at
     return way
-
-
-def _where(way: Sequence[str | int], document: Mapping[str, Any]) -> str:
-    path = policy_text.path_of(way) or "policy"
-    if not isinstance(document, Written) or not (place := document.place(way)):
-        return path
-    return f"{path} ({document.name} line {place[0]}, column {place[1]})"
 
 
 def _fix(error: ErrorDetails, way: Sequence[str | int]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self
 
@@ -166,8 +167,9 @@ def _lines(
             raise BadInput(
                 f"the column {missing[0]} is missing", field=f"{file} line 1", fix=f"Begin with {','.join(wanted)}."
             )
-        if twice := [head for head in heads if heads.count(head) > 1]:
-            raise BadInput(f"the column {twice[0]} is there twice", field=f"{file} line 1", fix="Keep one of them.")
+        if len(heads) > len(set(heads)):
+            twice, _ = Counter(heads).most_common(1)[0]
+            raise BadInput(f"the column {twice[:60]} is there twice", field=f"{file} line 1", fix="Keep one of them.")
         for count, cells in enumerate(reader):
             where = f"{file} line {reader.line_num}"
             if count >= MOST_ROWS:

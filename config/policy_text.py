@@ -72,6 +72,14 @@ def path_of(way: Way) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in way).lstrip(".")
 
 
+def where(way: Way, document: Mapping[str, Any]) -> str:
+    """A way as errors write it, with line and column where the document was read from a text."""
+    path = path_of(way) or "policy"
+    if not isinstance(document, Written) or not (place := document.place(way)):
+        return path
+    return f"{path} ({document.name} line {place[0]}, column {place[1]})"
+
+
 def _shown(key: str) -> str:
     """A key as an error may show it: not too long, and with nothing that is not seen."""
     return _UNSEEN.sub(lambda found: f"U+{ord(found[0]):04X}", key if len(key) <= 60 else key[:57] + "...")
@@ -128,9 +136,11 @@ def sound(document: Mapping[str, Any]) -> None:
         if left < 0:
             raise BadInput(f"it holds more than {MOST_VALUES:,} values", field="policy", fix=_SMALLER)
         if len(way) > DEEPEST:
-            raise BadInput(f"it is deeper than {DEEPEST} levels", field=path_of(way[:3]), fix="Write it flatter.")
+            raise BadInput(
+                f"it is deeper than {DEEPEST} levels", field=where(way[:3], document), fix="Write it flatter."
+            )
         if trouble := _trouble(value):
-            raise BadInput(trouble[0], field=path_of(way) or "policy", fix=trouble[1])
+            raise BadInput(trouble[0], field=where(way, document), fix=trouble[1])
 
 
 _SMALLER = "Keep large tables and areas as contents of their own: fairturn policy table, fairturn policy area."
@@ -245,8 +255,8 @@ class _Loader(Composer, CParser, SafeConstructor, Resolver):
             raise ConstructorError(None, None, f"{node.tag} is not known here", node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
-        except (ValueError, OverflowError) as exc:
-            raise ConstructorError(None, None, "the number cannot be read", node.start_mark) from exc
+        except (ValueError, OverflowError, KeyError) as exc:
+            raise ConstructorError(None, None, "the value cannot be read", node.start_mark) from exc
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping whose keys are texts, each written once; a repeated one is refused."""

@@ -145,7 +145,7 @@ def test_M11_a_set_of_skills_that_nobody_has_is_told_with_a_lead_that_asks_for_i
         (
             "hours_never_open",
             "pools[1].answers.hours",
-            f"radii: [5]}}, answer_within: 1h, answers: {{hours: {{zone: UTC, mon: [08:00-09:00], holidays: {MONDAYS}}}",
+            f"radii: [5]}}, answers: {{hours: {{zone: UTC, mon: [08:00-12:59], holidays: {MONDAYS}}}",
         ),
         ("no_rejections", "pools[1].answers.rejects_a_day", "radii: [5]}, answers: {rejects_a_day: 0"),
         ("private_before_accepting", "pools[1].answers.shown", "radii: [5]}, answers: {shown: [city, phone]"),
