@@ -1,6 +1,6 @@
 """Past decisions, made again from what was written down, and the accounts counted again from them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,6 +76,7 @@ class Righted:
     decided: tuple[str, int, Mapping[int, int]] | None = None  # rotation, who was chosen, what everyone earned
 
 
+    removed: bool = False  # its offer's decision was, for its age
 @dataclass(frozen=True, slots=True)
 class Breach:
     """Something that must never be: which check, of what, and how."""
@@ -174,6 +175,16 @@ class Recount:
     def add(self, past: Past) -> Iterator[Breach]:
         """Check one decision by itself and against those before it."""
         self.decisions += 1
+    def begin(
+        self, market: str, number: tuple[int, int], books: Mapping[str, Book], offered: Iterable[tuple[int, int]]
+    ) -> None:
+        """Count on from these accounts: what came before this number was removed, with the offers that followed."""
+        self._markets[market] = _Market(*number)
+        for name, book in books.items():
+            self._rotations[market, name] = _Rotation("", "", standing=dict(book.standing), cursor=book.cursor)
+        for lead, member in offered:
+            self._offered.setdefault(lead, set()).add(member)
+
         market = self._markets.setdefault(past.market, _Market())
         yield from _order(past, f"decision {past.id}", market)
         yield from self._candidates(past)
@@ -183,6 +194,7 @@ class Recount:
         verdict = again(past, cursor=rotation.cursor)
         if verdict.chosen != past.chosen:
             if past.mode == Mode.CURSOR and rotation.gaps != market.gaps:
+        rotation.pool, rotation.mode = rotation.pool or past.pool, rotation.mode or past.mode
                 self.drifts += 1  # the cursor it saw was moved by a reservation that came to nothing
             else:
                 yield _breach(past, "choice", f"chose member {past.chosen}; made again, {verdict.chosen}")
@@ -331,3 +343,5 @@ def _rings(past: Past) -> Iterator[Breach]:
 
 def _breach(past: Past, check: str, detail: str) -> Breach:
     return Breach(check, f"decision {past.id}", detail)
+    if one.removed:
+        return

@@ -526,6 +526,7 @@ standings = sa.Table(
     sa.Column("member_id", Int, primary_key=True),
     sa.Column("standing", BigInt, nullable=False),
     sa.Column("served", BigInt, nullable=False),
+sa.Index("ix_notices_at", notices.c.at, postgresql_using="brin")
     comment="A snapshot of fairness accounts taken at each rebuild; later decisions carry on from it.",
 )
 standing_marks = sa.Table(

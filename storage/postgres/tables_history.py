@@ -60,3 +60,13 @@ bases = sa.Table(
     sa.Column("books", JSONB, nullable=False),
     comment="The fairness accounts as of the last decision or correction that was removed for its age.",
 )
+
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("what", Text, primary_key=True),
+    sa.Column("before", Time, nullable=False),  # what was written before is gone, where it is over
+    sa.Column("position", BigInt, nullable=False, server_default="0"),  # how far a round over all of it has come
+    sa.Column("at", Time, nullable=False, server_default=NOW),
+    comment="What was removed for its age, and up to which time.",
+)

@@ -105,3 +105,4 @@ links_used = sa.Table(
     sa.Column("used_at", Time, nullable=False, server_default=NOW),
     comment="One-tap links that did their work, by the hash of their token: none works twice.",
 )
+sa.Index("ix_links_used_used_at", links_used.c.used_at)

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from routing.verify import Breach, Past, Recount, Report, Righted
+from storage.postgres.bases import base_of
 from storage.postgres.books import shares_of
 from storage.postgres.engine import transaction
 from storage.postgres.export import rows, stream
@@ -58,6 +59,7 @@ class Verify:
     def _recounted(self, recount: Recount, progress: Callable[[int], None]) -> Iterator[Breach]:
         with stream(self._engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
             for market in connection.execute(_MARKETS).scalars().all():
+                _begin(connection, recount, market)
                 for one in _in_order(connection, market):
                     if isinstance(one, Righted):
                         yield from recount.correct(one)
@@ -75,6 +77,15 @@ class Verify:
                     yield Breach(view.removeprefix("inv_"), row.subject, row.detail)
 
 
+def _begin(connection: sa.Connection, recount: Recount, market: str) -> None:
+    """Where the oldest decisions were removed, the recount begins behind them."""
+    base = base_of(connection, market)
+    if base is not None:
+        gone = connection.execute(_OFFERED, {"market": market, "at": base.at})
+        number = base.books.generation, base.books.seq
+        recount.begin(market, number, base.books.rotations, ((row.lead_id, row.member_id) for row in gone))
+
+
 def _in_order(connection: sa.Connection, market: str) -> Iterator[Past | Righted]:
     """A market's decisions and corrections by number."""
     query = sa.select(*COLUMNS).where(decisions.c.market == market)
@@ -89,7 +100,17 @@ def _righted(row: Any) -> Righted:
         decided = row.decided_rotation, row.chosen, shares_of(row.decided_member, row.weight, row.gate, row.turn)
     deltas = dict(zip(row.member, row.delta, strict=True))
     return Righted(
-        row.id, row.market, row.rotation, row.generation, row.seq, row.at, row.effect, deltas, row.offer_id, decided
+        row.id,
+        row.market,
+        row.rotation,
+        row.generation,
+        row.seq,
+        row.at,
+        row.effect,
+        deltas,
+        row.offer_id,
+        decided,
+        removed=row.removed,
     )
 
 
@@ -103,8 +124,13 @@ _MARKETS = sa.text("""
     )
     SELECT market FROM m WHERE market IS NOT NULL UNION SELECT market FROM corrections ORDER BY market
 """)
+_OFFERED = sa.text("""
+    SELECT lead_id, member_id FROM offers WHERE market = :market AND offered_at <= :at AND state <> 'void'
+""")
 _CORRECTIONS = sa.text("""
-    SELECT c.*, d.chosen, d.rotation AS decided_rotation, d.member AS decided_member, d.weight, d.gate, d.turn
+    SELECT c.*, d.chosen, d.rotation AS decided_rotation, d.member AS decided_member, d.weight, d.gate, d.turn,
+           EXISTS (SELECT FROM offers o JOIN bases b ON b.market = c.market
+                   WHERE o.id = c.offer_id AND o.offered_at <= b.at) AS removed
     FROM corrections c LEFT JOIN decisions d ON d.id = c.offer_id AND d.chosen IS NOT NULL AND d.mode = 'fair'
     WHERE c.market = :market ORDER BY c.generation, c.seq
 """)

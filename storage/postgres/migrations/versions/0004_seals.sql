@@ -48,10 +48,29 @@ BEGIN
         CONSTRAINT = TG_TABLE_NAME || '_never_change';
 END $$;
 
--- Offers whose decision was removed follow from one all the same.
-CREATE FUNCTION is_removed(market_ text, at_ timestamptz) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN EXISTS (SELECT FROM bases b WHERE b.market = market_ AND at_ <= b.at);
+CREATE TABLE removals (
+    what text CONSTRAINT pk_removals PRIMARY KEY,
+    before timestamptz NOT NULL,
+    position bigint NOT NULL DEFAULT 0,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE removals IS 'What was removed for its age, and up to which time.';
+
+-- What follows from rows that were removed for their age is no breach.
+DO $$
+BEGIN
+    EXECUTE 'CREATE OR REPLACE VIEW inv_offer_undecided AS SELECT v.* FROM ('
+        || rtrim(pg_get_viewdef('inv_offer_undecided'::regclass), '; ') || ') v WHERE NOT EXISTS (
+            SELECT FROM offers o JOIN bases b ON b.market = o.market
+            WHERE o.id = substr(v.subject, 7)::uuid AND o.offered_at <= b.at)';
+    EXECUTE 'CREATE OR REPLACE VIEW inv_offer_untold AS SELECT v.* FROM ('
+        || rtrim(pg_get_viewdef('inv_offer_untold'::regclass), '; ') || ') v WHERE NOT EXISTS (
+            SELECT FROM offers o JOIN removals r ON r.what = ''timeline''
+            WHERE o.id = substr(v.subject, 7)::uuid AND o.offered_at <= r.before)';
+END $$;
 
 CREATE INDEX ix_events_old ON events (id) WHERE state = 'done';
 CREATE INDEX ix_timeline_at ON timeline USING brin (at);
+CREATE INDEX ix_notices_at ON notices USING brin (at);
+CREATE INDEX ix_links_used_used_at ON links_used (used_at);
 CREATE INDEX ix_leads_received ON leads (received_at, id);
