@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from routing.batch import Market
 from routing.fit import Fit
 from routing.ledger import Ledger
+from routing.limiting import limited
 from routing.member import Roster
 from routing.near import Index
 from routing.plan import Plan, plan_all
@@ -30,7 +32,7 @@ class Atlas:
     def index(self, market: str, policy: Policy | None = None, version: int | None = None) -> Index:
         """The market's members by place, of this version at least; with their attributes where the policy asks."""
         held = self._indexes.get(market)
-        full = policy is not None and policy.asks_members
+        full = policy is not None and (policy.asks_members or policy.is_limited)
         stale = held is None or (version is not None and held.version != version)
         if held is None or stale or (full and not held.roster.is_full):
             held = Index(self._ledger.roster(market, full=True) if full else self._ledger.roster(market))
@@ -50,6 +52,12 @@ class Atlas:
         if held is None or held[0] is not index or held[1] != policy.version:
             held = self._fits[market] = index, policy.version, Fit(index)
         return held[2]
+
+    def limited(self, market: Market, policy: Policy, plans: Sequence[Plan]) -> list[Plan]:
+        """The plans with the limits of their candidates, where the policy has any."""
+        if not policy.is_limited or not plans or market.now is None:
+            return list(plans)
+        return limited(plans, policy, self.index(market.name, policy).roster, market.now)
 
     def plans(
         self, market: str, policy: Policy, asked: Sequence[Asked], *, now: datetime | None, all_rings: bool

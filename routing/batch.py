@@ -30,6 +30,7 @@ class Saved:
 
     kept: tuple[Verdict, ...]
     over: tuple[Verdict, ...]
+    spent: tuple[Verdict, ...] = ()  # would have passed a limit
 
 
 @dataclass(frozen=True, slots=True)

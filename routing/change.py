@@ -152,3 +152,5 @@ class Free:
     market: str
     lead_id: int
     holds: bool = False  # the offer is open, and was not made by the turnstile
+    counted: bool = False  # in limits that count only what is kept
+    units: int = 1  # of capacity

@@ -49,6 +49,7 @@ class Dispatcher:
         self._turnstile = turnstile
         self._new_id = new_id
         self._atlas = Atlas(ledger)
+        self._erred: dict[tuple[str, int], bool] = {}  # market and generation whose turnstile let a limit be passed
         self._waiting = WaitingRoom(ledger, self._atlas)
 
     def route(
@@ -114,7 +115,7 @@ class Dispatcher:
         if not woken:
             self._wake_the_overtaken(saved.kept, batch)
         self._settle(saved, batch)
-        return self._over(saved, batch)
+        return self._spent(saved, batch) + self._over(saved, batch)
 
     def _settle(self, saved: Saved, batch: Batch) -> None:
         """Tell the turnstile what was kept; when it does not hear, the reaper or the next rebuild sees it."""
@@ -125,6 +126,22 @@ class Dispatcher:
         for market, keys in keep.items():
             with suppress(TurnstileUnreachable, GiveUp):
                 self._decider(batch.markets[market]).settle(market, keep=keys)
+
+    def _spent(self, saved: Saved, batch: Batch) -> list[int]:
+        """The leads that would pass a limit by the ledger: planned again; a turnstile that errs twice is rebuilt."""
+        cancel: dict[str, list[tuple[int, int]]] = {}
+        for v in saved.spent:
+            if v.decision.chosen is not None:
+                cancel.setdefault(v.plan.pool.market, []).append((v.plan.lead.id, v.plan.lead.attempt))
+        for name, keys in cancel.items():
+            market = batch.markets[name]
+            if self._erred.pop((name, market.generation), False):
+                self.mend(name, market.generation)
+                continue
+            self._erred[name, market.generation] = True
+            with suppress(TurnstileUnreachable, GiveUp):
+                self._decider(market).settle(name, cancel=keys)
+        return sorted({v.plan.lead.id for v in saved.spent})
 
     def _over(self, saved: Saved, batch: Batch) -> list[int]:
         """The leads whose member has no room by the ledger: the turnstile was wrong and is rebuilt."""
@@ -145,7 +162,7 @@ class Dispatcher:
         for market, verdicts in waiting.items():
             stand, before = self._ledger.standing_at(market), batch.markets[market]
             changed = stand[:2] != (batch.policy_version, before.roster_version)
-            plans = [v.plan for v in verdicts]
+            plans = [v.plan_but_stopped for v in verdicts]
             self._ledger.wake(
                 [p.lead.id for p in (plans if changed else with_room(plans, partial(self._held, market, stand)))]
             )
@@ -199,12 +216,13 @@ class Dispatcher:
     def _decide(self, market: Market, policy: Policy, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Verdict]:
         """Ask the turnstile for all at once; who finds nobody in the rings planned asks in all rings."""
         index = self._atlas.index(market.name)
+        plans = self._atlas.limited(market, policy, plans)
         grants = self._reserve(market, plans, release)
         full = [p for p, g in zip(plans, grants, strict=True) if g.member is None and p.more]
         if full:
             asked = [Asked(p.lead, p.pool, p.ruling) for p in full]
             again = self._atlas.plans(market.name, policy, asked, now=market.now, all_rings=True)
-            wide = {p.lead.id: p for p in again}
+            wide = {p.lead.id: p for p in self._atlas.limited(market, policy, again)}
             second = {g.lead: g for g in self._reserve(market, list(wide.values()), ())}
             plans = [wide.get(p.lead.id, p) for p in plans]
             grants = [second.get(g.lead, g) for g in grants]
@@ -215,7 +233,8 @@ class Dispatcher:
         """Ask for one member more for each lead, again and again, as far as the policy asks several at once."""
         index, fit = self._atlas.index(market.name), self._atlas.fit(market.name, policy)
         versions, more = Versions(policy.version, index.version, market.generation), list[Verdict]()
-        while plans := plan_besides(verdicts, policy, index, now=market.now, fit=fit):
+        while besides := plan_besides(verdicts, policy, index, now=market.now, fit=fit):
+            plans = self._atlas.limited(market, policy, besides)
             answered = conclude_all(plans, self._reserve(market, plans, ()), versions)
             verdicts = [v for v in answered if v.decision.chosen is not None]
             more += verdicts
@@ -249,11 +268,17 @@ class Dispatcher:
 
     # --- places that become free
 
-    def free(self, market: str, ended: Mapping[UUID, int], *, task_id: str = "") -> Routed:
+    def free(
+        self, market: str, ended: Mapping[UUID, int], *, counted: Sequence[UUID] = (), task_id: str = ""
+    ) -> Routed:
         """Free the places of ended offers (offer -> member) at once; waiting leads get them before newer leads do.
 
-        At most one lead is planned for each offer, so name no more offers than a batch may hold leads.
+        At most one lead is planned for each offer, so name no more offers than a batch may hold leads. `counted`: those
+        in limits that count only what is kept.
         """
+        if counted and (back := self._ledger.given_back(counted)):
+            with suppress(TryLater, GiveUp):  # then the next rebuild, or the auditor, does it
+                self._turnstile.release(market, list(back), back=back)
         ids = self._first_waiting(market, Counter(ended.values()))
         self._ledger.wake(ids)
         routed = self.route(ids, woken=True, release={market: list(ended)}, task_id=task_id)

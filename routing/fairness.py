@@ -6,15 +6,18 @@ in Scheduling", Journal of Algorithms 29 (1998): with equal weights nobody is ev
 what is due to it, whoever is eligible when.
 """
 
+import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 
 from routing.decision import Ask, Candidate, Sight
+from routing.lead import Lead
 from routing.limits import Stop, Use, Uses, stopped, use
-from routing.policy import Mode
+from routing.policy import Cost, Mode, Unit
 
 TURN = 1_000_000  # micro-turns
+LEAST = 0.01  # of a turn
 
 NOTHING_USED: Uses = {}
 
@@ -146,6 +149,19 @@ def undo(verdict: Verdict, book: Book) -> None:
     if book.tick == verdict.tick:
         book.tick -= 1
         book.cursor = verdict.cursor_before
+
+
+def turn_of(cost: Cost, units: int, lead: Lead) -> int:
+    """Micro-turns that a lead costs by its units or its value: at least a hundredth of a turn, at most what is allowed.
+
+    A lead that says no value costs one turn.
+    """
+    if cost.unit is Unit.UNITS:
+        return min(units, cost.most) * TURN
+    value = lead.facts.get(cost.fact)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return TURN
+    return round(min(max(value / cost.worth, LEAST), cost.most) * TURN)
 
 
 @dataclass(slots=True)

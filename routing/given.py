@@ -42,7 +42,7 @@ def given(plan: "Plan") -> dict[str, object]:
         members = {one.member for one in plan.candidates} | {one.member for one in plan.tried}
         known["boosted"] = sorted(plan.boosted & members)
     looked_at: dict[str, object] = {LEAD: known}
-    if plan.now is not None and plan.pool.turns.looks_at_the_clock:
+    if plan.now is not None and (plan.pool.turns.looks_at_the_clock or plan.limits):
         looked_at["now"] = plan.now.isoformat()
     if plan.course is None:
         return looked_at

@@ -27,11 +27,11 @@ class Holder:
     truth: Open
     turnstile: Inspected
 
-    def hold(self, market: str, offers: Mapping[UUID, int]) -> bool:
+    def hold(self, market: str, offers: Mapping[UUID, int], units: Mapping[UUID, int]) -> bool:
         """Count these open offers (offer -> member), whatever the limit; False when it must be tried again.
 
-        Those that ended meanwhile are left out. A turnstile that is away, or holds nothing, is rebuilt from the ledger
-        before it decides again, and then holds them.
+        Those that ended meanwhile are left out; `units`: of those that take more than one. A turnstile that is away, or
+        holds nothing, is rebuilt from the ledger before it decides again, and then holds them.
         """
         for _ in range(TRIES):
             try:
@@ -40,7 +40,7 @@ class Holder:
                     return True
                 with self.truth.still_open(list(offers)) as still:
                     missing = {offer: member for offer, member in offers.items() if offer in still}
-                    if self.turnstile.amend(market, held, Drift(missing=missing)):
+                    if self.turnstile.amend(market, held, Drift(missing=missing, units=units)):
                         return len(missing) == len(offers)
             except TurnstileUnreachable:
                 return True

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from routing.batch import Batch, Known
 from routing.lead import Lead, Point, Reason
+from routing.limits import Use
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
@@ -94,6 +96,10 @@ class Ledger(Protocol):
 
     def wake(self, ids: Sequence[int]) -> int:
         """Let these waiting leads be planned again."""
+        ...
+
+    def given_back(self, offers: Sequence[UUID]) -> Mapping[UUID, Sequence[Use]]:
+        """Of those of the offers that were not kept, the limits that count them no longer."""
         ...
 
     def waiting_cells(self) -> frozenset[int]:

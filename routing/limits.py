@@ -112,6 +112,7 @@ class Use:
     lasts: int
     used: int
     most: int
+    percent: int = 0  # of a share: then `most` was that part of the whole
 
     @property
     def kept(self) -> bool:
@@ -160,6 +161,7 @@ def use(checks: Sequence[Check], units: int, uses: Uses) -> tuple[Use, ...]:
             check.lasts,
             used(uses, check.counter, check.bucket, check.buckets),
             most(check, units, uses),
+            check.percent,
         )
         for check in checks
     )
@@ -324,7 +326,7 @@ def _check(
 
 def written_uses(made: Sequence[Use]) -> list[list[object]]:
     """As the ledger keeps them."""
-    return [[u.limit, u.counter, u.bucket, u.buckets, u.lasts, u.used, u.most] for u in made]
+    return [[u.limit, u.counter, u.bucket, u.buckets, u.lasts, u.used, u.most, u.percent] for u in made]
 
 
 def written_stops(stops: Mapping[int, Stop]) -> dict[str, list[object]]:

@@ -40,7 +40,7 @@ class Outbound:
     write: Callable[[Sequence[WriteBack]], list[Written]]
     withdraw: Callable[[Sequence[int], Reason], object]
     nudge: Callable[[str], object]
-    hold: Callable[[str, Mapping[UUID, int]], bool] = lambda _market, _offers: True
+    hold: Callable[[str, Mapping[UUID, int], Mapping[UUID, int]], bool] = lambda _market, _offers, _units: True
     offers: Callable[[], int] | None = None  # shows each offer in a record of its own
     may_go_on: Callable[[], bool] = always  # asked between claims
     correct: Callable[[], int] = nothing  # carry out the corrections of turns that are owed
@@ -73,11 +73,12 @@ class Outbound:
         freed = offered = 0
         while self.may_go_on() and (claimed := self.outbox.claim_frees()):
             for market, rows in _together([row for row in claimed if row.holds]):
-                if self.hold(market, {row.offer_id: row.member_id for row in rows}):
+                if self.hold(market, {row.offer_id: row.member_id for row in rows}, _heavy(rows)):
                     self.outbox.freed(rows)
             for market, rows in _together([row for row in claimed if not row.holds]):
                 ended = {row.offer_id: row.member_id for row in rows}
-                offered += self.dispatcher.free(market, ended, task_id=task_id).offered
+                counted = [row.offer_id for row in rows if row.counted]
+                offered += self.dispatcher.free(market, ended, counted=counted, task_id=task_id).offered
                 self.outbox.freed(rows)
                 # Two who free places at once may have thought of the same lead, or it went to another member: then a
                 # place is left over, and nobody else would ever look who waits for it.
@@ -112,6 +113,11 @@ class Outbound:
             self.outbox.release(claimed, str(exc))
             raise
         return [by_lead[w.lead_id] for w in writes]
+
+
+def _heavy(rows: Sequence[Free]) -> dict[UUID, int]:
+    """The units of those offers that take more than one of capacity."""
+    return {row.offer_id: row.units for row in rows if row.units > 1}
 
 
 def _together(claimed: Sequence[Free]) -> Iterator[tuple[str, list[Free]]]:

@@ -8,17 +8,18 @@ from uuid import UUID
 import numpy as np
 
 from routing.admission import Then
-from routing.columns import CANDIDATE, SIGHT, WEIGHED, Columns, Rows, Table, gather
+from routing.columns import CANDIDATE, SIGHT, WEIGHED, Column, Columns, Ints, Rows, Table, gather
 from routing.course import Course
 from routing.decision import Ask, Candidate, Decision, Gate, Grant, Group, Weighed
-from routing.fairness import TURN
+from routing.fairness import TURN, turn_of
 from routing.fit import Fit
 from routing.given import given
 from routing.ladder import Look, first_rung, look, poor_place, reach_m
 from routing.lead import Lead, Reason
+from routing.limits import Check
 from routing.near import Index
 from routing.offer import Kind
-from routing.policy import Answering, Policy, Pool, PoorPlace, Scope
+from routing.policy import ONE_TURN, Answering, Policy, Pool, PoorPlace, Scope
 from routing.rotation import named
 from routing.ruling import Ruling
 from routing.search import Run, Search
@@ -39,6 +40,7 @@ __all__ = [
 NO_RULINGS: Mapping[int, Ruling] = {}
 #: Whoever is in these does not go to rings farther away.
 _STAYS = frozenset({Then.WAIT, Then.NEXT_TIER})
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Why a member was chosen, beside its turn.
 CHOSEN, CHOSEN_AGAIN, SECOND_CHANCE, PREFERRED = "chosen", "chosen_again", "second_chance", "preferred"
@@ -64,6 +66,7 @@ class Plan:
     wide: bool = False  # all rings were searched, not only as far as the first that has anybody
     course: Course | None = None  # what the rules said; None: no rule was asked
     now: datetime | None = None  # the batch's clock
+    limits: Mapping[int, tuple[Check, ...]] = field(default_factory=dict)  # of those candidates that have any
     boosted: frozenset[int] = frozenset()  # members in reach whose weight was raised, as they may miss their minimum
     ruling: Ruling | None = None  # with the course: how the lead is asked for
     words: Mapping[int, str] = field(default_factory=dict)  # of members who do not fit, why not
@@ -81,14 +84,25 @@ class Plan:
 
     @property
     def turn(self) -> int:
-        """Micro-turns that the lead costs."""
-        return TURN if self.course is None else self.course.turn
+        """Micro-turns that the lead costs: as a rule says, else as its pool counts turns."""
+        said = TURN if self.course is None else self.course.turn
+        return said if said != TURN or self.pool.cost is ONE_TURN else turn_of(self.pool.cost, self.units, self.lead)
 
     def ask(self, offer: UUID) -> Ask:
         """What to ask the turnstile."""
         goes_on = self.more or self.slot or self.pool.overflow.then is Then.POOL
         last = not goes_on  # nobody more to ask at once is nothing to write down
-        return Ask(self.lead.id, self.lead.attempt, offer, self.pool.mode, self.groups, last, self.units, self.turn)
+        return Ask(
+            self.lead.id,
+            self.lead.attempt,
+            offer,
+            self.pool.mode,
+            self.groups,
+            last,
+            self.units,
+            self.turn,
+            self.limits,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,17 @@ class Verdict:
     def kind(self) -> Kind:
         """How the offer came about, if there is one."""
         return Kind.SECOND if self.decision.chosen in self.plan.lead.tried else Kind.TURN
+
+    @property
+    def plan_but_stopped(self) -> Plan:
+        """The plan without those whom a limit stopped: they may have room, and are none the nearer to the lead."""
+        stops = self.decision.stops
+        if not stops:
+            return self.plan
+        free = (
+            replace(g, candidates=tuple(c for c in g.candidates if c.member not in stops)) for g in self.plan.groups
+        )
+        return replace(self.plan, groups=tuple(g for g in free if g.candidates))
 
     @property
     def waits(self) -> bool:
@@ -324,6 +349,8 @@ def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[We
         rule=plan.course.rule if plan.course else "",
         units=plan.units,
         turn=plan.turn,
+        stops=grant.stops,
+        uses=grant.uses,
         inputs=given(plan),
     )
     return Verdict(plan, decision, reason)
@@ -337,6 +364,8 @@ def _weighed(plans: Sequence[Plan], grants: Sequence[Grant]) -> Columns:
     member, distance_m, ring, tier_rank, weight, capacity = candidates
     _, eligible, open_, standing, served = sights
     gate = np.where(eligible, Gate.ELIGIBLE, Gate.FULL).astype(np.int16)
+    if any(grant.stops for grant in grants):
+        _tell_stopped(gate, member, sizes, grants)
     columns: Columns = (member, distance_m, ring, weight, capacity, tier_rank, gate, open_, standing, served)
     tried, more = gather(WEIGHED, [plan.tried for plan in plans])
     if not more.any():
@@ -345,6 +374,14 @@ def _weighed(plans: Sequence[Plan], grants: Sequence[Grant]) -> Columns:
         np.concatenate([np.repeat(np.arange(len(plans)), sizes), np.repeat(np.arange(len(plans)), more)]), kind="stable"
     )
     return tuple(np.concatenate(pair)[order] for pair in zip(columns, tried, strict=True))
+
+
+def _tell_stopped(gate: Column, member: Column, sizes: Ints, grants: Sequence[Grant]) -> None:
+    """Who had room and was stopped by a limit is told from who was full."""
+    ends = np.cumsum(sizes).tolist()
+    for grant, start, end in zip(grants, [0, *ends], ends, strict=False):
+        if grant.stops:
+            gate[start:end][np.isin(member[start:end], list(grant.stops))] = Gate.QUOTA
 
 
 def with_room(plans: Sequence[Plan], held: Callable[[], Mapping[int, int]]) -> list[Plan]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from routing.admission import AS_EVER, GIVEN_AT_ONCE, NOTHING_ASKED, Admission, Giving, Overflow, Step
 from routing.lead import Precision
+from routing.limits import Limit
 from routing.priority import PLAIN, Priority
 from routing.rotation import Turning
 
@@ -72,6 +73,7 @@ class Tier:
     rank: int
     capacity: int
     weight: int = 1000
+    limits: tuple[Limit, ...] = ()  # of its members, over all pools; they go before the policy's of the same name
 
 
 class TurnEffect(StrEnum):
@@ -146,6 +148,27 @@ class Answering:
     shown: tuple[str, ...] = SHOWN
 
 
+class Unit(StrEnum):
+    """What turns are counted in (row F12)."""
+
+    COUNT = "count"  # a lead is a turn
+    UNITS = "units"  # of capacity
+    VALUE = "value"  # of the lead
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a lead costs in turns."""
+
+    unit: Unit = Unit.COUNT
+    fact: str = ""  # of the lead, with unit=value: a number
+    worth: float = 1.0  # what one turn is worth in that number
+    most: int = 100  # turns; whatever a lead is worth
+
+
+ONE_TURN = Cost()
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Who takes turns for one kind of lead."""
@@ -165,6 +188,8 @@ class Pool:
     admission: Admission = NOTHING_ASKED
     relax: tuple[Step, ...] = ()
     overflow: Overflow = AS_EVER
+    limits: tuple[Limit, ...] = ()  # within this pool
+    cost: Cost = ONE_TURN
 
     @property
     def way(self) -> str:
@@ -203,6 +228,13 @@ class Policy:
     priority: Priority = PLAIN
     entry: "Entry | None" = None  # None: every lead is ours
     giving: Giving = GIVEN_AT_ONCE
+    limits: tuple[Limit, ...] = ()  # over all pools
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything limits how many leads somebody gets, besides capacity."""
+        tiers = any(tier.limits for tier in (*self.tiers.values(), self.default_tier))
+        return bool(self.limits) or tiers or any(pool.limits for pool in self.pools)
 
     @property
     def asks_members(self) -> bool:
@@ -212,7 +244,7 @@ class Policy:
     @property
     def asks_leads(self) -> bool:
         """Whether it looks at what leads are, besides their country and place."""
-        special = any(pool.relax or pool.overflow is not AS_EVER for pool in self.pools)
+        special = any(pool.relax or pool.overflow is not AS_EVER or pool.cost.fact for pool in self.pools)
         return special or self.asks_members or self.priority is not PLAIN
 
     def tier(self, name: str) -> Tier:

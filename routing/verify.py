@@ -8,7 +8,7 @@ from itertools import compress
 from operator import lt
 from uuid import UUID
 
-from routing import fairness
+from routing import fairness, limits
 from routing.decision import Candidate, Gate
 from routing.fairness import Book, Verdict
 from routing.policy import Mode
@@ -55,6 +55,8 @@ class Past:
     inputs: Mapping[str, object] = field(default_factory=dict)
     units: int = 1
     turn: int = 1_000_000
+    stops: Mapping[str, Sequence[object]] = field(default_factory=dict)  # as routing.limits writes them
+    uses: Sequence[Sequence[object]] = ()
     policy_version: int = 0
     roster_version: int = 0
     nearest_m: float | None = None
@@ -74,9 +76,9 @@ class Righted:
     deltas: Mapping[int, int]
     offer_id: UUID | None = None
     decided: tuple[str, int, Mapping[int, int]] | None = None  # rotation, who was chosen, what everyone earned
-
-
     removed: bool = False  # its offer's decision was, for its age
+
+
 @dataclass(frozen=True, slots=True)
 class Breach:
     """Something that must never be: which check, of what, and how."""
@@ -158,6 +160,7 @@ class _Market:
     at: datetime | None = None
     gaps: int = 0  # numbers the turnstile gave that the ledger has not
     gapped: bool = False  # within this generation
+    used: dict[str, dict[int, int]] = field(default_factory=dict)  # of limits: counter -> bucket -> units
 
 
 @dataclass(slots=True)
@@ -172,9 +175,6 @@ class Recount:
     _offered: dict[int, set[int]] = field(default_factory=dict)
     _twice: set[tuple[int, int]] = field(default_factory=set)  # lead, member
 
-    def add(self, past: Past) -> Iterator[Breach]:
-        """Check one decision by itself and against those before it."""
-        self.decisions += 1
     def begin(
         self, market: str, number: tuple[int, int], books: Mapping[str, Book], offered: Iterable[tuple[int, int]]
     ) -> None:
@@ -185,20 +185,25 @@ class Recount:
         for lead, member in offered:
             self._offered.setdefault(lead, set()).add(member)
 
+    def add(self, past: Past) -> Iterator[Breach]:
+        """Check one decision by itself and against those before it."""
+        self.decisions += 1
         market = self._markets.setdefault(past.market, _Market())
         yield from _order(past, f"decision {past.id}", market)
         yield from self._candidates(past)
         if past.chosen is None:
             return
         rotation = self._rotations.setdefault((past.market, past.rotation), _Rotation(past.pool, past.mode))
+        rotation.pool, rotation.mode = rotation.pool or past.pool, rotation.mode or past.mode
         verdict = again(past, cursor=rotation.cursor)
         if verdict.chosen != past.chosen:
             if past.mode == Mode.CURSOR and rotation.gaps != market.gaps:
-        rotation.pool, rotation.mode = rotation.pool or past.pool, rotation.mode or past.mode
                 self.drifts += 1  # the cursor it saw was moved by a reservation that came to nothing
             else:
                 yield _breach(past, "choice", f"chose member {past.chosen}; made again, {verdict.chosen}")
         yield from self._continuity(past, rotation, market)
+        if past.uses:
+            yield from self._uses(past, market)
         self._write(past, verdict, rotation, market)
 
     def correct(self, one: Righted) -> Iterator[Breach]:
@@ -223,7 +228,9 @@ class Recount:
 
     def _candidates(self, past: Past) -> Iterator[Breach]:
         tried: AbstractSet[int] = self._offered.get(past.lead_id, frozenset())
-        if not tried and past.reason not in _AGAIN and _room(past) == [gate == _ELIGIBLE for gate in past.gate]:
+        if not (tried or past.stops or past.reason in _AGAIN) and _room(past) == [
+            gate == _ELIGIBLE for gate in past.gate
+        ]:
             yield from _rings(past)
             return  # as nearly always; the rest names what is wrong
         for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
@@ -234,9 +241,10 @@ class Recount:
                 continue
             elif member in tried and gate == Gate.ELIGIBLE and past.reason not in _AGAIN:
                 yield _breach(past, "gate", f"member {member} was a candidate again")
-            elif (gate == Gate.ELIGIBLE) != (open_ + past.units <= capacity):
+            elif (gate == Gate.FULL) == (open_ + past.units <= capacity):
                 held = f"held {open_} of {capacity}, {past.units} more asked"
                 yield _breach(past, "gate", f"member {member} {held}: {Gate(gate).name.lower()}")
+        yield from _stopped(past)
         yield from self._again(past, tried)
         yield from _tiers(past, tried)
         yield from _rings(past)
@@ -267,6 +275,23 @@ class Recount:
             else:
                 yield _breach(past, "standing", f"member {member} stood at {seen}, not {held}")
 
+    def _uses(self, past: Past, market: _Market) -> Iterator[Breach]:
+        """No limit is passed, and what was used of each is what the offers before it add up to."""
+        uses = limits.read_uses(past.uses)
+        for one in uses:
+            if one.used + past.units > one.most:
+                yield _breach(
+                    past, "limit", f"{one.limit}: {one.used} of {one.most} were used, {past.units} more given"
+                )
+            held = limits.used(market.used, one.counter, one.bucket, one.buckets)
+            if one.kept or one.used == held:  # what is given back when it is not kept, the ledger's counters tell
+                continue
+            if market.gapped:
+                self.drifts += 1
+            else:
+                yield _breach(past, "limit", f"{one.limit}: {one.used} were said to be used, {held} were")
+        limits.count(uses, past.units, market.used)
+
     def _write(self, past: Past, verdict: Verdict, rotation: _Rotation, market: _Market) -> None:
         chosen = past.chosen
         if chosen is None:
@@ -280,6 +305,17 @@ class Recount:
             rotation.standing[chosen] = rotation.standing.get(chosen, 0) - made.payment
         rotation.cursor, rotation.gaps = chosen, market.gaps
         self._offered.setdefault(past.lead_id, set()).add(chosen)
+
+
+def _stopped(past: Past) -> Iterator[Breach]:
+    """Whoever had room and was not asked because of a limit would have passed it."""
+    stops = limits.read_stops(past.stops)
+    for member, gate in zip(past.member, past.gate, strict=True):
+        stop = stops.get(member) if gate == Gate.QUOTA else None
+        if gate == Gate.QUOTA and stop is None:
+            yield _breach(past, "gate", f"member {member} was stopped by a limit that is not told")
+        elif stop is not None and stop.used + past.units <= stop.most:
+            yield _breach(past, "gate", f"member {member} was stopped by {stop.limit} at {stop.used} of {stop.most}")
 
 
 def _room(past: Past) -> list[bool]:
@@ -307,6 +343,8 @@ def _deltas(one: Righted, subject: str) -> Iterator[Breach]:
     effect = Effect(one.effect)
     if effect not in {Effect.RETURN, Effect.PENALISE}:
         return
+    if one.removed:
+        return
     if one.decided is None:
         yield Breach("correction", subject, f"offer {one.offer_id} followed from no decision")
         return
@@ -320,7 +358,7 @@ def _tiers(past: Past, tried: AbstractSet[int]) -> Iterator[Breach]:
     asked = {
         rank
         for member, gate, rank in zip(past.member, past.gate, past.tier_rank, strict=True)
-        if gate in {Gate.ELIGIBLE, Gate.FULL} and member not in tried
+        if gate not in _NOT_ASKED and gate != Gate.TRIED and member not in tried
     }
     for member, gate, rank in zip(past.member, past.gate, past.tier_rank, strict=True):
         if gate == Gate.TIER and rank in asked:
@@ -343,5 +381,3 @@ def _rings(past: Past) -> Iterator[Breach]:
 
 def _breach(past: Past, check: str, detail: str) -> Breach:
     return Breach(check, f"decision {past.id}", detail)
-    if one.removed:
-        return

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from routing import fairness
 from routing.decision import Ask, Grant
 from routing.errors import ColdTurnstile
+from routing.limits import count
 from routing.turns import Correction, Numbered
+from storage.postgres import quotas
 from storage.postgres.books import Books, Shelf
 from storage.postgres.standstill import stop_routing
 
@@ -24,6 +26,7 @@ class LedgerAlone:
         self._shelf = shelf
         self._books: dict[str, Books] = {}
         self._open: dict[int, int] = {}
+        self._uses: dict[str, dict[str, dict[int, int]]] = {}  # market -> counter -> bucket -> units
 
     def reserve(
         self,
@@ -42,6 +45,7 @@ class LedgerAlone:
         books = self._books.get(market) or self._open_books(market, generation)
         self._count({c.member for ask in asks for group in ask.groups for c in group.candidates})
         now_us: int = self._connection.execute(_NOW).scalar_one()
+        self._count_uses(market, asks)
         grants = [self._decide(books, ask, now_us) for ask in asks]
         self._shelf.put(books)
         return grants
@@ -78,22 +82,42 @@ class LedgerAlone:
             self._open |= dict.fromkeys(unknown, 0)
             self._open |= {row.id: row.open for row in self._connection.execute(_OPEN, {"ids": unknown})}
 
+    def _count_uses(self, market: str, asks: Sequence[Ask]) -> None:
+        checks = (check for ask in asks for its in ask.limits.values() for check in its)
+        named = {name for check in checks for name in (check.counter, check.whole) if name}
+        book = self._uses.setdefault(market, {})
+        if unknown := named - book.keys():
+            book |= {name: {} for name in unknown} | quotas.held(self._connection, market, unknown)
+
     def _correct(self, books: Books, one: Correction, now_us: int) -> Numbered:
         books.seq, books.last, books.at_us = books.seq + 1, one.id, max(now_us, books.at_us + 1)
         books.correct(one.rotation, one.deltas)
         return Numbered(one.id, books.seq, books.at_us)
 
     def _decide(self, books: Books, ask: Ask, now_us: int) -> Grant:
-        outcome = fairness.decide(ask, self._open, books.book)
+        used = self._uses[books.market]
+        outcome = fairness.decide(ask, self._open, books.book, used)
         verdict = outcome.verdict
         chosen = verdict.chosen if verdict is not None else None
         if chosen is None and not ask.last:
-            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now_us, outcome.sights)
+            return Grant(ask.lead, ask.attempt, ask.offer, None, None, 0, now_us, outcome.sights, stops=outcome.stops)
         books.seq, books.last, books.at_us = books.seq + 1, ask.offer, max(now_us, books.at_us + 1)
         if verdict is not None and chosen is not None and outcome.group is not None:
             books.add(ask.groups[outcome.group].rotation, ask.mode, chosen, verdict.shares)
             self._open[chosen] += ask.units
-        return Grant(ask.lead, ask.attempt, ask.offer, chosen, outcome.group, books.seq, books.at_us, outcome.sights)
+            count(outcome.uses, ask.units, used)
+        return Grant(
+            ask.lead,
+            ask.attempt,
+            ask.offer,
+            chosen,
+            outcome.group,
+            books.seq,
+            books.at_us,
+            outcome.sights,
+            stops=outcome.stops,
+            uses=outcome.uses,
+        )
 
 
 _ALONE = sa.text("SELECT generation FROM markets WHERE name = :market AND alone_since IS NOT NULL")

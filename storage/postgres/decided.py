@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from routing.columns import WEIGHED, Column, gather
 from routing.decision import Decision
 from routing.errors import GiveUp
+from routing.limits import written_stops, written_uses
 from storage.postgres import tables as t
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
+_NO_STOPS, _NO_USES = b"\0\0\0\3\1{}", b"\0\0\0\3\1[]"  # as jsonb
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _INT2, _INT4, _INT8, _FLOAT4, _FLOAT8 = 21, 23, 20, 700, 701
@@ -42,6 +44,7 @@ _ARRAYS = (
 _FIXED = (
     "id", "lead_id", "attempt", "at", "policy_version", "roster_version", "generation", "seq", "ring", "chosen",
     "nearest_m", "units", "turn", "market", "pool", "rotation", "mode", "reason", "rule", "rings_m", "inputs",
+    "stops", "uses",
 )  # fmt: skip
 #: The fields that are always there, each behind its length; the number of all fields in front.
 _START = struct.Struct("!h i16s iq ii iq ii iq iq iq")
@@ -134,6 +137,8 @@ def _scalars(d: Decision) -> bytes:
             *map(_text, (d.market, d.pool, d.rotation, d.mode.value, str(d.reason), d.rule)),
             _floats(d.rings_m),
             _jsonb(d.inputs),
+            _jsonb(written_stops(d.stops)) if d.stops else _NO_STOPS,
+            _jsonb(written_uses(d.uses)) if d.uses else _NO_USES,
         )
     )  # fmt: skip
 
@@ -144,7 +149,7 @@ def _text(text: str) -> bytes:
     return struct.pack("!i", len(data)) + data
 
 
-def _jsonb(value: Mapping[str, object]) -> bytes:
+def _jsonb(value: Mapping[str, object] | Sequence[object]) -> bytes:
     """What `jsonb_recv` takes: its version, then the text."""
     data = b"\x01" + (orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if value else b"{}")
     return struct.pack("!i", len(data)) + data

@@ -11,6 +11,7 @@ from routing.answering import By
 from routing.offer import Actor, Notice, OfferState
 from storage.postgres import tables as t
 from storage.postgres.notices import tell_members
+from storage.postgres.quotas import NOT_KEPT, give_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ def conclude(
         return
     members = sorted(e.member_id for e in ended)
     conn.execute(_LOCK_MEMBERS, {"ids": members})
-    conn.execute(_GIVE_BACK, {"ids": [e.offer for e in ended]})
+    offers = [e.offer for e in ended]
+    if any(conn.execute(_GIVE_BACK, {"ids": offers}).scalars()) and state in NOT_KEPT:
+        give_back(conn, offers)
     conn.execute(
         sa.insert(t.outbox),
         [{"kind": "turnstile", "lead_id": e.lead_id, "version": 0, "offer_id": e.offer} for e in ended],
@@ -91,8 +94,9 @@ _END = sa.text("""
 _LOCK_MEMBERS = sa.text("SELECT 1 FROM members WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR UPDATE")
 _GIVE_BACK = sa.text("""
     UPDATE members SET open = open - g.n
-    FROM (SELECT member_id, sum(units)::int AS n FROM offers WHERE id = ANY(CAST(:ids AS uuid[])) GROUP BY member_id) g
-    WHERE members.id = g.member_id
+    FROM (SELECT member_id, sum(units)::int AS n, bool_or(counts_kept) AS kept FROM offers
+          WHERE id = ANY(CAST(:ids AS uuid[])) GROUP BY member_id) g
+    WHERE members.id = g.member_id RETURNING g.kept
 """)
 _TELL = sa.text("""
     INSERT INTO outbox (kind, lead_id, version, lane)

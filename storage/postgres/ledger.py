@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from routing.batch import Batch, Known
 from routing.dispatcher import Stand
 from routing.lead import Lead, Point
+from routing.limits import Use
 from routing.member import Roster
 from routing.policy import Policy
 from routing.ports import Snapshot
@@ -18,6 +20,7 @@ from storage.postgres.leads import Leads
 from storage.postgres.members import Members
 from storage.postgres.policies import Policies
 from storage.postgres.policy_reader import PolicyReader, Trouble
+from storage.postgres.quotas import given_back
 from storage.postgres.routing_batch import routing_batch, waiting_leads
 from storage.postgres.ruled import known
 from storage.postgres.snapshot import Turns
@@ -96,6 +99,10 @@ class RoutingLedger:
 
     def wake(self, ids: Sequence[int]) -> int:
         return self._leads.wake(ids) if ids else 0
+
+    def given_back(self, offers: Sequence[UUID]) -> Mapping[UUID, Sequence[Use]]:
+        with transaction(self._engine) as conn:
+            return given_back(conn, offers)
 
     def waiting_cells(self) -> frozenset[int]:
         with transaction(self._engine) as conn:

@@ -222,7 +222,7 @@ CLAIM_FREES = sa.text("""
         RETURNING id, token, offer_id
     )
     SELECT leased.id, leased.token, o.id, o.member_id, o.market, o.lead_id,
-           o.state IN ('offered', 'accepted')
+           o.state IN ('offered', 'accepted'), o.counts_kept, o.units
     FROM leased JOIN offers o ON o.id = leased.offer_id
     ORDER BY leased.id
 """)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from storage.postgres.decided import write_decisions
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.engine import transaction
 from storage.postgres.exhausted import to_open
+from storage.postgres.quotas import take, untake
 from storage.postgres.ruled import give, keep_rulings, known, set_aside
 from storage.postgres.steps import note, review
 
@@ -65,8 +66,10 @@ class LockedBatch:
         if full:
             self._alone.forget()
         over = {v.plan.lead.id for v in verdicts if v.decision.chosen in full}
-        kept = [v for v in verdicts if v.plan.lead.id not in over]
+        spent = self._count_in_limits([v for v in verdicts if v.plan.lead.id not in over])
+        kept = [v for v in verdicts if v.plan.lead.id not in over | spent]
         self._give_back([v for v in verdicts if v.plan.lead.id in over and v.decision.chosen not in full])
+        self._give_back([v for v in verdicts if v.plan.lead.id in spent])
         if kept:
             self._write(kept)
         if ready:
@@ -78,7 +81,11 @@ class LockedBatch:
             review(self._conn, ids, reason, self._task_id)
         set_aside(self._conn, asides, self._task_id, self.policy_version)
         give(self._conn, gifts, self._task_id, self.policy_version)
-        return Saved(kept=tuple(kept), over=tuple(v for v in verdicts if v.plan.lead.id in over and not v.plan.slot))
+        return Saved(
+            kept=tuple(kept),
+            over=tuple(v for v in verdicts if v.plan.lead.id in over and not v.plan.slot),
+            spent=tuple(v for v in verdicts if v.plan.lead.id in spent),
+        )
 
     def _take_places(self, verdicts: Sequence[Verdict]) -> tuple[set[int], set[int]]:
         """Count the chosen members up, under guard: those who would pass their capacity, and those who accept all."""
@@ -90,6 +97,20 @@ class LockedBatch:
         places = {"ids": ids, "units": [units for _, units in chosen]}
         taken = {row.id: row.auto_accept for row in self._conn.execute(_TAKE_PLACES, places)}
         return {*ids}.difference(taken), {member for member, ready in taken.items() if ready}
+
+    def _count_in_limits(self, verdicts: Sequence[Verdict]) -> set[int]:
+        """Count the offers in their limits, under guard: the leads of those that would pass one.
+
+        Of several offers of one lead none is kept then; what the others took of limits is given back.
+        """
+        refused = take(self._conn, [v.decision for v in verdicts])
+        if not refused:
+            return set()
+        self._alone.forget()
+        leads = {v.plan.lead.id for v in verdicts if v.decision.id in refused}
+        counted = [v.decision for v in verdicts if v.plan.lead.id in leads and v.decision.id not in refused]
+        untake(self._conn, counted)
+        return leads
 
     def _give_back(self, verdicts: Sequence[Verdict]) -> None:
         """Give back the places of members with room, where others who were asked for the same lead had none."""
@@ -219,6 +240,7 @@ def _offers(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "kinds": [str(v.kind) for v in verdicts],
         "slots": [v.plan.slot for v in verdicts],
         "units": [d.units for d in decisions],
+        "kept": [any(one.kept for one in d.uses) for d in decisions],
     }
 
 
@@ -233,7 +255,15 @@ def _states(verdicts: Sequence[Verdict], told: Sequence[Verdict]) -> dict[str, A
         "nearest": [v.plan.nearest_m for v in verdicts],
         "rungs": [v.plan.rung if v.waits else None for v in verdicts],
         "units": [v.decision.units for v in verdicts],
+        "next": [_next_try(v) for v in verdicts],
     }
+
+
+def _next_try(v: Verdict) -> datetime | None:
+    """When a limit that stopped somebody lets go at the earliest; None: it waits for a change."""
+    if not v.waits or not v.decision.stops:
+        return None
+    return datetime.fromtimestamp(min(stop.until for stop in v.decision.stops.values()), UTC)
 
 
 def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
@@ -254,12 +284,12 @@ def _entry(v: Verdict, *, alone: bool) -> tuple[int, str, dict[str, Any]]:
 _OFFER = sa.text("""
     WITH made AS (
         INSERT INTO offers (id, lead_id, member_id, market, attempt, distance_m, ring_m, offered_at, expires_at,
-                            remind_at, kind, slot, units)
+                            remind_at, kind, slot, units, counts_kept)
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:leads AS bigint[]), CAST(:members AS int[]),
                              CAST(:markets AS text[]), CAST(:attempts AS int[]), CAST(:distances AS real[]),
                              CAST(:rings AS float8[]), CAST(:made AS timestamptz[]), CAST(:ends AS timestamptz[]),
                              CAST(:reminds AS timestamptz[]), CAST(:kinds AS text[]), CAST(:slots AS smallint[]),
-                             CAST(:units AS int[]))
+                             CAST(:units AS int[]), CAST(:kept AS boolean[]))
         RETURNING id, lead_id, member_id
     )
     INSERT INTO notices (member_id, number, offer_id, lead_id, what)
@@ -329,10 +359,11 @@ _GIVE_BACK = sa.text("""
 """)
 _SETTLE = sa.text("""
     UPDATE leads SET state = s.state, reason = s.reason, pool = s.pool, nearest_m = s.nearest, rung = s.rung,
-           attempt = s.attempt, units = s.units, version = version + 1, next_try_at = NULL, nudged_at = NULL,
-           updated_at = clock_timestamp()
+           attempt = s.attempt, units = s.units, version = version + 1, next_try_at = s.next,
+           nudged_at = NULL, updated_at = clock_timestamp()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:pools AS text[]),
-                CAST(:nearest AS real[]), CAST(:rungs AS smallint[]), CAST(:attempts AS int[]), CAST(:units AS int[]))
-         AS s(id, state, reason, pool, nearest, rung, attempt, units)
+                CAST(:nearest AS real[]), CAST(:rungs AS smallint[]), CAST(:attempts AS int[]), CAST(:units AS int[]),
+                CAST(:next AS timestamptz[]))
+         AS s(id, state, reason, pool, nearest, rung, attempt, units, next)
     WHERE leads.id = s.id
 """)

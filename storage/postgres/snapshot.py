@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from routing.ports import Snapshot
+from storage.postgres import quotas
 from storage.postgres.audit import record
 from storage.postgres.books import Books, Shelf, keep
 from storage.postgres.engine import transaction
@@ -87,6 +88,7 @@ def snapshot_of(connection: sa.Connection, books: Books, generation: int) -> Sna
         ticks={rotation: book.tick for rotation, book in books.needed.items()},
         cursors={rotation: book.cursor for rotation, book in books.needed.items()},
         units={row.id: row.units for row in open_offers if row.units > 1},
+        uses=quotas.all_of(connection, books.market),
     )
 
 

@@ -422,9 +422,12 @@ decisions = sa.Table(
     sa.Column("inputs", JSONB, nullable=False, server_default=EMPTY),  # facts and the clock that were looked at
     sa.Column("units", Int, nullable=False, server_default="1"),  # of capacity
     sa.Column("turn", BigInt, nullable=False, server_default="1000000"),  # micro-turns it costs
+    sa.Column("stops", JSONB, nullable=False, server_default=EMPTY),  # member -> limit, used, most, until: who had room
+    sa.Column("uses", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),  # limits the offer counts in
     sa.UniqueConstraint("market", "generation", "seq"),
     comment="Every routing choice with all it saw; rows are never changed.",
 )
+sa.Index("ix_decisions_limited", decisions.c.at, postgresql_where=sa.text("uses <> '[]'"))
 sa.Index("ix_decisions_lead", decisions.c.lead_id)
 sa.Index("ix_decisions_rotation", decisions.c.market, decisions.c.rotation, decisions.c.generation, decisions.c.seq)
 # Versions follow one another, so a few pages hold the decisions of each.
@@ -435,6 +438,17 @@ sa.Index(
     postgresql_with={"autosummarize": "on"},
 )
 
+quota_uses = sa.Table(
+    "quota_uses",
+    metadata,
+    sa.Column("market", Text, primary_key=True),
+    sa.Column("counter", Text, primary_key=True),  # pool, limit, window and whose it is
+    sa.Column("bucket", Int, primary_key=True),  # of the window
+    sa.Column("used", Int, nullable=False),  # units
+    sa.Column("until", Time, nullable=False),  # no window reaches it any more
+    sa.CheckConstraint("used >= 0", name="used"),
+    comment="What is used of limits; the turnstile's own counters are made again from it.",
+)
 offers = sa.Table(
     "offers",
     metadata,
@@ -463,6 +477,7 @@ offers = sa.Table(
     sa.Column("work_by", Time),  # with no step until then it goes to another member
     sa.Column("extensions", Small, nullable=False, server_default="0"),
     sa.Column("units", Int, nullable=False, server_default="1"),  # of its member's capacity
+    sa.Column("counts_kept", Bool, nullable=False, server_default="false"),  # in limits that count what is kept only
     sa.CheckConstraint("kind IN ('turn', 'second', 'open', 'manual')", name="kind"),
     sa.CheckConstraint("slot BETWEEN 0 AND 9", name="slot"),
     sa.CheckConstraint("units > 0", name="units"),
@@ -501,6 +516,7 @@ notices = sa.Table(
     sa.Column("fanned_at", Time),  # when its deliveries to devices and endpoints were made out
     comment="What each member is told, ids only; the live stream reads it, deliveries are made from it.",
 )
+sa.Index("ix_notices_at", notices.c.at, postgresql_using="brin")
 sa.Index(
     "ix_notices_to_fan",
     notices.c.at,
@@ -526,7 +542,6 @@ standings = sa.Table(
     sa.Column("member_id", Int, primary_key=True),
     sa.Column("standing", BigInt, nullable=False),
     sa.Column("served", BigInt, nullable=False),
-sa.Index("ix_notices_at", notices.c.at, postgresql_using="brin")
     comment="A snapshot of fairness accounts taken at each rebuild; later decisions carry on from it.",
 )
 standing_marks = sa.Table(

@@ -57,7 +57,8 @@ class Limited:
     bundle: Int32s  # of each candidate, from 1; 0: it has no limits
 
     @classmethod
-    def of(cls, asks: Sequence[Ask], members: Sequence[int]) -> "Limited":
+    def of(cls, asks: Sequence[Ask], members: Sequence[int]) -> "Limited | None":
+        """None when no candidate has any."""
         checks: list[Check] = []
         counters: dict[str, int] = {}
         bundles: list[tuple[int, int]] = []
@@ -78,7 +79,7 @@ class Limited:
             for name in (check.counter, check.whole):
                 if name:
                     counters.setdefault(name, len(counters) + 1)
-        return cls(checks, list(counters), bundles, bundle)
+        return cls(checks, list(counters), bundles, bundle) if checks else None
 
     def arguments(self) -> list[Argument]:
         """The limits, the bundles, and the bundle of each candidate, as reserve.lua takes them."""
@@ -111,5 +112,6 @@ class Told:
                 first, count = limited.bundles[bundle - 1]
                 its = limited.checks[first - 1 : first - 1 + count]
                 self.uses[ask] = tuple(
-                    Use(c.limit, c.counter, c.bucket, c.buckets, c.lasts, next(told), next(told)) for c in its
+                    Use(one.limit, one.counter, one.bucket, one.buckets, one.lasts, next(told), next(told), one.percent)
+                    for one in its
                 )

@@ -66,7 +66,9 @@ class Places:
     filled: list[tuple[str, Sequence[int] | None]] = field(default_factory=list)
     unwell: int | None = None
 
-    def free(self, market: str, ended: Mapping[UUID, int], *, task_id: str = "") -> Routed:
+    def free(
+        self, market: str, ended: Mapping[UUID, int], *, counted: Sequence[UUID] = (), task_id: str = ""
+    ) -> Routed:
         if self.unwell in ended.values():
             raise TryLater
         self.freed.append((market, dict(ended)))
@@ -182,7 +184,7 @@ def test_places_of_offers_made_by_hand_are_held_and_not_freed() -> None:
     world.book.frees = [free(1), hold(2)]
     held: list[tuple[str, list[int]]] = []
 
-    def holds(market: str, offers: Mapping[UUID, int]) -> bool:
+    def holds(market: str, offers: Mapping[UUID, int], _units: Mapping[UUID, int]) -> bool:
         held.append((market, list(offers.values())))
         return len(held) > 1
 

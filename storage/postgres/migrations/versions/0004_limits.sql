@@ -45,3 +45,47 @@ WHERE o.state <> 'void'
                 IS DISTINCT FROM (o.lead_id, o.attempt, o.member_id, o.units) END;
 
 COMMENT ON VIEW inv_open_miscounted IS 'Each member''s count of open offers is the units it holds.';
+
+-- Limits: what stopped whom, what an offer counts in, and what is used.
+ALTER TABLE decisions ADD COLUMN stops jsonb NOT NULL DEFAULT '{}', ADD COLUMN uses jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE offers ADD COLUMN counts_kept boolean NOT NULL DEFAULT false;
+
+CREATE TABLE quota_uses (
+    market text NOT NULL,
+    counter text NOT NULL,
+    bucket integer NOT NULL,
+    used integer NOT NULL CONSTRAINT ck_quota_uses_used CHECK (used >= 0),
+    until timestamptz NOT NULL,
+    PRIMARY KEY (market, counter, bucket)
+);
+COMMENT ON TABLE quota_uses IS 'What is used of limits; the turnstile''s own counters are made again from it.';
+CREATE INDEX ix_decisions_limited ON decisions (at) WHERE uses <> '[]';
+
+-- A share is of a whole that grows: what it was at that moment, the turnstile said.
+CREATE VIEW inv_over_limit AS
+SELECT 'decision ' || d.id AS subject,
+       (u ->> 0) || ': ' || (u ->> 5) || ' of ' || (u ->> 6) || ' were used, ' || d.units || ' more given' AS detail, d.at
+FROM decisions d CROSS JOIN LATERAL jsonb_array_elements(d.uses) u
+WHERE d.uses <> '[]' AND (u ->> 5)::bigint + d.units > (u ->> 6)::bigint;
+COMMENT ON VIEW inv_over_limit IS 'No offer passes a limit.';
+
+-- What is counted of a bucket is the units of the offers that count in it, but for those that limits of what is kept
+-- were given back.
+CREATE VIEW inv_quota_miscounted AS
+SELECT 'limit ' || coalesce(q.counter, m.counter) || ' of ' || coalesce(q.market, m.market) AS subject,
+       'bucket ' || coalesce(q.bucket, m.bucket) || ' counts ' || coalesce(q.used, 0) || ', holds '
+           || coalesce(m.units, 0) AS detail
+FROM quota_uses q
+FULL JOIN (
+    SELECT d.market, u ->> 1 AS counter, (u ->> 2)::int AS bucket, sum(d.units) AS units,
+           max(d.at + make_interval(secs => (u ->> 4)::int)) AS until
+    FROM decisions d
+    JOIN offers o ON o.id = d.id AND o.state <> 'void'
+    CROSS JOIN LATERAL jsonb_array_elements(d.uses) u
+    WHERE d.uses <> '[]' AND d.at + 2 * make_interval(secs => (u ->> 4)::int) > clock_timestamp()
+      AND NOT (starts_with(u ->> 1, 'kept/') AND o.state IN ('rejected', 'expired', 'withdrawn'))
+    GROUP BY 1, 2, 3
+) m USING (market, counter, bucket)
+WHERE coalesce(q.used, 0) <> coalesce(m.units, 0)
+  AND coalesce(q.until, m.until) > clock_timestamp() + interval '1 minute';
+COMMENT ON VIEW inv_quota_miscounted IS 'What is used of each limit is the units of the offers that count in it.';
