@@ -60,6 +60,7 @@ from routing.timekeeper import Openings, Timekeeper
 from routing.turn_keeper import TurnKeeper
 from storage.postgres.answers import Answers
 from storage.postgres.api_keys import ApiKeys
+from storage.postgres.baskets import Baskets
 from storage.postgres.chances import Chances
 from storage.postgres.clients import Clients
 from storage.postgres.corrections import Corrections
@@ -198,6 +199,12 @@ def turnstile() -> RedisTurnstile:
 @cache
 def broker() -> Broker:
     return Broker(settings.load().broker())
+
+
+@cache
+def baskets() -> Baskets:
+    """Leads that rules keep apart."""
+    return Baskets(engine())
 
 
 @cache

@@ -11,7 +11,7 @@ from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
 from web import docs, errors, health, identity, links, openapi, panel, phone
-from web.api import fairness, invariants, leads, pools, stats
+from web.api import fairness, invariants, kept, leads, pools, stats
 from web.api.partner import routes as partner
 from web.door import Door
 from web.limits import Limits
@@ -60,6 +60,8 @@ def app() -> FastAPI:
         stats.routes(desk.stats, desk.gate),
     ):
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
+    managers = kept.routes(wiring.baskets, desk.explain, announce)
+    web.include_router(managers, prefix=API, responses=errors.PROBLEMS)
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
     page = links.Page(

@@ -21,6 +21,7 @@ from storage.postgres.parked import Letter
 from workers import (
     checks,
     cli_access,
+    cli_leads,
     cli_offers,
     cli_policy,
     cli_simulate,
@@ -268,6 +269,7 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
 
 
 cli_access.add_to(cli)
+cli_leads.add_to(cli)
 cli_offers.add_to(cli)
 cli_turns.add_to(cli)
 cli_policy.add_to(cli)
