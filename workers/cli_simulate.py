@@ -4,7 +4,7 @@ import csv
 import gc
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from config import policy as policy_file
 from config import wiring
+from config.simulation import trying
 from config.simulation.page import page
 from routing.errors import BadInput
 from routing.policy import Policy
@@ -45,6 +46,11 @@ def add_to(cli: click.Group) -> None:
     """Add the commands."""
     cli.add_command(simulate_command)
     cli.add_command(generate_command)
+    group = cli.commands.get("lead")
+    if not isinstance(group, click.Group):
+        group = click.Group("lead", help="Single leads.")
+        cli.add_command(group)
+    group.add_command(try_command)
 
 
 class Span(click.ParamType[timedelta]):
@@ -65,7 +71,8 @@ SPAN = Span()
 
 
 @click.command("simulate")
-@click.argument("policy", metavar="DRAFT|VERSION|live")
+@click.argument("policy", metavar="DRAFT|VERSION|live", default="live")
+@click.option("--lead", default="", help="Only this one lead, against everything as it is now.")
 @click.option("--from", "since", type=TIME, help="From then on; thirty days when not given.")
 @click.option("--to", "until", type=TIME, help="Until then; now when not given.")
 @click.option("--leads", "leads_file", type=FILE, help="Leads of this CSV instead of the ledger's.")
@@ -81,6 +88,7 @@ SPAN = Span()
 @DIR
 def simulate_command(  # noqa: PLR0917 - options by name
     policy: str,
+    lead: str,
     since: datetime | None,
     until: datetime | None,
     leads_file: Path | None,
@@ -102,6 +110,9 @@ def simulate_command(  # noqa: PLR0917 - options by name
     """
     for file in (csv_file, html_file, json_file):
         _writable(file)
+    if lead:
+        _try(lambda draft: trying.try_lead(lead, draft=draft), policy, str(json_file) == "-", data_dir)
+        return
     if (leads_file is None) != (members_file is None):
         raise BadInput("only one of the two is given", field="--leads", fix="Give --leads and --members, or neither.")
     said = accept_rate, reject_rate, delay, seed
@@ -109,18 +120,26 @@ def simulate_command(  # noqa: PLR0917 - options by name
         report = _of_files(policy, against, (leads_file, members_file), (since, until), said)
     else:
         report = _of_ledger(policy, against, (since, until), said, data_dir)
-    if json_file is not None:
-        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-        click.echo(text) if str(json_file) == "-" else json_file.write_text(text + "\n", "utf-8")
+    _deliver(report, csv_file, html_file, json_file)
+
+
+def _deliver(report: Report, csv_file: Path | None, html_file: Path | None, json_file: Path | None) -> None:
+    """Write what was asked for, and show the rest."""
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False) if json_file is not None else ""
+    if str(json_file) == "-":
+        click.echo(text)
+    elif json_file is not None:
+        json_file.write_text(text + "\n", "utf-8")
     if csv_file is not None:
         _write_csv(report, csv_file)
     if html_file is not None:
         html_file.write_text(page(report), "utf-8")
-    if str(json_file) != "-":
-        _show(report)
-        for file in (csv_file, html_file, json_file):
-            if file is not None:
-                out.print(f"Written: {file}", markup=False, soft_wrap=True)
+    if str(json_file) == "-":
+        return
+    _show(report)
+    for file in (csv_file, html_file, json_file):
+        if file is not None:
+            out.print(f"Written: {file}", markup=False, soft_wrap=True)
 
 
 Times = tuple[datetime | None, datetime | None]
@@ -129,8 +148,8 @@ Files = tuple[Path, Path]
 
 
 def _of_files(policy: str, against: str, files: Files, times: Times, said: Said) -> Report:
-    made = _policy_of_file(policy)
-    other = _policy_of_file(against) if against else None
+    made = _policy_of_file(policy, ledger=False)
+    other = _policy_of_file(against, ledger=False) if against else None
     with err.status("Reading ..."):
         past = simulated.of_files(*files, made, *times)
     habits = Habits.seen([], {}, seed=said[3]).told(accept=said[0], reject=said[1], delay=said[2])
@@ -139,13 +158,13 @@ def _of_files(policy: str, against: str, files: Files, times: Times, said: Said)
 
 def _of_ledger(policy: str, against: str, times: Times, said: Said, data_dir: Path | None) -> Report:
     since, until = simulated.stretch(*times)
-    draft = _policy_of_file(policy) if _is_file(policy) else None
+    if _is_file(policy):
+        policy_file.load_file(Path(policy))  # a file that is none is said at once, before servers are started
     with house.opened(data_dir, new=False):
-        if draft is None and policy != "live":
-            draft = _policy_of_version(policy)
+        draft = None if policy == "live" else _policy_of(policy)
         other = None
         if against:
-            other = _policy_of_file(against) if _is_file(against) else _policy_of_version(against)
+            other = _policy_of(against)
         with err.status("Reading history ...") as status:
             past = simulated.of_ledger(since, until, lambda what: status.update(f"Reading history: {what} ..."))
     tiers = {one.id: one.tier for one in past.members.values()}
@@ -195,10 +214,15 @@ def _is_file(ref: str) -> bool:
     return ref != "live" and not ref.isdigit()
 
 
-def _policy_of_file(ref: str) -> Policy:
+def _policy_of_file(ref: str, *, ledger: bool = True) -> Policy:
     if not _is_file(ref):
         raise BadInput(f"{ref!r} is in a ledger", field="policy", fix="With --leads, name a policy file.")
-    return wiring.parse_policy(policy_file.load_file(Path(ref)), 0)
+    document = policy_file.load_file(Path(ref))
+    return wiring.parse_policy(document, 0) if ledger else policy_file.parse(document, 0)
+
+
+def _policy_of(ref: str) -> Policy:
+    return _policy_of_file(ref) if _is_file(ref) else _policy_of_version(ref)
 
 
 def _policy_of_version(ref: str) -> Policy:
@@ -288,6 +312,88 @@ def _write_csv(report: Report, file: Path) -> None:
         writer = csv.DictWriter(to, fieldnames=list(names))
         writer.writeheader()
         writer.writerows(rows)
+
+
+# --- one lead, now
+
+
+@click.command("try")
+@click.argument("lead", default="")
+@click.option("--policy", default="live", help="Under this draft or version.")
+@click.option("--country", default="", help="Of a lead that nobody sent; name no LEAD then.")
+@click.option("--region", default="")
+@click.option("--city", default="")
+@click.option("--postal-code", default="")
+@click.option("--lat", type=float)
+@click.option("--lon", type=float)
+@click.option("--source", default="")
+@click.option("--priority", type=int, default=0)
+@click.option("--hot", is_flag=True)
+@click.option("--fact", "facts", multiple=True, metavar="NAME=VALUE", help="Any other fact that rules may ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@DIR
+def try_command(
+    lead: str, policy: str, facts: tuple[str, ...], *, as_json: bool, data_dir: Path | None, **described: Any
+) -> None:
+    """What would become of a lead at this instant, with the whole explanation; nothing is written anywhere.
+
+    LEAD is our id, the Salesforce id or the source's id; or describe one that nobody sent.
+    """
+    given = {name: value for name, value in described.items() if value}
+    if bool(lead) == bool(given or facts):
+        raise BadInput("say which lead", field="lead", fix="Name a LEAD, or describe one with --postal-code and so on.")
+    others = dict(_fact(one) for one in facts)
+
+    def tried(draft: Policy | None) -> dict[str, Any]:
+        if lead:
+            return trying.try_lead(lead, draft=draft)
+        return trying.try_facts(trying.Facts(**described, others=others), draft=draft)
+
+    _try(tried, policy, as_json, data_dir)
+
+
+def _fact(text: str) -> tuple[str, object]:
+    name, found, value = text.partition("=")
+    if not found or not name.strip():
+        raise BadInput(f"{text!r} is no fact", field="--fact", fix="Write it like product=heat_pump or score=70.")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
+def _try(tried: Callable[[Policy | None], dict[str, Any]], policy: str, as_json: bool, data_dir: Path | None) -> None:
+    with house.opened(data_dir, new=False):
+        told = tried(None if policy == "live" else _policy_of(policy))
+    if as_json:
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    who = f" to {told['member']}" if told["member"] else ""
+    by = f", by the rule {told['rule']}" if told["rule"] else ""
+    out.print(f"[bold]{escape(told['outcome'])}{escape(who)}[/bold]: {escape(told['reason'])}{escape(by)}")
+    if told["note"]:
+        out.print(told["note"], markup=False, soft_wrap=True)
+    for one in told["explanations"]:
+        _show_explanation(one)
+    out.print("Nothing was written.")
+
+
+def _show_explanation(one: dict[str, Any]) -> None:
+    out.print(
+        f"attempt {one['attempt']}, pool {one['pool']}, rotation {one['rotation'] or '-'}: {one['step']}", markup=False
+    )
+    table = Table("member", "miles", "ring", "held", "gate", "why", box=None)
+    for c in one["candidates"][:SHOWN]:
+        chosen = "chosen" if c["member"] == one["chosen"] else c.get("gate", "")
+        table.add_row(
+            escape(str(c["member"])),
+            f"{c['distance_m'] / 1609.344:.1f}",
+            str(c.get("ring", "")),
+            f"{c.get('open', '')}/{c.get('capacity', '')}",
+            escape(str(chosen)),
+            escape(str(c.get("why", ""))),
+        )
+    out.print(table)
 
 
 # --- made up

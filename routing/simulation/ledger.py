@@ -350,7 +350,7 @@ class MemoryLedger:
         decision, plan = verdict.decision, verdict.plan
         member = decision.chosen or 0
         at = us(decision.at)
-        due = to_answer(plan.pool.answering, decision.at, row.lane).due
+        due = to_answer(verdict.answering, decision.at, row.lane).due
         distance = next((w.distance_m for w in decision.weighed if w.member == member), 0.0)
         offer = OfferRow(
             decision.id,

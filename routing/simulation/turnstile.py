@@ -177,6 +177,10 @@ class MemoryTurnstile:
     def open_counts(self, market: str) -> dict[int, int]:
         return dict(self._warm(market).open)
 
+    def cursors(self, market: str) -> dict[str, int]:
+        """Whom each rotation served last."""
+        return {name: book.cursor for name, book in self._warm(market).books.items()}
+
     def mark(self, market: str) -> Mark:
         held = self._markets.get(market)
         return Mark(held.generation, held.seq) if held else Mark()
