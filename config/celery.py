@@ -21,6 +21,7 @@ TASK_MODULES = ("tasks.leads", "tasks.outbox", "tasks.deliveries", "tasks.sweeps
 RELAY_EVERY_S = 1.0  # an offer must expire within 2 s of its deadline
 CANARY_EVERY_S = 10.0
 TRACES_EVERY_S = 5.0
+REMOVE_EVERY_S = 300.0
 TURNS_EVERY_S = 10.0
 AHEAD_EVERY_S = 300.0
 
@@ -44,6 +45,8 @@ def conf(settings: Settings) -> dict[str, Any]:
             traces=bool(settings.otlp_endpoint),
             nightly_hour=settings.nightly_hour,
             members_every_s=settings.salesforce_members_every_s if settings.salesforce_login_url else 0,
+            seal_every_s=settings.seal_every_s,
+            keeps_all=not settings.keep_days,
         ),
         "beat_schedule_filename": str(settings.data_dir / "beat-schedule"),
         "beat_max_loop_interval": 5,
@@ -129,7 +132,12 @@ def _worker(concurrency: int) -> dict[str, Any]:
 
 
 def timetable(
-    *, traces: bool = True, nightly_hour: int = 8, members_every_s: float = 30.0
+    *,
+    traces: bool = True,
+    nightly_hour: int = 8,
+    members_every_s: float = 30.0,
+    seal_every_s: float = 30.0,
+    keeps_all: bool = True,
 ) -> Mapping[str, dict[str, Any]]:
     """When beat nudges what; each nudge may be lost or doubled without harm."""
     canaries = {
@@ -147,8 +155,14 @@ def timetable(
     watched = {
         "members": {"task": "sweep.members", "schedule": members_every_s, "options": {"expires": _NUDGE_LIVES_S}},
     }
+    sealed = {"seals": {"task": "sweep.seal", "schedule": seal_every_s, "options": {"expires": _NUDGE_LIVES_S}}}
+    removed = {
+        "removal of what is old": {"task": "sweep.remove", "schedule": REMOVE_EVERY_S, "options": {"expires": 300}},
+    }
     return {
         **(traced if traces else {}),
+        **(sealed if seal_every_s else {}),
+        **({} if keeps_all else removed),
         **(watched if members_every_s else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "turns": {"task": "sweep.turns", "schedule": TURNS_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},

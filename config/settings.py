@@ -142,6 +142,8 @@ class Settings(BaseSettings):
 
     # --- behaviour
     nightly_hour: int = Field(8, ge=0, le=23)
+    seal_every_s: float = Field(30.0, ge=0, allow_inf_nan=False)
+    keep_days: int = Field(0, ge=0, le=36_500)
     worker_concurrency: int = Field(2, ge=1)
     bulk_concurrency: int = Field(1, ge=1)
     bulk_per_minute: int = Field(300, ge=1)

@@ -73,10 +73,12 @@ from storage.postgres.engine import Engine, connect
 from storage.postgres.events import Events
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
+from storage.postgres.find import Find
 from storage.postgres.followed import FollowedAccounts
 from storage.postgres.gates import OrgGate
 from storage.postgres.geocodes import Geocodes
 from storage.postgres.heartbeats import Heartbeats
+from storage.postgres.history import History
 from storage.postgres.invariants import EXAMPLES, TURNSTILE, Invariants
 from storage.postgres.leads import Leads
 from storage.postgres.leavers import LeaverRows
@@ -93,9 +95,13 @@ from storage.postgres.people import People
 from storage.postgres.policies import Policies
 from storage.postgres.policy_reader import NoPolicy, Trouble
 from storage.postgres.positions import Positions
+from storage.postgres.reexecution import Reexecution
+from storage.postgres.reprocess import Reprocess
 from storage.postgres.reservations import Reservations
+from storage.postgres.retention import Retention
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
+from storage.postgres.seals import Seals
 from storage.postgres.sessions import Sessions
 from storage.postgres.signing_keys import SigningKeys
 from storage.postgres.stats import Stats
@@ -557,6 +563,47 @@ def explain() -> Explain:
 
 
 @cache
+@cache
+def find() -> Find:
+    """Looks for leads by filters."""
+    return Find(engine())
+
+
+@cache
+def history() -> History:
+    """The house as it was."""
+    return History(engine())
+
+
+@cache
+def seals() -> Seals:
+    """Seals over what was written."""
+    return Seals(engine())
+
+
+@cache
+def retention() -> Retention:
+    """Removes what is older than FAIRTURN_KEEP_DAYS."""
+    return Retention(engine(), settings.load().keep_days)
+
+
+@cache
+def reprocess() -> Reprocess:
+    """Sends chosen leads through the house once more."""
+    return Reprocess(engine())
+
+
+@cache
+def reexecution() -> Reexecution:
+    """Makes past decisions again from what was kept of them."""
+    return Reexecution(engine(), parse_policy)
+
+
+def policy_contents(digest: str) -> bytes:
+    """What a table or an area of a policy holds."""
+    return publisher().contents.get(digest)
+
+
 def export() -> Export:
     return Export(engine())
 

@@ -13,6 +13,7 @@ import orjson
 from routing.decision import Gate
 from routing.fairness import TURN, Verdict
 from routing.given import WORDS
+from routing.limits import read_stops
 from routing.policy import Mode
 from routing.verify import Past, again
 
@@ -74,6 +75,7 @@ def explanation(past: Past, *, cursor: int = 0) -> dict[str, Any]:
         "units": past.units,
         "turn": past.turn,
         "inputs": past.inputs,
+        "uses": [list(one) for one in past.uses],
         "candidates": [_candidate(past, at, verdict) for at in range(len(past.member))],
     }
 
@@ -202,7 +204,7 @@ def _numbers(past: Past, member: int) -> dict[str, Any]:
     words = past.inputs.get(WORDS)
     word = words.get(str(member)) if isinstance(words, Mapping) else None
     found = {} if word is None else {"because": word}
-    stop = getattr(past, "stops", {}).get(member)
+    stop = read_stops(past.stops).get(member) if past.stops else None
     if stop is not None:
         found |= {"limit": stop.limit, "used": stop.used, "most": stop.most, "until": stop.until}
     return found

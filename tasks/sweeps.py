@@ -56,6 +56,18 @@ def nightly() -> dict[str, int]:
     return counts
 
 
+@app.task(name="sweep.seal")
+def seal() -> dict[str, int]:
+    """Seal what was written since the last time."""
+    return {"sealed": wiring.seals().seal()}
+
+
+@app.task(name="sweep.remove")
+def remove() -> dict[str, int]:
+    """Remove what is over and older than it is to be kept."""
+    return wiring.retention().remove(within=A_WHILE)
+
+
 @app.task(name="sweep.traces")
 def traces() -> dict[str, int]:
     """Show the collector of traces what happened to leads since the last time."""

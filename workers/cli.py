@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from config import settings, wiring
@@ -24,6 +22,7 @@ from workers import (
     cli_leads,
     cli_offers,
     cli_policy,
+    cli_past,
     cli_simulate,
     cli_turns,
     demo,
@@ -180,23 +179,6 @@ def explain(lead: str, as_json: bool, data_dir: Path | None) -> None:
 
 
 @cli.command()
-@JSON
-@DIR
-def verify(as_json: bool, data_dir: Path | None) -> None:
-    """Make every past decision again and check every invariant; exit 1 on any breach."""
-    with house.opened(data_dir, new=False):
-        verifier = wiring.verifier()
-        with Progress(console=err, transient=True) as progress:
-            task = progress.add_task("Making decisions again", total=verifier.count())
-            report = verifier.run(lambda done: progress.update(task, completed=done))
-    if as_json:
-        click.echo(json.dumps({**asdict(report), "sound": report.sound}, indent=2))
-    else:
-        render.verification(report, out)
-    sys.exit(1 if report.breaches else 0)
-
-
-@cli.command()
 @DIR
 def rebuild(data_dir: Path | None) -> None:
     """Load the turnstile again from the ledger, under a new generation; safe while everything runs."""
@@ -214,26 +196,6 @@ def sweep(full: bool, data_dir: Path | None) -> None:
     with house.opened(data_dir, new=False), err.status("Comparing with Salesforce ..."):
         counts = running.sweep_now(full=full)
     out.print(", ".join(f"{name} {n}" for name, n in sorted(counts.items())) or "Nothing to do.")
-
-
-@cli.command()
-@click.argument("what", type=click.Choice(["decisions", "corrections", "offers", "leads", "members"]))
-@click.option("--format", "shape", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
-@DIR
-def export(what: str, shape: str, data_dir: Path | None) -> None:
-    """Print the ledger, a line a record, so that anyone can recount it without our code."""
-    with house.opened(data_dir, new=False):
-        exports = wiring.export()
-        records = {
-            "decisions": exports.decisions,
-            "corrections": exports.corrections,
-            "offers": exports.offers,
-            "leads": exports.leads,
-            "members": exports.members,
-        }
-        with closing(records[what]()) as found:  # closed also when nobody reads on
-            render.lines(found, shape, sys.stdout)
-            sys.stdout.flush()
 
 
 @cli.group()
@@ -272,6 +234,7 @@ cli_access.add_to(cli)
 cli_leads.add_to(cli)
 cli_offers.add_to(cli)
 cli_turns.add_to(cli)
+cli_past.add_to(cli)
 cli_policy.add_to(cli)
 cli_simulate.add_to(cli)
 

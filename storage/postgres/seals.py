@@ -5,9 +5,9 @@ How hashes are made, and how anyone can check them, is said in routing/seal_veri
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,8 +59,8 @@ KINDS = {
 class Seals:
     """Seals what was committed, and tells what was sealed."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sa.Engine, clock: Callable[[], datetime] | None = None) -> None:
+        self._engine, self._clock = engine, clock  # None: by the ledger's
 
     def seal(self, batches: int = BATCHES) -> int:
         """Seal what is committed and not sealed yet; how many rows. Safe to run twice, and beside itself."""
@@ -84,7 +84,7 @@ class Seals:
             rows, upto = _unsealed(connection, kind, floor.upto if floor else {}, floor.number if floor else 0)
             if not rows:
                 return 0
-            _write(connection, kind, rows, upto)
+            _write(connection, kind, rows, upto, self._clock() if self._clock else connection.scalar(_NOW))
             return len(rows)
 
     def newest(self) -> tuple[int, str] | None:
@@ -204,7 +204,7 @@ def _select(kind: Kind) -> sa.TextClause:
 
 
 def _write(
-    connection: sa.Connection, kind: Kind, rows: Sequence[tuple[str, int, Row]], upto: Mapping[str, Any]
+    connection: sa.Connection, kind: Kind, rows: Sequence[tuple[str, int, Row]], upto: Mapping[str, Any], at: Any
 ) -> None:
     key = secrets.token_bytes(32)
     leaves = [hashes.leaf(hashes.salt_of(key, ref), row) for ref, _, row in rows]
@@ -214,7 +214,7 @@ def _write(
     values: dict[str, Any] = {
         "number": number,
         "kind": kind.name,
-        "at": connection.scalar(_NOW),
+        "at": at,
         "columns": kind.columns,
         "key": key,
         "refs": [ref for ref, _, _ in rows],
@@ -222,8 +222,8 @@ def _write(
         "root": hashes.levels(leaves, key)[-1][0],
         "links": [before[n] for n in hashes.linked(number)],
         "upto": upto,
-        "low": min(at for _, at, _ in rows),
-        "high": max(at for _, at, _ in rows),
+        "low": min(one for _, one, _ in rows),
+        "high": max(one for _, one, _ in rows),
     }
     table = metadata.tables["seals"]
     head = bytes.fromhex(hashes.head(_header(SimpleNamespace(**values))))

@@ -1,0 +1,129 @@
+"""Every decision made again from what was kept of it: the same bytes, here and on another machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from config import policy as policy_file
+from routing.reexecute import remake_bundle
+from storage.postgres.reexecution import Again, Reexecution
+from tests.integration.routing.house import MARKET, House, document
+
+
+def _again(house: House, **which: Any) -> list[Again]:
+    return list(Reexecution(house.engine, policy_file.parse).run(**which))
+
+
+def _all_the_same(house: House) -> int:
+    found = _again(house)
+    assert [(one.lead, one.remade.differences) for one in found if not one.remade.same] == []
+    return len(found)
+
+
+def _town(house: House) -> None:
+    """Members around, some far, some of another tier, one with two branches."""
+    for n in range(8):
+        house.member(f"m{n}", 40.0 + n * 0.07, -75.0 - n * 0.03, tier="gold" if n % 3 == 0 else "", capacity=1 + n % 2)
+
+
+def _life(house: House, name: str = "lead") -> None:
+    """Leads that are offered, refused, wait for room, and are offered again after others changed."""
+    leads = [house.lead(f"{name}-{n}", 40.0 + n * 0.06, -75.0 - n * 0.03) for n in range(5)]
+    house.work()
+    house.member("m1", 40.3, -75.2, capacity=3 + len(name))
+    house.overdue(*leads[:2])
+    house.tick()
+    house.lead(f"{name}-far", 10.0, 10.0)
+    house.work()
+
+
+POOLS: dict[str, dict[str, Any]] = {
+    "fair": {},
+    "cursor": {"mode": "cursor"},
+    "nearest": {"mode": "nearest", "scope": "pool_ring"},
+    "ranked": {"mode": "least_loaded", "tiers": "ranked"},
+    "several": {"mode": "least_recent", "answers": {"fan_out": 3}},
+    "ladder": {"answers": {"ladder": [{"tiers": ["gold"], "rings": 2}, {}], "again_when_exhausted": True}},
+    "weighted": {"mode": "weighted_by_distance", "turns": {"reset": "monthly"}},
+}
+
+
+def test_N4_every_decision_comes_out_byte_for_byte_when_it_is_made_again(house: House) -> None:
+    _town(house)
+    for name, pool in POOLS.items():
+        house.publish(**pool)
+        _life(house, name)
+    assert _all_the_same(house) >= 6 * len(POOLS)
+    assert house.value("SELECT count(DISTINCT policy_version) FROM decisions") == len(POOLS)
+    assert house.value("SELECT count(DISTINCT reason) FROM decisions") > 1
+
+
+def test_N4_what_was_changed_afterwards_is_shown(house: House) -> None:
+    _town(house)
+    _life(house)
+    one, other = house.rows("SELECT id, chosen, lead_id FROM decisions WHERE chosen IS NOT NULL ORDER BY seq LIMIT 2")
+    house.run("ALTER TABLE decisions DISABLE TRIGGER USER")
+    house.run(
+        "UPDATE decisions SET distance_m[1] = distance_m[1] + 1000, standing[1] = 5000000 WHERE id = :id",
+        id=one.id,
+    )
+    found = {again.decision: again.remade for again in _again(house)}
+    assert not found[one.id].same
+    assert any("distance_m: was" in told for told in found[one.id].differences)
+    assert found[other.id].same
+    assert {again.lead for again in _again(house, lead=other.lead_id)} == {other.lead_id}
+    assert len(_again(house, sample=5)) == 5
+
+
+def test_N4_a_distance_on_the_edge_of_its_rounding_is_told_as_that(house: House) -> None:
+    _town(house)
+    house.lead("lead-1")
+    house.work()
+    house.run(
+        "SET session_replication_role = replica; UPDATE decisions SET distance_m[1] = distance_m[1] + 0.1; "
+        "RESET session_replication_role"
+    )
+    (only,) = _again(house)
+    assert not only.remade.same
+    assert "edge of rounding" in only.remade.differences[0]
+
+
+_ELSEWHERE = """
+import json, sys
+from config import policy
+from routing.reexecute import remake_bundle
+bundle = json.load(open(sys.argv[1], encoding="utf-8"))
+remade = remake_bundle(bundle, policy.parse)
+assert remade.same, remade.differences
+sys.stdout.buffer.write(remade.again)
+"""
+
+
+def test_N4_a_bundle_is_made_again_in_another_process_without_any_server(house: House, tmp_path: Path) -> None:
+    house.publish_document(document(mode="least_recent"))
+    _town(house)
+    _life(house)
+    chosen = house.value("SELECT id FROM decisions WHERE chosen IS NOT NULL ORDER BY cardinality(member) DESC LIMIT 1")
+    bundle = Reexecution(house.engine, policy_file.parse).bundle(chosen)
+    assert bundle is not None
+    here = remake_bundle(json.loads(json.dumps(bundle)), policy_file.parse)
+    assert here.same
+    file = tmp_path / "bundle.json"
+    file.write_text(json.dumps(bundle), "utf-8")
+    root = Path(__file__).parents[3]
+    for seed in ("0", "1", "4242"):
+        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "PATH": os.environ["PATH"], "TZ": "Asia/Kolkata"}
+        there = subprocess.run(
+            [sys.executable, "-c", _ELSEWHERE, str(file)],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert there.stderr == b""
+        assert there.stdout == here.stored
+    assert house.value("SELECT market FROM decisions WHERE id = :id", id=chosen) == MARKET
