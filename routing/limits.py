@@ -246,7 +246,7 @@ def _zone(name: str) -> ZoneInfo:
     """The zone of this name; what a member's attribute says need not be one."""
     try:
         return ZoneInfo(name or "UTC")
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         return ZoneInfo("UTC")
 
 
