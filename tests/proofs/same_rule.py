@@ -113,7 +113,8 @@ class Makes:
         pool = Check("pool", "pool/day", bucket, 1, 0, 10**6, self.dice.choice((50, 10_000)))
         found: dict[int, tuple[Check, ...]] = {}
         for m in self.dice.sample(members, self.dice.randint(1, len(members))):
-            own = Check("day", f"m{m}/day", bucket, self.dice.choice((1, 3)), 0, 10**6, self.dice.choice((1, 5, 60)))
+            buckets = self.dice.choice((1, 3))  # a counter is of one window
+            own = Check("day", f"m{m}/{buckets}", bucket, buckets, 0, 10**6, self.dice.choice((1, 5, 60)))
             whole = Check("whole", "whole", bucket, 4, 0, 10**6)
             share = Check("share", f"m{m}/share", bucket, 4, 0, 10**6, percent=20, floor=10, whole="whole")
             found[m] = self.dice.choice(((own,), (pool, own), (share, whole), (own, share, whole)))
