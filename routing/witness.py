@@ -33,6 +33,8 @@ from routing.tables import Table
 
 #: Looks at one rule, before it is left open whether a lead reaches it; and leads given to the rulebook.
 LOOKS, TRIES = 20_000, 200
+#: What it costs to ask the rulebook of a lead, in looks.
+_A_TRY = 50
 #: Rows of a table, and areas, that are tried as what a lead may be.
 MOST_PINS = 100
 _DEFAULT = -1
@@ -276,6 +278,7 @@ class Witnesses:
 
     def example(self, given: Mapping[str, Any]) -> Example:
         """A lead with these facts, and the others that every lead has as usual."""
+        self.budget.left -= _A_TRY
         facts = {**self._usual, **given}
         return Example(facts, self.ask(facts), frozenset({*given, "lead.country"}))
 
