@@ -17,7 +17,7 @@ _MEANING = {
     Scope.EVENTS_READ: "follow the live stream",
     Scope.NETWORK: "act for any member, named in `Fairturn-Member`; for programs only",
     Scope.OPERATE: "read everything of the house",
-    Scope.MANAGE: "take offers back, send leads on",
+    Scope.MANAGE: "change the policy; take offers back, send leads on",
 }
 
 

@@ -17,6 +17,7 @@ from config import logs
 from routing.access import LoginRefused
 from routing.errors import BadInput, FairturnError, GiveUp, Refused, TryLater
 from routing.offer import OfferChanged, UnknownOffer
+from routing.versions import NotYours, UnknownVersion, VersionChanged
 from storage.postgres.endpoints import UnknownEndpoint
 from storage.postgres.replays import IdempotencyKeyReused
 
@@ -78,7 +79,10 @@ KINDS: tuple[tuple[type[FairturnError], int, str], ...] = (
     (NotFound, 404, "Not found"),
     (UnknownOffer, 404, "Not found"),
     (UnknownEndpoint, 404, "Not found"),
+    (UnknownVersion, 404, "Not found"),
     (OfferChanged, 412, "Precondition failed"),
+    (VersionChanged, 412, "Precondition failed"),
+    (NotYours, 403, "Not allowed"),
     (TooManyRequests, 429, "Too many requests"),
     (IdempotencyKeyReused, 422, "Bad input"),
     (Unauthorized, 401, "Not logged in"),

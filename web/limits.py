@@ -16,11 +16,11 @@ from routing.access import Principal
 from storage.redis.buckets import Allowance, Buckets, LocalBuckets, Taken
 from web.errors import BY_STATUS, TooManyRequests, foreseen, problem
 
-#: No request is longer.
+#: No request is longer, but those that bring a policy.
 MOST_BYTES = 65_536
+MOST_OF_A_POLICY = 8 * 1024 * 1024
 #: Calls from one address that nobody could be logged in with; good tokens from there are let in as ever.
 GUESSES = Allowance(per_s=10.0, burst=600)
-TOO_LONG = f"No body is longer than {MOST_BYTES} bytes here."
 _LIMIT = "rate_limit"
 
 
@@ -74,13 +74,15 @@ class Limits:
             await self._app(scope, receive, send)
             return
         request_id, headers = str(scope.get("request_id", "")), Headers(scope=scope)
-        if int(headers.get("content-length", "0")) > MOST_BYTES:  # the server has seen to it that it is a number
-            await problem(request_id, 413, TOO_LONG, kind=BY_STATUS[413])(scope, receive, send)
+        most = MOST_OF_A_POLICY if scope["path"].startswith(f"{self._api}/policy/") else MOST_BYTES
+        if int(headers.get("content-length", "0")) > most:  # the server has seen to it that it is a number
+            detail = f"No body is longer than {most} bytes here."
+            await problem(request_id, 413, detail, kind=BY_STATUS[413])(scope, receive, send)
         elif scope["path"].startswith(f"{self._api}/") and not _is_json(headers):
             detail = "A body is JSON here: send it with Content-Type: application/json."
             await problem(request_id, 415, detail, kind=BY_STATUS[415])(scope, receive, send)
         else:
-            await self._app(scope, _counted(receive), self._telling(scope, receive, send))
+            await self._app(scope, _counted(receive, most), self._telling(scope, receive, send))
 
     def _telling(self, scope: Scope, receive: Receive, send: Send) -> Send:
         """Sends what the app answers, or what is answered instead."""
@@ -110,7 +112,7 @@ class Limits:
         return None
 
 
-def _counted(receive: Receive) -> Receive:
+def _counted(receive: Receive, most: int) -> Receive:
     """The same request, as long as it is not too long: bodies in chunks do not say it before."""
     total = 0
 
@@ -118,7 +120,7 @@ def _counted(receive: Receive) -> Receive:
         nonlocal total
         message = await receive()
         total += len(message.get("body", b""))
-        if total > MOST_BYTES:
+        if total > most:
             raise HTTPException(413)
         return message
 

@@ -11,8 +11,9 @@ from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
 from web import docs, errors, health, identity, links, openapi, panel, phone
-from web.api import fairness, invariants, kept, leads, pools, stats
+from web.api import fairness, invariants, kept, leads, policy, pools, stats
 from web.api.partner import routes as partner
+from web.api.partner.once import Once
 from web.door import Door
 from web.limits import Limits
 from web.oauth import routes as oauth
@@ -64,6 +65,8 @@ def app() -> FastAPI:
     web.include_router(managers, prefix=API, responses=errors.PROBLEMS)
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
+    press = policy.Press(wiring.publisher, wiring.people, Once(desk.replays))
+    web.include_router(policy.routes(press, identity.allow), prefix=API)
     page = links.Page(
         links=lambda: wiring.links() if wiring.tells() else None,
         used=wiring.links_used,

@@ -27,6 +27,7 @@ TAGS = {
     "events": "What is new, live.",
     "webhooks": "What is new, called to your server.",
     "devices": "What is new, pushed to your browser.",
+    "policy": "Versions of the policy, for managers.",
 }
 _BODY = {413: "The body is longer than 64 KiB.", 415: "The body is not sent as application/json."}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -70,6 +70,8 @@ def _decision(d: DecisionTold, out: Console) -> None:
         out.print(
             f"sent by rule {d.rule}" + (f" of policy {d.policy_version} ({d.policy_note})" if d.policy_note else "")
         )
+    if d.policy_names:
+        out.print(f"policy {d.policy_version} is by {' and '.join(d.policy_names)}", markup=False)
     if d.step:
         out.print(f"decided by: {d.step}", markup=False, soft_wrap=True)
     if d.nearest_miles is not None:

@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from routing.explained import explanation
 from routing.policy import Mode
 from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.export import MILE_M, TURN, miles
-from storage.postgres.tables import corrections, decisions, members, offers, policies, timeline
+from storage.postgres.tables import corrections, decisions, members, offers, policies, policy_approvals, timeline
 from storage.postgres.verify import COLUMNS
 
 #: What became of an offer's turn, by the correction's effect.
@@ -97,6 +98,7 @@ class DecisionTold:
     nearest_miles: float | None
     rule: str  # of the policy, that sent the lead to this pool; empty: its country did
     policy_note: str
+    policy_names: tuple[str, ...]  # who stands for the version: who wrote it, then who approved it
     units: int  # of capacity that the lead takes
     turn: float  # that it costs
     inputs: dict[str, Any]  # the lead as it was, and every fact that was looked at
@@ -225,13 +227,26 @@ def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
 
 def _decisions(connection: sa.Connection, lead: int) -> tuple[DecisionTold, ...]:
     query = (
-        sa.select(*COLUMNS, policies.c.note)
+        sa.select(*COLUMNS, policies.c.note, policies.c.author, _SIGNED)
         .join(policies, policies.c.version == decisions.c.policy_version, isouter=True)
         .where(decisions.c.lead_id == lead)
     )
     rows = connection.execute(query.order_by(decisions.c.at, decisions.c.seq)).all()
     names = _names(connection, {member for row in rows for member in row.member})
     return tuple(_decision(connection, row, names) for row in rows)
+
+
+_SIGNED = (
+    sa.select(
+        sa.func.array_agg(
+            aggregate_order_by(policy_approvals.c.name, policy_approvals.c.wrote.desc(), policy_approvals.c.at)
+        )
+    )
+    .where(policy_approvals.c.version == decisions.c.policy_version)
+    .correlate(decisions)
+    .scalar_subquery()
+    .label("signed")
+)
 
 
 def _names(connection: sa.Connection, ids: Iterable[int]) -> dict[int, tuple[str, str]]:
@@ -263,6 +278,7 @@ def _decision(connection: sa.Connection, row: Any, names: dict[int, tuple[str, s
         nearest_miles=miles(past.nearest_m),
         rule=past.rule,
         policy_note=row.note or "",
+        policy_names=tuple(row.signed or filter(None, [row.author])),
         units=past.units,
         turn=past.turn / TURN,
         inputs=dict(past.inputs),

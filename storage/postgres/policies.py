@@ -385,13 +385,14 @@ def _put_in_force(  # noqa: PLR0917 - one statement's worth of facts, and it is 
     by: Writer,
     findings: Sequence[Mapping[str, Any]],
 ) -> None:
+    now = connection.scalar(sa.select(NOW))
     gone = sa.update(policies).where(policies.c.state == State.PUBLISHED)
-    connection.execute(gone.values(state=State.RETIRED, retired_at=NOW))
+    connection.execute(gone.values(state=State.RETIRED, retired_at=now))
     made = sa.update(policies).where(policies.c.version == version)
     connection.execute(
         made.values(
             state=State.PUBLISHED,
-            published_at=NOW,
+            published_at=now,
             published_by=clean_text(by.name),
             publish_at=None,
             replaced=in_force,

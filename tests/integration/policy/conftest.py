@@ -69,7 +69,7 @@ class Press:
 def of_two_units() -> dict[str, Any]:
     """A policy of two units: Australia has a market of its own, everybody else another."""
     made = document()
-    south = deepcopy(made["pools"][0]) | {"name": "south", "market": "south", "countries": ["AU"]}
+    south = deepcopy(made["pools"][0]) | {"name": "antipodes", "market": "south", "countries": ["AU"]}
     return made | {"pools": [*made["pools"], south]}
 
 

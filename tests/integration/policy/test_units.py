@@ -79,8 +79,8 @@ def take_all_back(house: House) -> None:
         (lambda made: made["tiers"].pop(), "tiers, which every unit shares"),
         (lambda made: made.update(sensitive=True), "sensitive, which every unit shares"),
         (lambda made: made["pools"][1].update(countries=["AU", "NZ"]), "leads from NZ, which go to installers now"),
-        (lambda made: made["pools"].pop(1), "leads from AU, which go to south now"),
-        (lambda made: made["pools"][1].update(market="main"), "the pool south"),
+        (lambda made: made["pools"].pop(1), "leads from AU, which go to antipodes now"),
+        (lambda made: made["pools"][1].update(market="main"), "the pool antipodes"),
         (
             lambda made: made["pools"].append(made["pools"][1] | {"name": "more", "countries": ["NZ"]}),
             "leads from NZ, which go to installers now",
@@ -121,7 +121,7 @@ def test_M12_a_manager_of_one_unit_changes_its_own_pools(press: Press) -> None:
     publisher.publish_document(of_two_units(), by=COMMAND_LINE)
     made = publisher.publish_document(with_change(lambda one: one["pools"][1].update(reassignments=1)), by=ann)
     assert made.published_by == "Ann"
-    with pytest.raises(NotYours, match="the pool south"):
+    with pytest.raises(NotYours, match="the pool antipodes"):
         publisher.publish_document(of_two_units(), by=pat)
     back = publisher.rollback(2, by=ann)
     assert (back.restores, back.published_by) == (2, "Ann")

@@ -19,6 +19,7 @@ from routing.versions import (
     Writer,
 )
 from storage.postgres.audit import Audit
+from storage.postgres.explain import Explain
 from tests.integration.policy.conftest import COMMAND_LINE, Press
 from tests.integration.routing.house import document
 
@@ -222,6 +223,13 @@ def test_Z6_a_sensitive_policy_is_published_by_two_and_both_are_named(press: Pre
     publisher.approve(draft, by=bob)
     made = publisher.publish(draft, by=ann)
     assert made.names == ("Ann", "Bob")
+    press.house.member("near")
+    lead = press.house.lead("a")
+    press.house.work()
+    story = Explain(press.house.engine).lead(str(lead))
+    assert story is not None
+    [decision] = story.decisions
+    assert (decision.policy_version, decision.policy_names) == (draft, ("Ann", "Bob"))
     # and whatever takes its place needs two as well, also if it is not marked itself
     with pytest.raises(NeedsApproval):
         publisher.publish_document(document(), by=ann)

@@ -126,6 +126,7 @@ def estate(api: Api) -> Estate:
         "device_id": [str(device.id)],
         "ref": ["lead-1"],
         "pool": ["installers"],
+        "version": ["1"],
     }
     found = Estate(api, document, sunny, solar, ann, bob, ids)
     assert api.client.post(
@@ -257,6 +258,7 @@ def test_what_anybody_may_ask_is_known_by_name(estate: Estate) -> None:
         "GET /.well-known/oauth-authorization-server",
         "POST /api/v1/login",
         "POST /api/v1/login/verify",
+        "GET /api/v1/policy/schema.json",
     }
 
 
