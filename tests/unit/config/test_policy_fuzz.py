@@ -171,7 +171,8 @@ def read(document: Mapping[str, Any]) -> Policy | None:
     try:
         return parse(document, 1)
     except BadInput as exc:
-        return says_where(exc)
+        says_where(exc)
+        return None
 
 
 def shows_what_it_claims(policy: Policy, document: Mapping[str, Any]) -> int:

@@ -201,32 +201,31 @@ def test_a_condition_is_said_as_it_might_be_written() -> None:
         assert [node.name for node in again.tree.walk()] == [node.name for node in when.tree.walk()]
 
 
-ATOMS = st.sampled_from(
-    [
-        "lead.score > 1.0",
-        "lead.score <= 1.0",
-        "lead.score == 1.0",
-        "lead.score != 2.5",
-        "lead.rooms < 3",
-        "lead.rooms >= 2",
-        "3 > lead.rooms",
-        "lead.rooms > 1.5",
-        "has(lead.score)",
-        "has(lead.rooms)",
-        "lead.commercial",
-        'lead.product.startsWith("so")',
-        'lead.product == "solar"',
-        'lead.product != "sol"',
-        'lead.product < "sn"',
-        'lead.product in ["solar", "so"]',
-        '"es" in lead.languages',
-        'lead.country == "US"',
-        'lead.wanted_on > date("2026-03-01")',
-        "area.bay",
-        'territory.owner == "kim"',
-        "true",
-    ]
-)
+WRITTEN = [
+    "lead.score > 1.0",
+    "lead.score <= 1.0",
+    "lead.score == 1.0",
+    "lead.score != 2.5",
+    "lead.rooms < 3",
+    "lead.rooms >= 2",
+    "3 > lead.rooms",
+    "lead.rooms > 1.5",
+    "has(lead.score)",
+    "has(lead.rooms)",
+    "lead.commercial",
+    'lead.product.startsWith("so")',
+    'lead.product == "solar"',
+    'lead.product != "sol"',
+    'lead.product < "sn"',
+    'lead.product in ["solar", "so"]',
+    '"es" in lead.languages',
+    'lead.country == "US"',
+    'lead.wanted_on > date("2026-03-01")',
+    "area.bay",
+    'territory.owner == "kim"',
+    "true",
+]
+ATOMS = st.sampled_from(WRITTEN)
 CONDITIONS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
@@ -253,9 +252,34 @@ LEADS = st.fixed_dictionaries(
 )
 
 
+#: A value on each side of what is written, and on it.
+SIDES: dict[str, list[Any]] = {
+    "lead.score": [0.0, 1.0, 1.5, 2.5, 3.0],
+    "lead.rooms": [0, 1, 2, 3, 4],
+    "lead.commercial": [True, False],
+    "lead.product": ["", "s", "sn", "so", "sol", "solar", "solarx", "z"],
+    "lead.languages": [[], ["es"], ["en", "es"], ["en"]],
+    "lead.wanted_on": [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2)],
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_the_search_sees_each_comparison_as_the_engine_does_on_both_sides_of_it(text: str) -> None:
+    for name, values in SIDES.items():
+        for value in values:
+            agrees(text, {"lead.country": "US", name: value})
+            agrees(f"!({text})", {"lead.country": "US", name: value})
+    agrees(text, {"lead.country": "US"})
+
+
 @settings(max_examples=150, deadline=None)
 @given(CONDITIONS, LEADS)
 def test_the_search_sees_a_condition_as_the_engine_does(text: str, lead: dict[str, Any]) -> None:
+    agrees(text, lead)
+
+
+def agrees(text: str, lead: dict[str, Any]) -> None:
+    """Hold the search's view of a condition to the engine's, for one lead."""
     when = conditions.compile(text, AROUND.vocabulary, where="x")
     searched = Witnesses(Rulebook([Rule("a", when, Then(Way.REVIEW, "x"))], Then(Way.REVIEW, "y"), AROUND, POOLS))
     course = searched.ask(lead)
