@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from config import desk, logs, metrics, settings, wiring
+from config.simulation import trying
 from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
 from web import docs, errors, health, identity, links, openapi, panel, phone
-from web.api import fairness, invariants, kept, leads, policy, pools, stats
+from web.api import fairness, invariants, kept, leads, policy, pools, stats, trials
 from web.api.partner import routes as partner
 from web.api.partner.once import Once
 from web.door import Door
@@ -49,7 +50,7 @@ def app() -> FastAPI:
     identity.install(web, wiring.gatekeeper, operator_token=token)
     web.include_router(health.routes(desk.ops, counts=counts))
     web.include_router(docs.routes(web), prefix=API)
-    web.include_router(panel.routes(desk.invariants, style=f"{API}/docs.css"))
+    web.include_router(panel.routes(desk.invariants, fair=desk.fair_turns, style=f"{API}/docs.css"))
     web.include_router(phone.routes(), prefix="/app")
     web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
     oauth.install(web, wiring.tokens_for, wiring.signer_or_none, face=cfg.face(), api=API)
@@ -63,6 +64,9 @@ def app() -> FastAPI:
         web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
     managers = kept.routes(wiring.baskets, desk.explain, announce)
     web.include_router(managers, prefix=API, responses=errors.PROBLEMS)
+    tried = trials.routes(trying.try_lead, lambda facts: trying.try_facts(trying.Facts(**facts)))
+    may_manage = [Depends(identity.allow(Scope.MANAGE))]
+    web.include_router(tried, prefix=API, dependencies=may_manage, responses=errors.PROBLEMS)
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
     press = policy.Press(wiring.publisher, wiring.people, Once(desk.replays))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from html import escape
 
 from routing.lead import Point
@@ -9,7 +10,9 @@ from routing.simulation.outcome import Beside
 from routing.simulation.report import Dot
 
 #: Bars in one picture, and dots on one map; tables have everything.
-BARS, DOTS = 24, 6_000
+BARS, DOTS = 14, 6_000
+#: Points of a line; a longer time is drawn by weeks or more.
+POINTS = 120
 
 
 def bars(rows: Sequence[Beside], what: str) -> str:
@@ -40,18 +43,26 @@ def _amount(row: Beside) -> int:
 
 
 def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, int]] | None) -> str:
-    """Offers a day: a line for the draft, a line for before."""
-    names = sorted(here.keys() | (then or {}).keys())
-    if not names:
+    """Offers a day, or in as many days as it takes: a line for the draft, a line for before."""
+    known = sorted(here.keys() | (then or {}).keys())
+    if not known:
         return ""
+    first, last = date.fromisoformat(known[0]), date.fromisoformat(known[-1])
+    step_days = 1 + (last - first).days // POINTS
+    names = [(first + timedelta(days=n)).isoformat() for n in range(0, (last - first).days + 1, step_days)]
+    here = _together(here, first, step_days)
+    then = _together(then, first, step_days) if then else None
+    title = "Offers a day" if step_days == 1 else f"Offers in {step_days} days"
     lines = [("var(--then)", then)] if then else []
     lines.append(("var(--here)", here))
     most = max(1, *(line.get(day, {}).get("offers", 0) for _, line in lines if line for day in names))
     width, height, left, low = 600, 240, 46, 206
     step = (width - left - 14) / max(1, len(names) - 1)
-    parts = [_begin(width, height, "Offers a day", f"From {names[0]} to {names[-1]}, at most {most:,} a day.")]
+    parts = [_begin(width, height, title, f"From {known[0]} to {known[-1]}, at most {most:,}.")]
     for part in range(5):
         y = low - (low - 14) * part / 4
+        if part == 4:
+            parts.append(f'<text class="quiet" x="{left}" y="9">{title.lower()}</text>')
         parts.append(f'<line class="axis" x1="{left}" y1="{y:.1f}" x2="{width - 8}" y2="{y:.1f}"/>')
         parts.append(
             f'<text class="quiet" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{most * part / 4:,.0f}</text>'
@@ -71,6 +82,15 @@ def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, 
         place = left + step * at
         parts.append(f'<text class="quiet" x="{place:.1f}" y="{height - 12}" text-anchor="{anchor}">{names[at]}</text>')
     return "".join((*parts, "</svg>"))
+
+
+def _together(days_: Mapping[str, Mapping[str, int]], first: date, step: int) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for day, counts in days_.items():
+        n = (date.fromisoformat(day) - first).days // step * step
+        book = found.setdefault((first + timedelta(days=n)).isoformat(), {})
+        book["offers"] = book.get("offers", 0) + counts.get("offers", 0)
+    return found
 
 
 def chart_map(dots: Sequence[Dot], members: Sequence[Point]) -> str:

@@ -95,7 +95,7 @@ def _pictures(report: Report) -> str:
     key = [("var(--here)", report.name)] + ([("var(--then)", report.beside)] if report.then else [])
     return (
         f'<h2>At a glance</h2><div class="pair"><figure><figcaption>{what}</figcaption>{bars(rows, what)}</figure>'
-        f"<figure><figcaption>Offers a day</figcaption>{lines}{_key(key)}</figure></div>"
+        f"<figure><figcaption>Offers over time</figcaption>{lines}{_key(key)}</figure></div>"
     )
 
 

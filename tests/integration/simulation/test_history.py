@@ -1,0 +1,54 @@
+"""Simulations of history that the real house made."""
+
+from datetime import UTC, datetime
+
+from routing.simulation.compared import compare
+from routing.simulation.habits import Habits
+from routing.simulation.past import Past
+from routing.simulation.script import script
+from routing.simulation.world import World
+from storage.postgres.past import PastReader
+from tests.integration.routing.house import House
+from tests.integration.simulation.history import Town
+
+
+def read(house: House, since: datetime) -> Past:
+    return PastReader(house.engine, house.ledger.policy).read(since, datetime.now(UTC))
+
+
+def simulated(past: Past) -> World:
+    habits = Habits.seen(past.offers, {one.id: one.tier for one in past.members.values()})
+    world = World(past, script(past), habits)
+    world.run()
+    return world
+
+
+def lived(house: House, leads: int, rounds: int, seed: int = 1) -> Town:
+    """A town in which leads come in, wait, are answered, expire and come back; a member comes and one leaves."""
+    town = Town(house, seed)
+    town.settle(14)
+    for number in range(rounds):
+        town.arrive(leads // rounds)
+        town.answer()
+        town.tick()
+        if number == rounds // 3:
+            town.member("late", tier="gold")
+            house.dispatcher.fill("main")
+            house.work()
+        if number == rounds // 2:
+            house.members.pause(["m3"], actor="test")
+        if number == 2 * rounds // 3:
+            house.members.resume(["m3"], actor="test")
+            house.dispatcher.fill("main")
+            house.work()
+    return town
+
+
+def test_N2_the_live_policy_over_its_own_history_decides_alike(house: House) -> None:
+    town = lived(house, leads=240, rounds=24)
+    past = read(house, town.begun)
+
+    world = simulated(past)
+    found = compare(past, world)
+    assert found.decided > 300
+    assert found.share >= 0.999
