@@ -63,6 +63,7 @@ from storage.postgres.api_keys import ApiKeys
 from storage.postgres.baskets import Baskets
 from storage.postgres.chances import Chances
 from storage.postgres.clients import Clients
+from storage.postgres.contents import Contents
 from storage.postgres.corrections import Corrections
 from storage.postgres.deliveries import Deliveries
 from storage.postgres.device_logins import DeviceLogins
@@ -155,7 +156,13 @@ def ledger() -> RoutingLedger:
 
 def parse_policy(document: Mapping[str, Any], version: int) -> Policy:
     """The policy a document states, with the contents of its tables and areas. Raises BadInput with the place."""
-    return policy_file.parse(document, version)
+    return policy_file.parse(document, version, contents=contents().get)
+
+
+@cache
+def contents() -> Contents:
+    """The files of the policy's tables and areas."""
+    return Contents(engine())
 
 
 def _read_policy(text: str) -> Mapping[str, Any]:
@@ -173,26 +180,16 @@ def publisher() -> Publisher:
         policies=policies(),
         parse=parse_policy,
         check=_look_through,
-        contents=_NoContents(),
+        contents=contents(),
         people=settings.load().policy_approvals,
         wake=leads().wake,
     )
 
 
-class _NoContents:
-    """A house without tables and areas of their own."""
-
-    def get(self, digest: str, /) -> bytes:
-        return no_contents(digest)
-
-    def put(self, content: bytes, /) -> str:
-        raise BadInput(f"{len(content)} bytes cannot be kept here", field="contents", fix="Write it into the policy.")
-
-
 def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:
     """What the check finds, held against the members there are. Raises BadInput for what must not be published."""
     known = policy_checking.people(members(), ledger().open_counts)
-    found = policy_checking.findings(document, known, policy=policy, contents=_NoContents().get)
+    found = policy_checking.findings(document, known, policy=policy, contents=contents().get)
     policy_checking.refuse(found)
     return [one.to_dict() for one in found]
 

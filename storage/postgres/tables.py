@@ -131,6 +131,16 @@ policies = sa.Table(
 sa.Index("uq_policies_one_published", policies.c.state, unique=True, postgresql_where=sa.text("state = 'published'"))
 sa.Index("ix_policies_due", policies.c.publish_at, postgresql_where=sa.text("state = 'scheduled'"))
 
+contents = sa.Table(
+    "contents",
+    metadata,
+    sa.Column("digest", Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Time, nullable=False, server_default=NOW),
+    sa.CheckConstraint("digest = 'sha256:' || encode(sha256(body), 'hex')", name="digest"),
+    comment="Files of the policy's tables and areas by their SHA-256; never changed.",
+)
+
 policy_approvals = sa.Table(
     "policy_approvals",
     metadata,
