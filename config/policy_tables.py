@@ -159,7 +159,7 @@ def _lines(
     body: bytes, file: str, key: tuple[KeyPart, ...], columns: Mapping[str, Kind]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Each row of a CSV file with its line. Raises BadInput when it is no such file or lacks a column."""
-    reader = csv.reader(io.StringIO(_decoded(body, file), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(decoded(body, file), newline=""), strict=True)
     try:
         heads = [head.strip() for head in next(reader, [])]
         wanted = [*(heading(part) for part in key), *columns]
@@ -187,7 +187,8 @@ def _lines(
         raise BadInput(f"{exc}", field=f"{file} line {reader.line_num}", fix="Mend the quotes there.") from exc
 
 
-def _decoded(body: bytes, file: str) -> str:
+def decoded(body: bytes, file: str) -> str:
+    """The text of a file. Raises BadInput with the line when it is no text."""
     if len(body) > MOST_BYTES:
         raise BadInput(
             f"it is larger than {MOST_BYTES // 1024 // 1024} MB", field=file, fix="Leave out columns that no rule asks."

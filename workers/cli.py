@@ -19,10 +19,11 @@ from storage.postgres.parked import Letter
 from workers import (
     checks,
     cli_access,
+    cli_contents,
     cli_leads,
     cli_offers,
-    cli_policy,
     cli_past,
+    cli_policy,
     cli_simulate,
     cli_turns,
     demo,
@@ -233,9 +234,10 @@ def parked_replay(number: int, data_dir: Path | None) -> None:
 cli_access.add_to(cli)
 cli_leads.add_to(cli)
 cli_offers.add_to(cli)
-cli_turns.add_to(cli)
 cli_past.add_to(cli)
+cli_turns.add_to(cli)
 cli_policy.add_to(cli)
+cli_contents.add_to(cli_policy.policy)
 cli_simulate.add_to(cli)
 
 

@@ -147,7 +147,7 @@ def policy_draft(file: Path, *, base: int | None, note: str, address: str, data_
     """Keep a policy file as a draft."""
     with house.opened(data_dir):
         house.migrate()
-        made = wiring.publisher().draft(policy_file.load_file(file), by=_writer(address), note=note, base=base)
+        made = wiring.publisher().draft(policy_file.load_file(file), by=writer(address), note=note, base=base)
     _say_of_draft(made)
 
 
@@ -163,7 +163,7 @@ def policy_edit(
 ) -> None:
     """Write a draft anew from a file; what was approved before must be approved again."""
     with house.opened(data_dir, new=False):
-        by, document = _writer(address), policy_file.load_file(file)
+        by, document = writer(address), policy_file.load_file(file)
         made = wiring.publisher().edit(version, document, by=by, edition=edition, base=base)
     _say_of_draft(made)
 
@@ -175,7 +175,7 @@ def policy_edit(
 def policy_approve(version: int, *, address: str, data_dir: Path | None) -> None:
     """Stand for a draft that somebody else wrote."""
     with house.opened(data_dir, new=False):
-        made = wiring.publisher().approve(version, by=_writer(address))
+        made = wiring.publisher().approve(version, by=writer(address))
     out.print(f"Version {version}: {' and '.join(made.names)} stand for it.", markup=False)
 
 
@@ -192,7 +192,7 @@ def policy_publish(what: str, *, note: str, replacing: int | None, address: str,
         if document is not None:
             wiring.parse_policy(document, 0)
         house.migrate()
-        by = _writer(address)
+        by = writer(address)
         if document is None:
             made = wiring.publisher().publish(int(what), by=by, replacing=replacing)
         else:
@@ -210,7 +210,7 @@ def policy_publish(what: str, *, note: str, replacing: int | None, address: str,
 def policy_schedule(version: int, at: str, *, replacing: int | None, address: str, data_dir: Path | None) -> None:
     """Have a draft published at a time, such as 2026-12-01T08:00+01:00."""
     with house.opened(data_dir, new=False):
-        made = wiring.publisher().schedule(version, _time(at), by=_writer(address), replacing=replacing)
+        made = wiring.publisher().schedule(version, _time(at), by=writer(address), replacing=replacing)
     out.print(f"Version {version} will be published at {made.publish_at:%Y-%m-%d %H:%M:%S %Z}.")
 
 
@@ -221,7 +221,7 @@ def policy_schedule(version: int, at: str, *, replacing: int | None, address: st
 def policy_cancel(version: int, *, address: str, data_dir: Path | None) -> None:
     """Do not publish what is scheduled; it is a draft again."""
     with house.opened(data_dir, new=False):
-        wiring.publisher().cancel(version, by=_writer(address))
+        wiring.publisher().cancel(version, by=writer(address))
     out.print(f"Version {version} is a draft again.")
 
 
@@ -232,7 +232,7 @@ def policy_cancel(version: int, *, address: str, data_dir: Path | None) -> None:
 def policy_retire(version: int, *, address: str, data_dir: Path | None) -> None:
     """Give up a draft; it is kept, and can be shown."""
     with house.opened(data_dir, new=False):
-        wiring.publisher().retire(version, by=_writer(address))
+        wiring.publisher().retire(version, by=writer(address))
     out.print(f"Version {version} is retired.")
 
 
@@ -244,7 +244,7 @@ def policy_retire(version: int, *, address: str, data_dir: Path | None) -> None:
 def policy_rollback(version: int, *, note: str, address: str, data_dir: Path | None) -> None:
     """Put an earlier version in force again, at once; offers that are out keep their deadlines."""
     with house.opened(data_dir, new=False):
-        made = wiring.publisher().rollback(version, by=_writer(address), note=note)
+        made = wiring.publisher().rollback(version, by=writer(address), note=note)
     out.print(f"Version {made.version} is published: it says what version {version} said.")
 
 
@@ -274,23 +274,28 @@ def policy_import(place: Path, *, publish: bool, note: str, address: str, data_d
     found = policy_bundle.read(place)
     with house.opened(data_dir):
         house.migrate()
-        publisher, by = wiring.publisher(), _writer(address)
+        publisher, by = wiring.publisher(), writer(address)
         document = publisher.take_in(found)
         note = note or str(found.origin.get("note", ""))
-        if publish:
-            made = _published(document, by=by, note=note, replacing=None)
-        else:
-            made = publisher.draft(document, by=by, note=note)
+        keep(document, publish=publish, by=by, note=note)
+
+
+# --- what all of them need
+
+
+def keep(document: Mapping[str, Any], *, publish: bool, by: Writer, note: str) -> None:
+    """Publish a document, or keep it as a draft, and say which."""
+    if publish:
+        made = _published(document, by=by, note=note, replacing=None)
+    else:
+        made = wiring.publisher().draft(document, by=by, note=note)
     if made.state is State.PUBLISHED:
         out.print(f"Version {made.version} is published.")
     else:
         _say_of_draft(made)
 
 
-# --- what all of them need
-
-
-def _writer(address: str) -> Writer:
+def writer(address: str) -> Writer:
     """Who does it: a manager of ours by the address, else the command line, which stands for nobody."""
     if not address:
         return Writer("fairturn policy")

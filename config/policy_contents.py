@@ -1,0 +1,74 @@
+"""A file put into the policy as one of its tables or areas: the document that names it, checked with it."""
+
+from collections.abc import Mapping, Sequence
+from csv import reader
+from io import StringIO
+from typing import Any
+
+from config import policy_text
+from config.policy import parse
+from config.policy_tables import Contents, decoded
+from config.policy_text import Written
+from routing.errors import BadInput
+
+
+def with_table(
+    document: Mapping[str, Any],
+    name: str,
+    body: bytes,
+    digest: str,
+    *,
+    contents: Contents,
+    key: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+) -> Mapping[str, Any]:
+    """The document with this CSV file as its table NAME. Raises BadInput with the line of the file, and the fix.
+
+    `key` and `columns` make a table that is not there yet, or change one; columns that are not named are text.
+    """
+    there = document.get("tables", {}).get(name, {})
+    key = list(key) or there.get("key")
+    if not key:
+        raise BadInput(
+            f"the policy has no table {name} yet",
+            field="--key",
+            fix="Say what it is looked up by, such as --key lead.country --key 'lead.postal_code[:3]'.",
+        )
+    known = columns or there.get("columns") or _columns(body, name, key)
+    part = {"key": key, "columns": dict(known), "content": digest}
+    return _with(document, ("tables", name), part, lambda wanted: body if wanted == digest else contents(wanted))
+
+
+def with_area(
+    document: Mapping[str, Any], name: str, body: bytes, digest: str, *, contents: Contents
+) -> Mapping[str, Any]:
+    """The document with this GeoJSON file as its area NAME. Raises BadInput with the place in it, and the fix."""
+    part = {"content": digest}
+    return _with(document, ("areas", name), part, lambda wanted: body if wanted == digest else contents(wanted))
+
+
+def _with(
+    document: Mapping[str, Any], way: tuple[str, str], part: Mapping[str, Any], contents: Contents
+) -> Mapping[str, Any]:
+    section, name = way
+    before = document.get(section, {}).get(name, {}).get("content")
+    made: Mapping[str, Any] = {**document, section: {**document.get(section, {}), name: part}}
+    if isinstance(document, Written):
+        made = _rewritten(document, before, part["content"], made)
+    parse(made, 0, contents=contents)
+    return made
+
+
+def _rewritten(document: Written, before: str | None, digest: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The text its author wrote with the new digest in the old one's place, where that says the same."""
+    if not before or not document.source:
+        return made
+    written = policy_text.read(document.source.replace(before, digest), document.name)
+    return written if dict(written) == dict(made) else made
+
+
+def _columns(body: bytes, name: str, key: Sequence[str]) -> dict[str, str]:
+    """Every column of the file that is no part of the key, as text."""
+    first = next(reader(StringIO(decoded(body, f"{name}.csv"), newline="")), [])
+    keys = {part.partition("[")[0].rstrip("*").removeprefix("lead.") for part in key}
+    return {head.strip(): "text" for head in first if head.strip() not in keys}
