@@ -263,6 +263,8 @@ def _first(asked: Look, groups: tuple[Group, ...]) -> tuple[Group, ...]:
     if asked.lead.chances:
         return _chances_first(asked, groups)
     preferred = asked.ruling.preferred if asked.ruling else None
+    if preferred is None:
+        return _as_far_as_may(asked.pool, groups)
     alone = [Group(g.ring, g.rotation, (c,)) for g in groups for c in g.candidates if c.member == preferred]
     if not alone:
         return _as_far_as_may(asked.pool, groups)
