@@ -123,7 +123,8 @@ class Shelf:
         Routing must stand still: what is committed later with a smaller number would be missed.
         """
         books = self._books.pop(market, None)
-        if books is None or not read_on(connection, books):
+        # Without a last one nothing says whether others have come and, for their age, gone since.
+        if books is None or books.last is None or not read_on(connection, books):
             books = load(connection, market)
             read_on(connection, books)
         return books
