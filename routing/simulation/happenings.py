@@ -61,6 +61,8 @@ def roster(world: "World", rosters: Sequence[Any]) -> None:
 def leaves(world: "World", leaving: Sequence[tuple[int, Reason]]) -> None:
     """Leads are taken out in Salesforce, or somebody asks for a person's look."""
     for lead, reason in leaving:
+        if lead not in world.ledger.leads:
+            continue
         if reason in {Reason.BY_HAND, Reason.ERROR}:
             world.ledger.stop(lead, reason)
         else:

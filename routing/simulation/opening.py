@@ -1,7 +1,7 @@
 """How a simulated house stands when its clock begins: who holds what, which leads wait, and what is known to come."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from routing.lane import Lane
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 _MOVES = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.RETURNED})
 
 
-def begin_leads(world: "World") -> None:
-    """Put every lead where it stood, and let the rest come in when it came."""
+def begin_leads(world: "World", known: Collection[int] | None = None) -> None:
+    """Put every lead where it stood, and let the rest come in when it came.
+
+    `known`: leads that are there already, as another simulation left off with them; all others come in now.
+    """
     past = world.past
     offers: defaultdict[int, list[PastOffer]] = defaultdict(list)
     for offer in past.offers:
         offers[offer.lead].append(offer)
     last = {decision.lead: decision for decision in past.before}  # in order: the last one counts
     for one in past.leads:
-        _begin_lead(world, one, offers[one.lead.id], last.get(one.lead.id))
+        if known is None:
+            _begin_lead(world, one, offers[one.lead.id], last.get(one.lead.id))
+        else:
+            _go_on(world, one, there=one.lead.id in known)
 
 
 def _begin_lead(world: "World", one: PastLead, offers: Sequence[PastOffer], decided: PastDecision | None) -> None:
@@ -57,6 +63,20 @@ def _begin_lead(world: "World", one: PastLead, offers: Sequence[PastOffer], deci
     if row.state is LeadState.NEW:
         at = world.script.routed.get((lead.id, row.attempt), since)
         world.at(max(at, since), Happens.ARRIVAL, lead.id)
+
+
+def _go_on(world: "World", one: PastLead, *, there: bool) -> None:
+    since, lead = world.past.since, one.lead
+    received = us(lead.received_at)
+    for at, reason in one.left:
+        if at >= since:
+            world.at(at, Happens.LEAVES, (lead.id, reason))
+    if there or received >= world.past.until:
+        return
+    decided = world.script.routed.get((lead.id, 1))
+    if received >= since or decided is not None:
+        world.ledger.add(LeadRow(lead, lane=lead.lane))
+        world.at(max(decided or received, received), Happens.ARRIVAL, lead.id)
 
 
 def _stand(

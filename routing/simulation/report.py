@@ -101,9 +101,9 @@ def simulate(
     order = script(past)
     other = None
     if beside is not None:
-        other = World(past, order, habits, beside[1], progress)
+        other = World(past, order, habits, beside[1], progress=progress)
         other.run()
-    world = World(past, order, habits, policy, progress)
+    world = World(past, order, habits, policy, progress=progress)
     world.run()
     lived = bool(past.decisions)
     then = of_world(other) if other is not None else of_history(past) if lived else None

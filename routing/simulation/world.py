@@ -6,7 +6,7 @@ follows after the lag that history shows.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Any
@@ -21,6 +21,7 @@ from routing.plan import Verdict
 from routing.policy import Mode, Policy
 from routing.ports import Snapshot
 from routing.simulation.answers import Answers
+from routing.simulation.checkpoint import books_of, resume
 from routing.simulation.habits import Habits, Reply, seen
 from routing.simulation.happenings import HAPPENS, Happens, accepted
 from routing.simulation.ledger import GENERATION
@@ -84,6 +85,10 @@ class Turns(MemoryTurnstile):
                 self._heard(kept.grant.offer, kept.rotation, kept.verdict)
         super().settle(market, keep=keep, cancel=cancel, offers=offers)
 
+    def held(self, market: str) -> Any:
+        """Everything held for a market."""
+        return self._markets[market]
+
     def hold(self, market: str, offer: UUID, member: int, units: int = 1) -> None:
         """A place that was taken without a turn."""
         self._markets[market].take(offer, member, units)
@@ -97,6 +102,7 @@ class World:
     script: Script
     habits: Habits
     policy: Policy | None = None
+    told: Mapping[str, Any] | None = None  # what another left off with: it is gone on from
     progress: Callable[[int], None] = lambda _: None  # hears how many leads have come in
     now: int = 0
     made: list[Made] = field(default_factory=list)
@@ -113,7 +119,7 @@ class World:
     arrived: set[int] = field(default_factory=set)
     _events: list[tuple[int, int, int, Any]] = field(default_factory=list)
     _count: int = 0
-    _ids: int = 0
+    ids: int = 0  # of offers, so far
     limited: bool = field(init=False)  # history pulled leads back on which nothing happened
     _past_offers: dict[tuple[int, int], list[PastOffer]] = field(default_factory=dict)
 
@@ -130,7 +136,7 @@ class World:
         self._past_offers = dict(offers)
         self._begin_rules()
         self._begin_rosters()
-        begin_leads(self)
+        begin_leads(self, resume(self, self.told) if self.told else None)
         self._begin_turnstile()
         self._begin_others()
 
@@ -153,6 +159,10 @@ class World:
         """Let this happen then; never before now."""
         self._count += 1
         heappush(self._events, (max(at, self.now), int(what), self._count, payload))
+
+    def pending(self) -> Sequence[tuple[int, int, int, Any]]:
+        """What is still to happen: (moment, kind, number, of what)."""
+        return self._events
 
     def _follow(self) -> None:
         """What follows from what has just happened."""
@@ -202,7 +212,9 @@ class World:
         for market in self.ledger.markets:
             held = [o for o in self.ledger.offers.values() if o.market == market and o.state in OPEN]
             mine, units = {o.id: o.member for o in held}, {o.id: o.units for o in held if o.units > 1}
-            start = self.past.start.get(market) or Snapshot(GENERATION, 0, mine, {}, {}, {})
+            start = (books_of(self.told) if self.told else self.past.start).get(market) or Snapshot(
+                GENERATION, 0, mine, {}, {}, {}
+            )
             self.turnstile.rebuild(market, replace(start, generation=GENERATION, seq=0, open_offers=mine, units=units))
 
     def _begin_others(self) -> None:
@@ -314,5 +326,5 @@ class World:
         return abs(offer.ended - past.ended) < NEAR
 
     def _new_id(self) -> UUID:
-        self._ids += 1
-        return UUID(int=self._ids)
+        self.ids += 1
+        return UUID(int=self.ids)

@@ -47,7 +47,13 @@ def a_policy(version: int = 1, *, capacity: int = 3, **pool: Any) -> Policy:
 
 
 def a_town(
-    leads: int, members: int, *, days: float = 10, seed: int = 1, policy: Policy | None = None, later: Roster | None = None
+    leads: int,
+    members: int,
+    *,
+    days: float = 10,
+    seed: int = 1,
+    policy: Policy | None = None,
+    later: Roster | None = None,
 ) -> Past:
     """Leads and members around one place, and nothing that has happened yet."""
     dice = random.Random(seed)
@@ -124,6 +130,8 @@ def _decision(made: Any) -> PastDecision:
         d.chosen,
         str(d.reason),
         d.nearest_m,
+        d.rings_m,
+        d.ring,
         [w.distance_m for w in rows],
         [w.member for w in rows],
         [w.weight for w in rows],
