@@ -41,6 +41,11 @@ def followed(pool: str) -> list[RotationFairness]:
     return wiring.followed().of(pool)
 
 
+def fair_turns() -> list[RotationFairness]:
+    """The same of each rotation as a whole, naming nobody."""
+    return wiring.followed().summary()
+
+
 @cache
 def ops() -> Ops:
     return Ops(

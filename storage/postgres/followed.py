@@ -41,6 +41,7 @@ class RotationFairness:
     market: str
     pool: str
     rotation: str
+    members: int
     decisions: int
     worst_now: float
     worst_ever: float
@@ -76,6 +77,12 @@ class FollowedAccounts:
             for row in conn.execute(_OF_POOL, {"pool": pool}):
                 accounts.setdefault((row.market, row.rotation), []).append(row)
         return [_told(row, accounts.get((row.market, row.rotation), []), keys) for row in rotations]
+
+    def summary(self) -> list[RotationFairness]:
+        """The same without accounts and names, of each rotation's last period: for everybody."""
+        with transaction(self._engine) as conn:
+            rows = conn.execute(_SUMMARY).all()
+        return [_rotation(row, row.members, (row.worst_now or 0) / TURN, None, ()) for row in rows]
 
     def _page(self, market: str) -> int:
         with transaction(self._engine) as conn:
@@ -171,19 +178,28 @@ def _settle(
 
 def _told(row: Any, accounts: Iterable[Any], keys: Mapping[int, str]) -> RotationFairness:
     told = sorted(_accounts(accounts, keys), key=lambda one: (one.deviation, one.member))
+    worst = max((abs(one.deviation) for one in told), default=0.0)
+    who = None if row.worst_member is None else keys.get(row.worst_member, "?")
+    return _rotation(row, len(told), worst, who, tuple(told))
+
+
+def _rotation(
+    row: Any, members: int, worst_now: float, who: str | None, accounts: tuple[MemberFairness, ...]
+) -> RotationFairness:
     return RotationFairness(
         row.market,
         row.pool,
         row.rotation,
+        members,
         row.decisions,
-        max((abs(one.deviation) for one in told), default=0.0),
+        worst_now,
         row.worst / TURN,
-        None if row.worst_member is None else keys.get(row.worst_member, "?"),
+        who,
         row.worst_at,
         row.mode,
-        bound(len(told), row.turn) / TURN if row.mode == Mode.FAIR else None,
+        bound(members, row.turn) / TURN if row.mode == Mode.FAIR else None,
         row.turn / TURN,
-        tuple(told),
+        accounts,
     )
 
 
@@ -272,6 +288,15 @@ _KEYS = sa.text("SELECT id, key FROM members")
 _ROTATIONS = sa.text("""
     SELECT r.*, p.mode FROM fairness_rotations r LEFT JOIN pools p ON p.name = r.pool
     WHERE :pool IN ('', r.pool) ORDER BY r.market, r.rotation
+""")
+_SUMMARY = sa.text("""
+    SELECT DISTINCT ON (r.market, split_part(r.rotation, '@', 1)) r.*, p.mode, a.members, a.worst_now
+    FROM fairness_rotations r LEFT JOIN pools p ON p.name = r.pool
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS members, max(abs(entitled + corrected - received)) AS worst_now
+        FROM fairness_accounts WHERE market = r.market AND rotation = r.rotation
+    ) a
+    ORDER BY r.market, split_part(r.rotation, '@', 1), r.rotation DESC
 """)
 _OF_POOL = sa.text("""
     SELECT a.* FROM fairness_accounts a JOIN fairness_rotations r USING (market, rotation) WHERE :pool IN ('', r.pool)

@@ -33,6 +33,7 @@ class RotationFairnessView(BaseModel):
     pool: str
     rotation: str
     mode: str | None = Field(description="Of the pool, as it is published now; null when no pool has that name.")
+    members: int
     decisions: int
     worst_now: float = Field(description="The farthest anyone is from what is due to it now.")
     worst_ever: float
