@@ -75,7 +75,10 @@ def read(body: bytes, file: str) -> list[Polygon]:
 
 def polygons_of(document: object, where: str) -> list[Polygon]:
     """A GeoJSON polygon, several, or those of features. Raises BadInput."""
-    found = [_polygon(polygon, place) for place, polygon in _polygons(document, where)]
+    try:
+        found = [_polygon(polygon, place) for place, polygon in _polygons(document, where)]
+    except RecursionError as exc:
+        raise BadInput("it is nested too deeply", field=where, fix="Write a Polygon or a MultiPolygon.") from exc
     if not found:
         raise BadInput("it holds no area", field=where, fix="Write a Polygon or a MultiPolygon.")
     if sum(len(ring) for rings in found for ring in rings) > MOST_POINTS:
@@ -86,7 +89,7 @@ def polygons_of(document: object, where: str) -> list[Polygon]:
 def _polygons(document: object, where: str) -> Iterator[tuple[str, object]]:
     """The coordinates of each polygon, with its place in the document."""
     kind = document.get("type") if isinstance(document, Mapping) else None
-    if not isinstance(document, Mapping) or kind not in _HELD_IN:
+    if not isinstance(document, Mapping) or not isinstance(kind, str) or kind not in _HELD_IN:
         raise BadInput(
             f"{_shown(kind)} is no area", field=where, fix="Write a Polygon, a MultiPolygon, or features of these."
         )

@@ -19,7 +19,7 @@ from routing.policy_check import check, publishable
 from routing.vocabulary import Kind, Vocabulary
 from storage.postgres.members import Members
 
-__all__ = ["People", "findings", "people", "publishable", "refuse", "unreadable"]
+__all__ = ["People", "findings", "look_through", "people", "publishable", "refuse", "unreadable"]
 
 
 def findings(
@@ -39,6 +39,15 @@ def findings(
     stored = list(_stored(document, policy, wrong))
     found = wrong + check(policy, known, now=now or datetime.now(UTC), countries=codes(), stored=stored)
     return [one.at(document.place(one.way)) for one in found] if isinstance(document, Written) else found
+
+
+def look_through(
+    document: Mapping[str, Any], policy: Policy, known: People, *, contents: Contents = no_contents
+) -> list[dict[str, Any]]:
+    """What is kept with a version. Raises BadInput for what must not be published."""
+    found = findings(document, known, policy=policy, contents=contents)
+    refuse(found)
+    return [one.to_dict() for one in found]
 
 
 def people(members: Members, open_counts: Callable[[str], Mapping[int, int]]) -> People:

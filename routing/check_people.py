@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from routing.check_pools import Lead, lead_of
 from routing.course import Skill, Way
 from routing.distance import metres_many
 from routing.finding import Finding, listed, note, warning
@@ -49,11 +50,11 @@ class People:
 def people(policy: Policy, known: People, examples: Mapping[int, Example]) -> Iterator[Finding]:
     """What is to be said about a policy and those it is for; `examples`: a lead of each rule, by its place."""
     for at, pool in enumerate(policy.pools):
-        members = known.active(pool.market)
+        members, lead = known.active(pool.market), lead_of(pool, policy)
         if members:
-            yield from _too_few(pool, at, members)
-            yield from _ladder(pool, at, members)
-            yield from _rings(pool, at, members)
+            yield from _too_few(pool, at, members, lead)
+            yield from _ladder(pool, at, members, lead)
+            yield from _rings(pool, at, members, lead)
         yield from _empty(pool, at, members, policy)
     yield from _tiers(policy, known)
     yield from _held(policy, known)
@@ -61,18 +62,15 @@ def people(policy: Policy, known: People, examples: Mapping[int, Example]) -> It
     yield from _named(policy, known, examples)
 
 
-def _lead(pool: Pool) -> dict[str, object]:
-    return {"lead.country": min(pool.countries)} if pool.countries else {}
-
-
 def _empty(pool: Pool, at: int, members: Sequence[Member], policy: Policy) -> Iterator[Finding]:
+    lead = lead_of(pool, policy)
     if not members:
         yield warning(
             "empty_pool",
             ("pools", at),
             f"no active member is in the market {pool.market}: every lead of {pool.name} waits",
             f"Import members of {pool.market}, or name the market that they are in.",
-            _lead(pool),
+            lead,
         )
         return
     if all(capacity(member, policy) == 0 for member in members):
@@ -81,7 +79,7 @@ def _empty(pool: Pool, at: int, members: Sequence[Member], policy: Policy) -> It
             ("pools", at),
             f"none of the {len(members)} members of {pool.market} may hold a lead: every lead of {pool.name} waits",
             "Give their tiers a capacity above 0.",
-            _lead(pool),
+            lead,
         )
     countries = {member.country for member in members if member.country}
     if pool.countries and countries and not countries & pool.countries:
@@ -91,7 +89,7 @@ def _empty(pool: Pool, at: int, members: Sequence[Member], policy: Policy) -> It
             f"no active member of {pool.market} is in {listed(sorted(pool.countries))}; they are in "
             f"{listed(sorted(countries))}",
             "Import members there, or serve these countries from another pool.",
-            _lead(pool),
+            lead,
         )
 
 
@@ -100,7 +98,7 @@ def capacity(member: Member, policy: Policy) -> int:
     return policy.tier(member.tier).capacity if member.capacity is None else member.capacity
 
 
-def _too_few(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding]:
+def _too_few(pool: Pool, at: int, members: Sequence[Member], lead: Lead) -> Iterator[Finding]:
     asked = [rung.tiers for rung in pool.answering.ladder]
     tiers = frozenset().union(*asked) if asked and all(asked) else None
     count = sum(tiers is None or member.tier in tiers for member in members)
@@ -111,7 +109,7 @@ def _too_few(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding
             ("pools", at, "reassignments"),
             f"a lead may be offered {attempts} times, and {pool.name} has {count} members to offer it to",
             f"Write reassignments: {max(count - 1, 0)}, or let more members take part.",
-            _lead(pool) | {"lead.attempt": count + 1, "lead.moves": count},
+            lead | {"lead.attempt": count + 1, "lead.moves": count},
         )
     if pool.answering.fan_out > count > 0:
         yield warning(
@@ -119,11 +117,11 @@ def _too_few(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding
             ("pools", at, "answers", "fan_out"),
             f"{pool.answering.fan_out} members are asked at once, and {pool.name} has {count}",
             f"Write fan_out: {count} or less.",
-            _lead(pool),
+            lead,
         )
 
 
-def _ladder(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding]:
+def _ladder(pool: Pool, at: int, members: Sequence[Member], lead: Lead) -> Iterator[Finding]:
     tiers = {member.tier for member in members}
     for number, rung in enumerate(pool.answering.ladder):
         if rung.tiers and not rung.tiers & tiers:
@@ -133,11 +131,11 @@ def _ladder(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding]
                 f"attempt {number + 1} asks {listed(sorted(rung.tiers))}, and no active member of {pool.market} is "
                 "of that tier",
                 "Ask a tier that somebody is in, or take the rung out.",
-                _lead(pool) | {"lead.moves": number},
+                lead | {"lead.moves": number},
             )
 
 
-def _rings(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding]:
+def _rings(pool: Pool, at: int, members: Sequence[Member], lead: Lead) -> Iterator[Finding]:
     """Whether even where the fewest members are near, the first ring holds nearly all of them."""
     places = [(member.id, place) for member in members for place in member.places[:1]]
     if len(places) < MEMBERS:
@@ -158,7 +156,7 @@ def _rings(pool: Pool, at: int, members: Sequence[Member]) -> Iterator[Finding]:
             f"within {pool.rings.radii[0]:g} {pool.rings.unit} of any member are at least {fewest} of {len(places)}: "
             "the other rings make no difference, and near members have the turns of far ones",
             "Begin with a smaller ring, or take the others out.",
-            _lead(pool) | {"lead.latitude": where.lat, "lead.longitude": where.lon},
+            lead | {"lead.latitude": where.lat, "lead.longitude": where.lon},
         )
 
 

@@ -19,15 +19,19 @@ _HOUR = timedelta(hours=1)
 #: Of a lead, what tells who somebody is.
 PRIVATE = frozenset({"name", "first_name", "last_name", "phone", "mobile", "email", "street", "latitude", "longitude"})
 
+#: What is said of a lead.
+Lead = dict[str, object]
+
 
 def pools(policy: Policy, countries: frozenset[str], now: datetime) -> Iterator[Finding]:
     """What is to be said about the pools and tiers of a policy, whoever is in them."""
     for at, pool in enumerate(policy.pools):
         way: Way = ("pools", at)
-        yield from _rings(pool, way)
-        yield from _ladder(pool, way)
-        yield from _times(pool, way, now)
-        yield from _answers(pool, policy, way)
+        lead = lead_of(pool, policy)
+        yield from _rings(pool, way, lead)
+        yield from _ladder(pool, way, lead)
+        yield from _times(pool, way, lead, now)
+        yield from _answers(pool, policy, way, lead)
         yield from _weights(pool, policy, way)
     yield from _countries(policy, countries)
     yield from _rotations(policy)
@@ -36,7 +40,7 @@ def pools(policy: Policy, countries: frozenset[str], now: datetime) -> Iterator[
     yield from _names(policy)
 
 
-def _rings(pool: Pool, way: Way) -> Iterator[Finding]:
+def _rings(pool: Pool, way: Way, lead: Lead) -> Iterator[Finding]:
     for rings, where in [(pool.rings, (*way, "rings")), *((r, (*way, "rings_by_country")) for r in _others(pool))]:
         for near, far in pairwise(rings.radii):
             if far > WIDE_STEP * near:
@@ -46,7 +50,7 @@ def _rings(pool: Pool, way: Way) -> Iterator[Finding]:
                     f"after {near:g} {rings.unit} the search goes on at {far:g} {rings.unit}: a member at its edge has "
                     f"the same turn as one {near:g} {rings.unit} away",
                     f"Put a ring between them, such as {round((near * far) ** 0.5):g}.",
-                    _lead(pool) | {"nearest member": f"{near * 1.01:g} {rings.unit}"},
+                    lead | {"nearest member": f"{near * 1.01:g} {rings.unit}"},
                 )
         if len(rings.radii) == 1 and PoorPlace.WIDER_RING in pool.poor_places.values():
             precision = next(p for p, what in pool.poor_places.items() if what is PoorPlace.WIDER_RING)
@@ -55,7 +59,7 @@ def _rings(pool: Pool, way: Way) -> Iterator[Finding]:
                 (*way, "poor_places", str(precision)),
                 "wider_ring searches from the second ring on, and there is one only",
                 "Add a ring, or write centroid or review.",
-                _lead(pool) | {"lead.precision": str(precision)},
+                lead | {"lead.precision": str(precision)},
             )
 
 
@@ -63,12 +67,7 @@ def _others(pool: Pool) -> list[Rings]:
     return list(dict.fromkeys(pool.rings_by_country.values()))
 
 
-def _lead(pool: Pool) -> dict[str, object]:
-    """A lead of a country that the pool serves."""
-    return {"lead.country": min(pool.countries)} if pool.countries else {}
-
-
-def _ladder(pool: Pool, way: Way) -> Iterator[Finding]:
+def _ladder(pool: Pool, way: Way, lead: Lead) -> Iterator[Finding]:
     most = max(len(rings.radii) for rings in (pool.rings, *pool.rings_by_country.values()))
     ladder = pool.answering.ladder
     for number, rung in enumerate(ladder):
@@ -79,7 +78,7 @@ def _ladder(pool: Pool, way: Way) -> Iterator[Finding]:
                 where,
                 f"attempt {number + 1} looks at {rung.rings} rings, and there are {most}",
                 f"Write rings: {most}, or add rings.",
-                _lead(pool) | {"lead.moves": number},
+                lead | {"lead.moves": number},
             )
     if len(ladder) > pool.reassignments + 1:
         yield note(
@@ -88,11 +87,11 @@ def _ladder(pool: Pool, way: Way) -> Iterator[Finding]:
             f"the ladder has {len(ladder)} rungs and a lead {pool.reassignments + 1} attempts: the last rungs are only "
             "reached where nobody is found before",
             "Allow more reassignments, or shorten the ladder.",
-            _lead(pool) | {"lead.moves": pool.reassignments},
+            lead | {"lead.moves": pool.reassignments},
         )
 
 
-def _times(pool: Pool, way: Way, now: datetime) -> Iterator[Finding]:
+def _times(pool: Pool, way: Way, lead: Lead, now: datetime) -> Iterator[Finding]:
     answering = pool.answering
     if answering.hours is not None:
         yield from _hours(answering.within, answering.hours, (*way, "answers", "hours"), now)
@@ -102,7 +101,7 @@ def _times(pool: Pool, way: Way, now: datetime) -> Iterator[Finding]:
             (*way, "answers", "hot_within"),
             f"a hot lead may be answered in {answering.hot_within}, any other in {answering.within}",
             "Give hot leads less time than others.",
-            _lead(pool) | {"lead.hot": True},
+            lead | {"lead.hot": True},
         )
     work = answering.work_within
     if work is not None and work > answering.return_within:
@@ -111,7 +110,7 @@ def _times(pool: Pool, way: Way, now: datetime) -> Iterator[Finding]:
             (*way, "answers", "return_within"),
             f"a member may work on a lead for {work}, and give it back for {answering.return_within} only",
             "Let both end together, or the return later.",
-            _lead(pool)
+            lead
             | {
                 "accepted": now.isoformat(),
                 "given back until": (now + answering.return_within).isoformat(),
@@ -151,7 +150,7 @@ def _hours(length: timedelta, hours: Hours, way: Way, now: datetime) -> Iterator
         )
 
 
-def _answers(pool: Pool, policy: Policy, way: Way) -> Iterator[Finding]:
+def _answers(pool: Pool, policy: Policy, way: Way, lead: Lead) -> Iterator[Finding]:
     answering = pool.answering
     if answering.rejects_a_day == 0:
         yield warning(
@@ -159,7 +158,7 @@ def _answers(pool: Pool, policy: Policy, way: Way) -> Iterator[Finding]:
             (*way, "answers", "rejects_a_day"),
             "nobody may reject a lead: each has to wait until its time is over",
             "Leave rejects_a_day out, or write a number above 0.",
-            _lead(pool) | {"answer": "reject"},
+            lead | {"answer": "reject"},
         )
     told = sorted(PRIVATE.intersection(answering.shown))
     if told:
@@ -168,7 +167,7 @@ def _answers(pool: Pool, policy: Policy, way: Way) -> Iterator[Finding]:
             (*way, "answers", "shown"),
             f"{listed(told)} can be seen by every member that is asked, also by those who do not accept",
             "Leave out what tells who somebody is: it is shown once the lead is accepted.",
-            _lead(pool) | {"shown": told},
+            lead | {"shown": told},
         )
     if pool.tiers is Tiers.RANKED and not policy.tiers:
         yield note(
@@ -240,7 +239,7 @@ def _rotations(policy: Policy) -> Iterator[Finding]:
                 ("pools", places[0], "rotation"),
                 f"no other pool of the market {pool.market} shares the rotation {rotation}",
                 "Name it in another pool of this market as well, or write scope: pool.",
-                _lead(pool),
+                lead_of(pool, policy),
             )
         other = next((policy.pools[at] for at in places if policy.pools[at].mode is not pool.mode), None)
         if other is not None:
@@ -249,7 +248,7 @@ def _rotations(policy: Policy) -> Iterator[Finding]:
                 ("pools", places[0], "rotation"),
                 f"{pool.name} and {other.name} share the rotation {rotation} in the modes {pool.mode} and {other.mode}",
                 "Write the same mode in both.",
-                _lead(other),
+                lead_of(other, policy),
             )
 
 
@@ -267,7 +266,7 @@ def _overflows(policy: Policy) -> Iterator[Finding]:
                 ("pools", at, "overflow"),
                 f"what is too much for {' goes to '.join([*seen, name])}: it comes back to where nobody has room",
                 "Let the last of them wait, or ask a person.",
-                _lead(pool),
+                lead_of(pool, policy),
             )
 
 
@@ -324,3 +323,9 @@ def _names(policy: Policy) -> Iterator[Finding]:
 def scripts(word: str) -> set[str]:
     """The scripts of the letters of a word, by the first word of their Unicode names."""
     return {unicodedata.name(letter, "?").split()[0] for letter in word if letter.isalpha()}
+
+
+def lead_of(pool: Pool, policy: Policy) -> Lead:
+    """A lead of a country that this pool serves."""
+    tried = (*sorted(pool.countries), "US", "CA", "GB", "DE", "FR", "AU", "NZ")
+    return next(({"lead.country": country} for country in tried if policy.pool_for(country) is pool), {})

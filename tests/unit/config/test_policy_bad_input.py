@@ -337,6 +337,7 @@ def area(*rings: Any, kind: str = "Polygon") -> dict[str, Any]:
         ({"north": area()}, "ring"),
         ({"north": {"geojson": {"type": "Point", "coordinates": [0, 0]}}}, "no area"),
         ({"north": {"geojson": {}}}, "no area"),
+        ({"north": {"geojson": {"type": []}}}, "no area"),
         ({"north": {"geojson": {"type": "Feature", "geometry": None}}}, "no area"),
         ({"north": {}}, "geojson"),
         ({"no rth": area(square(0, 0))}, ""),
@@ -350,8 +351,11 @@ def test_an_area_that_is_not_sound_is_refused_with_its_place(areas: dict[str, An
     assert caught.value.fix
 
 
+NESTED = b'{"type": "GeometryCollection", "geometries": [' * 400 + b"]}" * 400
+
+
 @pytest.mark.parametrize(
-    "body", [b"[" * 500_000, b"{" * 100_000, b"\xff", b'{"type": "Polygon", "coordinates": NaN}', b"1"]
+    "body", [b"[" * 500_000, b"{" * 100_000, b"\xff", b'{"type": "Polygon", "coordinates": NaN}', b"1", NESTED]
 )
 def test_a_file_that_is_no_area_is_refused(body: bytes) -> None:
     text = MAPPED.replace("%s", "{north: {content: sha256:%s}}")
