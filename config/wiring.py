@@ -100,6 +100,7 @@ from storage.postgres.reexecution import Reexecution
 from storage.postgres.reprocess import Reprocess
 from storage.postgres.reservations import Reservations
 from storage.postgres.retention import Retention
+from storage.postgres.roster_changes import RosterChanges
 from storage.postgres.runs import Runs
 from storage.postgres.scans import Scans
 from storage.postgres.seals import Seals
@@ -184,6 +185,11 @@ def publisher() -> Publisher:
         people=settings.load().policy_approvals,
         wake=leads().wake,
     )
+
+
+@cache
+def roster_changes() -> RosterChanges:
+    return RosterChanges(engine())
 
 
 def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,14 @@ def policy_diff(one: str, other: str, *, as_json: bool, data_dir: Path | None) -
 @policy.command("history")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--before", type=click.IntRange(min=1), help="Only lower versions.")
+@click.option("--roster", is_flag=True, help="Changes of members instead: who, when, before and after.")
 @JSON
 @DIR
-def policy_history(*, limit: int, before: int | None, as_json: bool, data_dir: Path | None) -> None:
+def policy_history(*, limit: int, before: int | None, roster: bool, as_json: bool, data_dir: Path | None) -> None:
     """Tell of each version who wrote, approved and published it, when, what it changed, how many decisions used it."""
+    if roster:
+        _roster_history(limit, data_dir, as_json=as_json)
+        return
     with house.opened(data_dir, new=False):
         entries = wiring.publisher().history(limit=limit, before=before)
     if as_json:
@@ -126,6 +131,28 @@ def policy_history(*, limit: int, before: int | None, as_json: bool, data_dir: P
         return
     for entry in entries:
         _show_entry(entry)
+
+
+def _roster_history(limit: int, data_dir: Path | None, *, as_json: bool) -> None:
+    with house.opened(data_dir, new=False):
+        found = wiring.roster_changes().latest(limit)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False, default=str))
+        return
+    for one in found:
+        member = one.after or one.before or {}
+        out.print(
+            f"{one.at:%Y-%m-%d %H:%M:%S %Z}  {member.get('key', '')} in {one.market}, roster {one.roster_version}, "
+            f"by {one.actor or 'nobody known'}",
+            markup=False,
+        )
+        if one.before is None:
+            out.print("    was added" if one.after is not None else "    is gone")
+            continue
+        for change in differences(dict(one.before), dict(one.after or {})) if one.after is not None else ():
+            out.print(f"    {change.told}", markup=False, soft_wrap=True)
+        if one.after is None:
+            out.print("    left this market")
 
 
 @policy.command("schema")

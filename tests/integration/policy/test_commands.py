@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def fairturn(press: Press, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     servers = {"DATABASE_URL": press.house.database_url, "REDIS_URL": press.house.redis_url, "COLUMNS": "200"}
-    command = [sys.executable, "-m", "workers.cli", "policy", *words]
+    group = [] if words[0] == "doctor" else ["policy"]
+    command = [sys.executable, "-m", "workers.cli", *group, *words]
     env = os.environ | servers | more
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
 

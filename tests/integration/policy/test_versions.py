@@ -20,6 +20,7 @@ from routing.versions import (
 )
 from storage.postgres.audit import Audit
 from storage.postgres.explain import Explain
+from storage.postgres.roster_changes import RosterChanges
 from tests.integration.policy.conftest import COMMAND_LINE, Press
 from tests.integration.routing.house import document
 
@@ -262,3 +263,19 @@ def test_Z6_who_edits_what_another_wrote_cannot_approve_it(press: Press) -> None
             publisher.approve(draft, by=writer)
     publisher.approve(draft, by=eve)
     assert publisher.publish(draft, by=ann).names == ("Ann", "Bob", "Eve")
+
+
+def test_E3_the_history_of_the_roster_tells_who_when_before_and_after(press: Press) -> None:
+    press.house.member("near", capacity=3)
+    press.house.member("near", capacity=4)
+    press.house.members.pause(["near"], actor="ann")
+    newest, raised, added = RosterChanges(press.house.engine).latest()
+    assert newest.before
+    assert newest.after
+    assert raised.before
+    assert raised.after
+    assert added.after
+    assert (newest.actor, newest.before["active"], newest.after["active"]) == ("ann", True, False)
+    assert (raised.actor, raised.before["capacity"], raised.after["capacity"]) == ("test", 3, 4)
+    assert (added.before, added.after["key"]) == (None, "near")
+    assert newest.roster_version > raised.roster_version > added.roster_version
