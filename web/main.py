@@ -56,7 +56,7 @@ def app() -> FastAPI:
     oauth.install(web, wiring.tokens_for, wiring.signer_or_none, face=cfg.face(), api=API)
     operators = [Depends(identity.allow(Scope.OPERATE))]
     for routes in (
-        leads.routes(desk.explain),
+        leads.routes(desk.explain, wiring.find),
         pools.routes(desk.fairness),
         fairness.routes(desk.followed),
         stats.routes(desk.stats, desk.gate),

@@ -176,7 +176,7 @@ _STOOD = sa.text("""
     GROUP BY r.market, last.generation, last.seq ORDER BY r.market
 """)
 _OPEN_AT = sa.text("""
-    SELECT member_id, count(*) AS held FROM offers
+    SELECT member_id, sum(units) AS held FROM offers
     WHERE market = :market AND offered_at <= :at AND (ended_at IS NULL OR ended_at > :at) AND state <> 'void'
     GROUP BY member_id
 """)

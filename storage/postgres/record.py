@@ -34,7 +34,8 @@ class Answered:
 class Passed:
     """So many leads at this distance from the member, and what became of them for it.
 
-    why: offered, full, tier, tried, turn (another's turn), nearer (a nearer ring had somebody), away (not on duty).
+    why: offered, a gate of its own that was shut (full, limit, tier, tried, skill, certificate, condition, hours,
+    area), turn (another's turn), nearer (a nearer ring had somebody), away (not on duty).
     """
 
     ring_m: float
@@ -80,6 +81,9 @@ _RECENT = """
     ) d
     WHERE m.id = :member AND d.at > clock_timestamp() - make_interval(days => :days) AND d.at > m.created_at
 """
+#: What a member's own gate is called to it; who passed all of them was not in turn.
+_WORDS = {gate: "limit" if gate is Gate.QUOTA else gate.name.lower() for gate in Gate if gate is not Gate.ELIGIBLE}
+_WHENS = " ".join(f"WHEN {int(gate)} THEN '{word}'" for gate, word in _WORDS.items())
 # Haversine on a sphere: near enough to say in which ring a lead was.
 _PASSED = sa.text(f"""
     WITH recent AS MATERIALIZED ({_RECENT}), near AS (
@@ -96,8 +100,7 @@ _PASSED = sa.text(f"""
     SELECT rings_m[mine] AS ring_m, CASE
         WHEN chosen = :member THEN 'offered'
         WHEN here IS NOT NULL THEN CASE gate[here]
-            WHEN {int(Gate.FULL)} THEN 'full' WHEN {int(Gate.TRIED)} THEN 'tried' WHEN {int(Gate.TIER)} THEN 'tier'
-            ELSE 'turn' END
+            {_WHENS} ELSE 'turn' END
         WHEN ring IS NOT NULL AND mine > ring + 1 THEN 'nearer'
         ELSE 'away' END AS why, count(*) AS leads
     FROM placed WHERE mine IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2

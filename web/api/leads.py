@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from routing.lead import LeadState
 from storage.postgres.explain import Explain, LeadStory
+from storage.postgres.find import Filters, Find
 from web.errors import NotFound
 
 Ref = Annotated[
@@ -50,9 +52,68 @@ class LeadView(BaseModel):
     offers: list[OfferView]
 
 
-def routes(explain: Callable[[], Explain]) -> APIRouter:
+class FoundLead(BaseModel):
+    """One lead of a list, without any personal data."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lead_id: str
+    source_id: str | None
+    salesforce_id: str
+    received_at: datetime
+    state: str
+    reason: str | None
+    attempt: int
+    priority: int
+    pool: str | None
+    country: str
+    source: str
+    geo_precision: str | None
+    member: str | None = Field(description="The key of who has it, or had it last.")
+    offered_at: datetime | None
+    distance_miles: float | None
+    nearest_miles: float | None
+
+
+class FoundLeads(BaseModel):
+    """Leads found, the oldest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filters: dict[str, Any] = Field(description="Those that were used.")
+    leads: list[FoundLead]
+    next: str | None = Field(description="Ask for more with this `cursor`; null: that was all.")
+
+
+Word = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+def routes(explain: Callable[[], Explain], find: Callable[[], Find]) -> APIRouter:
     """`/leads/...`."""
     router = APIRouter(prefix="/leads", tags=["leads"])
+
+    @router.get("", operation_id="findLeads", summary="Leads by what they are")
+    def leads(
+        *,
+        state: Annotated[LeadState | None, Query()] = None,
+        reason: Word = None,
+        pool: Word = None,
+        country: Word = None,
+        source: Word = None,
+        rule: Word = None,
+        policy: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+        member: Annotated[Word, Query(description="Who was offered it, by key.")] = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cursor: Word = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> FoundLeads:
+        """The filters that are given hold together; times are when Salesforce committed the lead."""
+        asked = Filters(
+            str(state) if state else None, reason, pool, country, source, rule, policy, member, since, until
+        )
+        page = find().page(asked, after=cursor, limit=limit)
+        return FoundLeads.model_validate({"filters": asked.used(), "leads": page.leads, "next": page.next})
 
     def story(ref: str) -> LeadStory:
         found = explain().lead(ref)

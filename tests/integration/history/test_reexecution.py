@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config import policy as policy_file
+from routing.decision import Gate
 from routing.reexecute import remake_bundle
 from storage.postgres.reexecution import Again, Reexecution
 from tests.integration.routing.house import MARKET, House, document
@@ -59,6 +60,37 @@ def test_N4_every_decision_comes_out_byte_for_byte_when_it_is_made_again(house: 
     assert _all_the_same(house) >= 6 * len(POOLS)
     assert house.value("SELECT count(DISTINCT policy_version) FROM decisions") == len(POOLS)
     assert house.value("SELECT count(DISTINCT reason) FROM decisions") > 1
+
+
+def test_N4_rules_skills_conditions_and_limits_come_out_the_same(house: House) -> None:
+    pool = {
+        "limits": [{"of": "member", "most": 2, "per": "day"}],
+        "conditions": [{"name": "large", "when": "lead.kw < 50.0 || member.commercial >= 5.0"}],
+        "relax": [{"after": "1h", "drop": "lowest"}],
+    }
+    rules = [
+        {"name": "large", "when": "lead.kw > 20.0", "then": {"units": 2, "priority": 3}},
+        {
+            "name": "spanish",
+            "when": 'lead.language == "es"',
+            "then": {"pool": "installers", "skills": [{"name": "languages", "wanted": "es"}]},
+        },
+    ]
+    attributes = {"lead": {"language": "text", "kw": "number"}, "member": {"languages": "list", "commercial": "number"}}
+    made = document(**pool) | {"rules": rules, "attributes": attributes, "default": {"pool": "installers"}}
+    house.publish_document(made)
+    house.member("speaks", attributes={"languages": ["en", "es"], "commercial": 4})
+    house.member("builds", 40.01, attributes={"languages": ["en"], "commercial": 9})
+    house.member("both", 40.02, attributes={"languages": ["es"], "commercial": 5}, capacity=3)
+    for n, (language, kw) in enumerate(
+        [("es", 5.0), ("en", 80.0), ("es", 60.0), ("en", 30.0), ("es", 2.0), ("es", 1.0)]
+    ):
+        house.lead(f"lead-{n}", attributes={"language": language, "kw": kw})
+    house.work()
+    assert _all_the_same(house) >= 6
+    gates = {gate for row in house.rows("SELECT gate FROM decisions") for gate in row.gate}
+    assert {Gate.ELIGIBLE, Gate.SKILL, Gate.CONDITION, Gate.QUOTA} <= gates
+    assert house.value("SELECT count(*) FROM decisions WHERE units = 2") >= 2
 
 
 def test_N4_what_was_changed_afterwards_is_shown(house: House) -> None:

@@ -140,13 +140,27 @@ class LimitView(View):
     month_ends: datetime
 
 
+class QuotaView(View):
+    """What is left of a quota of yours."""
+
+    pool: str = Field(description="Empty: over all pools.")
+    limit: str = Field(description="As the programme calls it.", examples=["member-day"])
+    used: int
+    most: int
+    left: int
+    until: datetime = Field(description="When its window moves on.")
+
+
 class MissedView(View):
     """Leads in reach that went elsewhere."""
 
     within_miles: float = Field(description="The ring around your nearest place.")
-    why: Literal["full", "tier", "turn", "nearer", "away"] = Field(
-        description="full: you held all you may; turn: it was another's turn; nearer: somebody nearer was asked; tier: "
-        "other tiers were asked first; away: you were off duty."
+    why: Literal[
+        "full", "limit", "tier", "skill", "certificate", "condition", "hours", "area", "turn", "nearer", "away"
+    ] = Field(
+        description="full: you held all you may; limit: a limit of yours, or of your pool, was used up; turn: it was "
+        "another's turn; nearer: somebody nearer was asked; tier: other tiers were asked first; skill, certificate, "
+        "condition: it asked for what you do not have; hours, area: it was outside of yours; away: you were off duty."
     )
     about: int = Field(description="In steps of five.")
 
@@ -159,6 +173,7 @@ class StandingView(View):
     present: bool
     turns: list[TurnView]
     limits: list[LimitView]
+    quotas: list[QuotaView] = Field(description="How many leads you may still have, by window.")
     offered: int = Field(description="In the last 30 days, as the three that follow.")
     accepted: int
     rejected: int
@@ -249,6 +264,7 @@ def standing(own: OwnStanding) -> StandingView:
         present=own.member.present,
         turns=[TurnView.model_validate(one) for one in own.turns],
         limits=[LimitView.model_validate(one, extra="ignore") for one in own.allowances],
+        quotas=[QuotaView.model_validate(one) for one in own.quotas],
         offered=own.answered.offered,
         accepted=own.answered.accepted,
         rejected=own.answered.rejected,

@@ -12,7 +12,7 @@ from config.settings import Settings
 from routing.access import Scope
 from routing.journey import Announce
 from web import identity
-from web.api.partner import hooks, me, offers, openings, stream, team
+from web.api.partner import hooks, me, offers, openings, proof, stream, team
 from web.api.partner.feed import Feed
 from web.api.partner.me import Us
 from web.api.partner.offers import Offers
@@ -30,6 +30,7 @@ def routers(announce: Announce, nudge: Callable[[str], object], cfg: Settings) -
     yield openings.routes(seen, lambda: wiring.openings(nudge), once, allow)
     us = Us(desk.team, wiring.members, desk.standings, desk.devices, lambda ids: announce("leads.fill", ids))
     yield me.routes(us, allow)
+    yield proof.routes(wiring.seals, allow)
     yield team.routes(OurPeople(desk.team, wiring.people, seen, once), allow)
     feed = Feed(lambda members: desk.partner().heads(members))
     yield stream.routes(feed, desk.partner, allow, _still_may)
