@@ -16,6 +16,7 @@ from storage.postgres.followed import RotationFairness
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
 from storage.postgres.partner import Partner
+from storage.postgres.quotas import Quotas
 from storage.postgres.record import Record
 from storage.postgres.replays import Replays
 from storage.postgres.stats import Stats
@@ -111,6 +112,7 @@ def standings() -> OwnStandings:
         turnstile=wiring.turnstile,
         allowance=lambda member: wiring.answers().allowance(member),
         policy=lambda: wiring.ledger().published(),
+        quotas=Quotas(wiring.engine()).left,
     )
 
 

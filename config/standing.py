@@ -9,6 +9,7 @@ from routing.answering import Allowance
 from routing.errors import TryLater
 from routing.policy import Mode, Policy
 from routing.ports import Standing, Turnstile
+from storage.postgres.quotas import Left
 from storage.postgres.record import Answered, Passed, Record
 from storage.postgres.team import Ourselves, Team
 
@@ -47,6 +48,11 @@ class OwnStanding:
     answered: Answered
     seen: Sequence[Passed]
     missed: Sequence[Missed]
+    quotas: Sequence[Left] = ()
+
+
+def _none(_policy: Policy, _member: int) -> Sequence[Left]:
+    return ()
 
 
 class OwnStandings:
@@ -60,10 +66,12 @@ class OwnStandings:
         turnstile: Callable[[], Turnstile],
         allowance: Callable[[int], Sequence[Allowance]],
         policy: Callable[[], Policy],
+        quotas: Callable[[Policy, int], Sequence[Left]] = _none,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record, self._team, self._turnstile = record, team, turnstile
         self._allowance, self._policy, self._clock = allowance, policy, clock
+        self._quotas = quotas
         self._known: dict[int, tuple[float, Sequence[Turn], Sequence[Passed]]] = {}
         self._lock = threading.Lock()
 
@@ -78,6 +86,7 @@ class OwnStandings:
             answered=self._record.answered(member_id),
             seen=[one for one in passed if one.why == "offered"],
             missed=coarse(passed),
+            quotas=self._quotas(self._policy(), member_id),
         )
 
     def _coarse(self, member: Ourselves) -> tuple[Sequence[Turn], Sequence[Passed]]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from routing.fairness import Book
+from routing.limits import Uses
 from routing.rotation import is_over
 
 Account = tuple[str, int]  # rotation, member
@@ -25,6 +26,7 @@ class Reserved:
     mode: str
     member: int
     shares: Mapping[int, int]
+    uses: tuple[tuple[str, int, int], ...] = ()  # of limits: counter, bucket, units
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Held:
     books: Mapping[str, Book]
     corrected: tuple[Corrected, ...] = ()
     units: Mapping[UUID, int] = field(default_factory=dict)  # of those offers that take more than one
+    uses: Uses = field(default_factory=dict)  # of limits: counter -> bucket -> units
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Known:
     leaving: Collection[UUID]  # ended; that their places are free is on its way
     books: Mapping[str, Book]
     units: Mapping[UUID, int] = field(default_factory=dict)  # of those open offers that take more than one
+    uses: Uses = field(default_factory=dict)  # of limits, those buckets that a window still reaches
     at: datetime | None = None  # rotations whose periods ended long before need not be known on either side
 
 
@@ -75,6 +79,7 @@ class Drift:
     ticks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     cursors: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     units: Mapping[UUID, int] = field(default_factory=dict)  # of the missing, where more than one
+    uses: Mapping[tuple[str, int], int] = field(default_factory=dict)  # counter and bucket of a limit: units to add
 
     def __bool__(self) -> bool:
         return any(self.counts().values())
@@ -86,6 +91,7 @@ class Drift:
             "missing": len(self.missing),
             "miscounted": len(self.miscounted),
             "standing": len(self.standings),
+            "limit": len(self.uses),
             "turn": len(self.served) + len(self.ticks) + len(self.cursors),
         }
 
@@ -100,6 +106,7 @@ class Drift:
             _both(self.ticks, other.ticks),
             _both(self.cursors, other.cursors),
             _both(self.units, other.units),
+            _both(self.uses, other.uses),
         )
 
 
@@ -131,7 +138,18 @@ def drift(held: Held, known: Known) -> Drift:
         ticks=_differing(_of(held, known, "tick"), _of(known, known, "tick")),
         cursors=_differing(_of(held, known, "cursor"), _of(known, known, "cursor")),
         units={offer: known.units[offer] for offer in missing if offer in known.units},
+        uses=_uses(held, known),
     )
+
+
+def _uses(held: Held, known: Known) -> dict[tuple[str, int], int]:
+    """What the counters of limits lack, as far as the ledger knows them; what no window reaches may be forgotten."""
+    lacks = (
+        ((counter, bucket), right - held.uses.get(counter, {}).get(bucket, 0))
+        for counter, buckets in known.uses.items()
+        for bucket, right in buckets.items()
+    )
+    return {key: units for key, units in lacks if units}
 
 
 def _books(held: Held, known: Known) -> list[tuple[str, Book]]:

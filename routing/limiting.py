@@ -1,6 +1,6 @@
 """Which limits hold for the candidates of plans: by the policy, what the members are, and the batch's clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -43,12 +43,11 @@ class Limiter:
         return known
 
     def _checks(self, pool: str, member: Member) -> tuple[Check, ...]:
-        said = member.attributes
-        bound = Bound(
-            member.id,
-            str(said.get(ZONE) or ""),
-            str(said.get(NETWORK) or ""),
-            self._policy.tier(member.tier).limits,
-            own_limits(said.get(OWN)),
-        )
+        bound = bound_of(self._policy, member.id, member.tier, member.attributes)
         return checks_of(bound, self._policy.limits, pool, self._here.get(pool, ()), self._now)
+
+
+def bound_of(policy: Policy, member: int, tier: str, said: Mapping[str, object]) -> Bound:
+    """A member as limits see it, by its tier and its attributes."""
+    zone, network = str(said.get(ZONE) or ""), str(said.get(NETWORK) or "")
+    return Bound(member, zone, network, policy.tier(tier).limits, own_limits(said.get(OWN)))

@@ -454,6 +454,7 @@ quota_uses = sa.Table(
     sa.Column("market", Text, primary_key=True),
     sa.Column("counter", Text, primary_key=True),  # pool, limit, window and whose it is
     sa.Column("bucket", Int, primary_key=True),  # of the window
+    sa.Column("buckets", Int, nullable=False),  # that the window is long
     sa.Column("used", Int, nullable=False),  # units
     sa.Column("until", Time, nullable=False),  # no window reaches it any more
     sa.CheckConstraint("used >= 0", name="used"),

@@ -1,6 +1,6 @@
 """What the ledger knows as of a moment of the turnstile's, for the auditor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from routing.drift import Drift, Held, Known
+from routing.limits import read_uses
+from storage.postgres import quotas
 from storage.postgres.audit import record
 from storage.postgres.books import Books, Turn, keep, load, read_on, turns
 from storage.postgres.engine import transaction
@@ -57,9 +59,11 @@ class Truth:
             rotations = _as_of(connection, books, held).rotations
             open_offers = _open_offers(connection, market, held, since)
             open_ids = {row.id: row.member_id for row in open_offers}
+            uses = _uses(connection, market, held, open_ids.keys())
             leaving = _leaving(connection, [o for o in held.offers if o not in open_ids], since)
         self._keep(books)
-        return Known(open_ids, leaving, rotations, {row.id: row.units for row in open_offers if row.units > 1}, since)
+        units = {row.id: row.units for row in open_offers if row.units > 1}
+        return Known(open_ids, leaving, rotations, units, uses, at=since)
 
     @contextmanager
     def still_open(self, offers: Sequence[UUID]) -> Iterator[set[UUID]]:
@@ -117,6 +121,32 @@ def _open_offers(connection: sa.Connection, market: str, held: Held, since: date
     return connection.execute(_OPEN_THEN, values).all()
 
 
+def _uses(
+    connection: sa.Connection, market: str, held: Held, open_offers: Container[UUID]
+) -> dict[str, dict[int, int]]:
+    """What was used of limits then: as it is now, without what came since, with what is on its way in or out."""
+    then = quotas.reached(connection, market)
+    if not then:
+        return then
+    for row in connection.execute(_DECIDED_SINCE, {"market": market, "generation": held.generation, "seq": held.seq}):
+        _add(then, ((one.counter, one.bucket, -row.units) for one in read_uses(row.uses)))
+    coming = [one for one in held.reserved if one.uses]
+    known = set(connection.execute(_DECIDED, {"ids": [one.offer for one in coming]}).scalars()) if coming else set()
+    for one in coming:
+        if one.offer not in known:
+            _add(then, one.uses)
+    for offer, uses in quotas.given_back(connection, [o for o in held.offers if o not in open_offers]).items():
+        _add(then, ((one.counter, one.bucket, held.units.get(offer, 1)) for one in uses))
+    return then
+
+
+def _add(then: dict[str, dict[int, int]], uses: Iterable[tuple[str, int, int]]) -> None:
+    """Add to the buckets that a window still reaches."""
+    for counter, bucket, units in uses:
+        if bucket in then.get(counter, {}):
+            then[counter][bucket] += units
+
+
 def _leaving(connection: sa.Connection, suspects: Sequence[UUID], since: datetime) -> set[UUID]:
     if not suspects:
         return set()
@@ -134,6 +164,11 @@ _OPEN_THEN = sa.text("""
       AND (o.kind = 'turn' OR NOT EXISTS (
           SELECT FROM outbox x WHERE x.lead_id = o.lead_id AND x.kind = 'turnstile' AND x.offer_id = o.id
                                  AND (x.state = 'pending' OR x.done_at >= :since)))
+""")
+_DECIDED = sa.text("SELECT id FROM decisions WHERE id = ANY(CAST(:ids AS uuid[]))")
+_DECIDED_SINCE = sa.text("""
+    SELECT units, uses FROM decisions
+    WHERE market = :market AND (generation, seq) > (:generation, :seq) AND uses <> '[]'
 """)
 _LEAVING = sa.text("""
     SELECT o.id FROM offers o JOIN outbox x ON x.lead_id = o.lead_id AND x.kind = 'turnstile' AND x.offer_id = o.id

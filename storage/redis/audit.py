@@ -14,7 +14,7 @@ from routing.policy import Mode
 from storage.redis import scripts
 from storage.redis.client import Client, connect, in_our_words
 from storage.redis.keys import MarketKeys
-from storage.redis.limited import Argument
+from storage.redis.limited import Argument, buckets_of, unpacked_uses
 from storage.redis.records import RECORD, Moved, Record
 from storage.redis.turnstile import spread
 
@@ -41,12 +41,13 @@ class TurnstileAudit:
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hmget(keys.state, ["generation", "seq", "slots"])
                 pipe.get(keys.order)
+                pipe.hgetall(keys.uses)
                 for name in (keys.offers, keys.open, keys.reservations, keys.corrections, keys.ticks, keys.cursors):
                     pipe.hgetall(name)
                 for rotation in rotations:
                     pipe.hgetall(keys.standing(rotation))
                     pipe.hgetall(keys.served(rotation))
-                (generation, seq, slots), order, *hashes = pipe.execute()
+                (generation, seq, slots), order, uses, *hashes = pipe.execute()
                 offers, open_, reserved, corrected, ticks, cursors, *accounts = hashes
         if generation is None or {name.decode() for name in ticks} != set(rotations):
             return None  # it was rebuilt, or has a new rotation, since
@@ -72,6 +73,7 @@ class TurnstileAudit:
             reserved=tuple(sorted((_reserved(one, members) for one in reserved.values()), key=lambda one: one.seq)),
             corrected=tuple(_corrected(one, members) for one in corrected.values()),
             books=books,
+            uses={counter.decode(): buckets_of(packed) for counter, packed in uses.items()},
         )
 
     def amend(self, market: str, held: Held, found: Drift) -> bool:
@@ -89,6 +91,8 @@ class TurnstileAudit:
             for offer, member in found.missing.items()
         )
         arguments: list[Argument] = [held.generation, held.slots, leaked, missing, int(bool(found.miscounted))]
+        for (counter, bucket), lacks in found.uses.items():
+            arguments += ["use", counter, bucket, lacks, 0]
         for (rotation, member), lacks in found.standings.items():
             arguments += ["standing", rotation, slot[member], lacks, 0]
         for (rotation, member), (seen, right) in found.served.items():
@@ -99,7 +103,7 @@ class TurnstileAudit:
             arguments += ["cursor", rotation, 0, seen, right]
         try:
             with in_our_words():
-                return bool(self._amend(keys=MarketKeys(market).all, args=arguments))
+                return bool(self._amend(keys=MarketKeys(market).with_uses, args=arguments))
         except ColdTurnstile:
             return False
 
@@ -137,6 +141,7 @@ def _reserved(packed: bytes, members: Any) -> Reserved:
     full = set(np.frombuffer(packed, dtype="<i4", count=without, offset=at + 8 * count).tolist())
     at += 8 * count + 4 * without if record.moved else 0
     rotation = packed[at : at + record.name].decode()
+    uses = tuple(unpacked_uses(packed[at + record.name :]))
     total, turn = int(record.weights), int(record.turn)
     shares = {
         int(members[slot]): weight * turn // total
@@ -144,4 +149,5 @@ def _reserved(packed: bytes, members: Any) -> Reserved:
         if n not in full
     }
     mode = Mode.FAIR if record.moved else Mode.LEAST_RECENT  # of the others only fair moves standings
-    return Reserved(record.offer, int(record.seq), rotation, mode, record.member, shares if record.moved else {})
+    moved = shares if record.moved else {}
+    return Reserved(record.offer, int(record.seq), rotation, mode, record.member, moved, uses)

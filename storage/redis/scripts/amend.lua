@@ -1,14 +1,16 @@
 --[[ Mend what the ledger says is wrong, all at once.
 
-  KEYS[1..9] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served
+  KEYS[1..10] as in reserve.lua: state, offers, open, reservations, order, ticks, cursors, stems standing and served,
+              uses
   ARGV[1] generation   ARGV[2] the token `slots` under which the slots are meant
   ARGV[3] offers that hold a place and are over, 32 hex digits each
   ARGV[4] offers that hold none and are open: 32 hex digits, member (i4), slot (i4), units (i4) each
   ARGV[5] 1 when the counts of offers are to be made again from the offers
-  ARGV[6..] five each: what (standing, served, tick, cursor), rotation, slot, seen, right; for a standing: slot, lacks, 0
+  ARGV[6..] five each: what (standing, served, tick, cursor), rotation, slot, seen, right; for a standing: slot, lacks, 0;
+            for the use of a limit: counter, bucket, lacks, 0
   Returns 1, or 0 when the generation or the token differs; nothing is changed then.
 
-  Standings are corrected by what they lack; ticks and cursors only while they are as they were seen.
+  Standings and limits are corrected by what they lack; ticks and cursors only while they are as they were seen.
 ]]
 local state = redis.call('HMGET', KEYS[1], 'generation', 'slots')
 if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return 0 end
@@ -54,6 +56,8 @@ for i = 6, #ARGV, 5 do
   if what == 'standing' then
     local key = KEYS[8] .. rotation
     set_number(key, slot, number_at(key, slot) + seen)
+  elseif what == 'use' then
+    add_to_counter(KEYS[10], rotation, slot, seen)
   elseif what == 'served' then
     local key = KEYS[9] .. rotation
     if number_at(key, slot) == seen then set_number(key, slot, right) end

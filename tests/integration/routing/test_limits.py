@@ -1,5 +1,8 @@
 """Limits in a whole house: who has used one up is passed over, whoever decides, whatever Redis forgets."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -7,14 +10,20 @@ from typing import Any
 import pytest
 import redis
 
+from routing.auditor import Auditor
 from routing.errors import TurnstileUnreachable
+from storage.postgres.quotas import Quotas
+from storage.postgres.truth import Truth
 from storage.postgres.verify import Verify
+from storage.redis.audit import TurnstileAudit
 from storage.redis.keys import MarketKeys
+from storage.redis.limited import packed_buckets
 from tests.integration.routing.house import MARKET, House, document
 
 PLENTY = 1000
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 QUOTA = 4
+QUOTA_OF_RACE = 5
 
 
 @pytest.fixture
@@ -89,6 +98,17 @@ def test_C10_a_months_quota_is_paced_by_the_day(house: House) -> None:
     assert stops(house)[0].stops[str(near)][:3] == ["member-month/day", 3, 3]
 
 
+def test_C3_a_member_sees_what_is_left_of_its_own_quotas(house: House) -> None:
+    publish(house, [{"most": 3, "per": "day"}, {"of": "pool", "most": 50, "per": "day"}], [{"most": 9, "per": "week"}])
+    one = house.member("one", capacity=PLENTY)
+    give(house, 2)
+    left = Quotas(house.engine).left(house.ledger.published(), one)
+    assert [(q.pool, q.limit, q.used, q.most, q.left) for q in left] == [
+        ("", "member-week", 2, 9, 7),
+        ("installers", "member-day", 2, 3, 1),
+    ]
+
+
 def test_C3_a_members_own_number_goes_before_the_policys(house: House) -> None:
     publish(house, [{"name": "daily", "most": 1, "per": "day"}])
     one = house.member("one", capacity=PLENTY, attributes={"limits": "daily=3", "timezone": "Australia/Sydney"})
@@ -147,6 +167,29 @@ def test_C3_a_turnstile_that_forgot_its_counters_is_refused_by_the_ledger_and_me
     assert house.turnstile.open_counts(MARKET) == {one: 2}
 
 
+def test_C4_the_auditor_finds_what_the_turnstile_forgot_or_made_up_of_limits(house: House, redis_url: str) -> None:
+    publish(house, [{"most": 9, "per": "day"}, {"most": 9, "per": "24h", "counts": "kept"}])
+    one = house.member("one", capacity=PLENTY)
+    assert give(house, 4) == [one] * 4
+    house.desk.reject(house.offer(house.id_of("00Q000000000000000")), "too_far", member=one)
+    found: list[dict[str, int]] = []
+    auditor = Auditor(
+        Truth(house.engine), TurnstileAudit(redis_url), lambda _market, drift: found.append(drift.counts())
+    )
+    assert not auditor.audit(MARKET)  # the rejected offer's place and use are on their way
+    house.work()
+    assert not auditor.audit(MARKET)
+    server, key = redis.Redis.from_url(redis_url), MarketKeys(MARKET).uses
+    day, rolling = sorted(used(house), key=lambda name: "24h" in name)
+    bucket = next(iter(used(house)[day]))
+    server.hset(key, day, packed_buckets({bucket: 1}))
+    server.hdel(key, rolling)
+    assert auditor.audit(MARKET)
+    assert found[0]["limit"] == 2
+    assert house.turnstile.uses(MARKET) == used(house)
+    assert not auditor.audit(MARKET)
+
+
 def test_C4_the_ledger_alone_keeps_to_limits_and_hands_them_back(house: House, database_url: str) -> None:
     publish(house, [{"most": 3, "per": "day"}])
     one = house.member("one", capacity=PLENTY)
@@ -185,3 +228,36 @@ def test_limits_lowered_below_what_was_given_give_nothing_new(house: House) -> N
     assert give(house, 3) == [one, one, one]
     publish(house, [{"name": "daily", "most": 1, "per": "day"}])
     assert give(house, 1, 5) == [None]
+
+
+def test_C3_two_hundred_workers_and_a_flush_never_pass_a_quota(house: House, redis_url: str) -> None:
+    publish(house, [{"most": QUOTA_OF_RACE, "per": "day"}, {"of": "pool", "most": 22, "per": "24h"}])
+    members = [house.member(f"m{n}", 40.01, capacity=PLENTY) for n in range(5)]
+    house.journey.intake(
+        house.store(
+            house.change(f"00Q000000000000{n:03}", body={"lat": 40.0, "lon": -75.0, "country": "US", "city": "T"})
+            for n in range(60)
+        )
+    )
+    house.log.clear()
+    command = [sys.executable, "-m", "tests.integration.routing.process", "route", house.database_url, redis_url, "50"]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+    try:
+        last = time.monotonic() + 120
+        flushed = False
+        while house.value("SELECT count(*) FROM leads WHERE state = 'new'"):
+            assert time.monotonic() < last
+            assert all(one.poll() is None for one in workers)
+            if not flushed and house.value("SELECT count(*) FROM offers") > 5:
+                redis.Redis.from_url(redis_url).flushdb()
+                flushed = True
+            time.sleep(0.05)
+    finally:
+        for one in workers:
+            one.communicate(timeout=60)
+    assert [one.returncode for one in workers] == [0] * len(workers)
+    counts = {row.member_id: row.n for row in house.rows("SELECT member_id, count(*) AS n FROM offers GROUP BY 1")}
+    assert counts.keys() == set(members)
+    assert max(counts.values()) <= QUOTA_OF_RACE
+    assert sum(counts.values()) == 22
+    assert house.turnstile.uses(MARKET) == used(house)

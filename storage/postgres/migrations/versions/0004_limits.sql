@@ -54,6 +54,7 @@ CREATE TABLE quota_uses (
     market text NOT NULL,
     counter text NOT NULL,
     bucket integer NOT NULL,
+    buckets integer NOT NULL,
     used integer NOT NULL CONSTRAINT ck_quota_uses_used CHECK (used >= 0),
     until timestamptz NOT NULL,
     PRIMARY KEY (market, counter, bucket)
