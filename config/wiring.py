@@ -20,7 +20,6 @@ from config.celery import LANES
 from config.gatekeeper import Gatekeeper
 from config.geocoder_health import Health
 from config.links import Links
-from config.policy_rules import no_contents
 from config.publisher import Publisher
 from config.signing import Signer
 from config.tokens import Letter, Postman, Tokens
