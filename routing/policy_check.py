@@ -7,6 +7,7 @@ fix, and shows a lead where one shows it: every such lead has been given to the 
 from collections.abc import Sequence
 from datetime import datetime
 
+from routing.check_limits import limits
 from routing.check_people import People, people
 from routing.check_pools import pools
 from routing.check_rules import Stored, examples, rules
@@ -37,6 +38,7 @@ def check(
         shown = _shown(searched) if known is not None else {}
     if known is not None:
         found += people(policy, known, shown)
+    found += limits(policy, known, shown)
     return sorted(found, key=lambda one: (_ORDER.index(one.severity), one.way[:1] != ("rules",), str(one.way[:1])))
 
 

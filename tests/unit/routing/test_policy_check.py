@@ -259,3 +259,20 @@ def test_more_of_one_kind_than_anybody_reads_are_counted() -> None:
     told = found(policy(rules=rules))
     assert sum(each.code == "unreachable_rule" for each in told) == 50
     assert one(policy(rules=rules), "more_unreached").severity is Severity.NOTE
+
+
+def test_limits_that_never_bind_or_leave_nothing_and_shares_that_do_not_reach_are_told() -> None:
+    own = ", limits: [{most: 9, per: day}, {most: 9, per: week}, {share: 20, per: 7d, from: 20}]"
+    assert one(policy(own=own), "limit_never_binds").path == "pools[0].limits[0]"
+    assert one(policy(own=own), "share_too_small", FOUR).witness["members"] == 4
+    sound = (
+        ", limits: [{most: 3, per: day}, {most: 9, per: week}, {most: 9, per: month}, {share: 40, per: 7d, from: 20}]"
+    )
+    assert found(policy(own=sound), FOUR) == []
+
+
+def test_a_lead_that_is_too_heavy_for_anybody_is_told() -> None:
+    rules = "  - {name: big, when: lead.score > 5.0, then: {pool: installers, units: 5}}\n"
+    told = one(policy(rules=rules), "lead_too_heavy", FOUR)
+    assert (told.path, told.witness["lead.score"]) == ("rules[0].then.units", 6.0)
+    assert found(policy(rules=rules.replace("units: 5", "units: 4")), FOUR) == []
