@@ -22,6 +22,8 @@ RELAY_EVERY_S = 1.0  # an offer must expire within 2 s of its deadline
 CANARY_EVERY_S = 10.0
 TRACES_EVERY_S = 5.0
 REMOVE_EVERY_S = 300.0
+#: A draft that runs beside live is that far behind, at most.
+SHADOW_EVERY_S = 60.0
 TURNS_EVERY_S = 10.0
 AHEAD_EVERY_S = 300.0
 
@@ -166,6 +168,7 @@ def timetable(
         **(watched if members_every_s else {}),
         "relay": {"task": "sweep.relay", "schedule": RELAY_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "turns": {"task": "sweep.turns", "schedule": TURNS_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
+        "shadow": {"task": "sweep.shadow", "schedule": SHADOW_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "minimums": {"task": "sweep.ahead", "schedule": AHEAD_EVERY_S, "options": {"expires": _NUDGE_LIVES_S}},
         "nightly comparison": {
             "task": "sweep.nightly",

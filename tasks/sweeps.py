@@ -4,6 +4,7 @@ import socket
 from datetime import timedelta
 
 from config import wiring
+from config.simulation import shadow
 from tasks.app import announce, app, nudge, task_id
 
 #: A comparison with Salesforce lets others to the worker after this time; the relay has it gone on with.
@@ -60,6 +61,12 @@ def nightly() -> dict[str, int]:
 def seal() -> dict[str, int]:
     """Seal what was written since the last time."""
     return {"sealed": wiring.seals().seal()}
+
+
+@app.task(name="sweep.shadow")
+def follow_shadow() -> dict[str, int]:
+    """Let the draft that runs beside live catch up, when there is one."""
+    return shadow.follower().follow()
 
 
 @app.task(name="sweep.remove")

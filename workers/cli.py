@@ -24,6 +24,7 @@ from workers import (
     cli_offers,
     cli_past,
     cli_policy,
+    cli_shadow,
     cli_simulate,
     cli_turns,
     demo,
@@ -239,6 +240,7 @@ cli_turns.add_to(cli)
 cli_policy.add_to(cli)
 cli_contents.add_to(cli_policy.policy)
 cli_simulate.add_to(cli)
+cli_shadow.add_to(cli)
 
 
 @cli.command("settings")

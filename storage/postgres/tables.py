@@ -769,4 +769,5 @@ from storage.postgres import (  # noqa: E402 - they add to the metadata made abo
     tables_identity,  # noqa: F401 - as above
     tables_notify,  # noqa: F401 - as above
     tables_rotation,  # noqa: F401 - as above
+    tables_shadow,  # noqa: F401 - as above
 )
