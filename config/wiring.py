@@ -217,7 +217,12 @@ def baskets() -> Baskets:
 
 @cache
 def dispatcher() -> Dispatcher:
-    return Dispatcher(ledger=ledger(), turnstile=turnstile(), new_id=new_id)
+    return Dispatcher(
+        ledger=ledger(),
+        turnstile=turnstile(),
+        new_id=new_id,
+        stopped=lambda limit, times: metrics.count("fairturn_limit_stops_total", times, limit=limit),
+    )
 
 
 @cache

@@ -44,10 +44,18 @@ class Routed:
 class Dispatcher:
     """Gives leads to members. Holds the roster's index per market, rebuilt when the roster version changes."""
 
-    def __init__(self, *, ledger: Ledger, turnstile: Turnstile, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        turnstile: Turnstile,
+        new_id: Callable[[], UUID],
+        stopped: Callable[[str, int], object] = lambda _limit, _times: None,  # hears what limits hold back
+    ) -> None:
         self._ledger = ledger
         self._turnstile = turnstile
         self._new_id = new_id
+        self._stopped = stopped
         self._atlas = Atlas(ledger)
         self._erred: dict[tuple[str, int], bool] = {}  # market and generation whose turnstile let a limit be passed
         self._waiting = WaitingRoom(ledger, self._atlas)
@@ -109,6 +117,8 @@ class Dispatcher:
         except ColdTurnstile as exc:
             raise _Distrusted({}) from exc  # who decides has changed while we took our locks
         routed.verdicts += saved.kept
+        for limit, times in Counter(s.limit for v in saved.kept for s in v.decision.stops.values()).items():
+            self._stopped(limit, times)
         routed.refused |= {lead.id: reason for lead, reason in out.refused}
         routed.refused |= {one.lead.id: one.reason for one in out.asides}
         routed.given += [gift.lead.id for _, gift in gifts]
