@@ -84,8 +84,7 @@ class Turning:
     @property
     def told(self) -> str:
         """The policy for absences, in words."""
-        words = {Absence.NONE: "no catch-up", Absence.FULL: "full catch-up"}
-        return words.get(self.absence, f"catch-up of {self.percent_a_day} % a day")
+        return told_of(str(self.absence) if self.absence is not Absence.CATCH_UP else {"catch_up": self.percent_a_day})
 
     @property
     def has_periods(self) -> bool:
@@ -215,6 +214,13 @@ def misses(minimum: Minimum, received: int, begun: datetime, end: datetime, now:
 
 
 # --- absences
+
+
+def told_of(absence: object) -> str:
+    """The policy for absences as the document has it, in words: none, full, or so many percent a day."""
+    if isinstance(absence, Mapping):
+        return f"catch-up of {absence.get('catch_up')} % a day"
+    return "full catch-up" if absence == "full" else "no catch-up"
 
 
 def missed(weight: int, eligible: Mapping[int, int], member: int, *, turn: int) -> dict[int, int]:

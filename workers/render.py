@@ -65,7 +65,10 @@ def _decision(d: DecisionTold, out: Console) -> None:
     ring = f"ring {d.ring_miles:.0f} mi" if d.ring_miles else "no ring"
     out.print(f"\n[bold]Decision {d.attempt}[/bold] at {d.at:%Y-%m-%d %H:%M:%S}: {d.chosen or d.reason}, {ring}")
     version = f"policy {d.policy_version}, roster {d.roster_version}, generation {d.generation}, no. {d.seq}"
-    out.print(f"pool {d.pool}, rotation {d.rotation or '-'}, mode {d.mode}; {version}", soft_wrap=True)
+    out.print(
+        f"pool {d.pool}, rotation {d.rotation or '-'}, mode {d.way}, {d.absence} after absences; {version}",
+        soft_wrap=True,
+    )
     if d.rule:
         out.print(
             f"sent by rule {d.rule}" + (f" of policy {d.policy_version} ({d.policy_note})" if d.policy_note else "")

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import JSONPATH, aggregate_order_by
 
 from routing.explained import explanation
 from routing.policy import Mode
+from routing.rotation import told_of
 from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.export import MILE_M, TURN, miles
@@ -102,6 +103,8 @@ class DecisionTold:
     units: int  # of capacity that the lead takes
     turn: float  # that it costs
     inputs: dict[str, Any]  # the lead as it was, and every fact that was looked at
+    way: str  # the mode as the policy names it
+    absence: str  # what who was away is owed on its return, by the policy
     candidates: tuple[CandidateTold, ...]
 
 
@@ -227,7 +230,7 @@ def _offers(connection: sa.Connection, lead: int) -> tuple[OfferTold, ...]:
 
 def _decisions(connection: sa.Connection, lead: int) -> tuple[DecisionTold, ...]:
     query = (
-        sa.select(*COLUMNS, policies.c.note, policies.c.author, _SIGNED)
+        sa.select(*COLUMNS, policies.c.note, policies.c.author, _SIGNED, _POOL)
         .join(policies, policies.c.version == decisions.c.policy_version, isouter=True)
         .where(decisions.c.lead_id == lead)
     )
@@ -236,6 +239,11 @@ def _decisions(connection: sa.Connection, lead: int) -> tuple[DecisionTold, ...]
     return tuple(_decision(connection, row, names) for row in rows)
 
 
+_POOL = sa.func.jsonb_path_query_first(
+    policies.c.document,
+    sa.cast("$.pools[*] ? (@.name == $pool)", JSONPATH),
+    sa.func.jsonb_build_object("pool", decisions.c.pool),
+).label("pool_then")
 _SIGNED = (
     sa.select(
         sa.func.array_agg(
@@ -282,6 +290,8 @@ def _decision(connection: sa.Connection, row: Any, names: dict[int, tuple[str, s
         units=past.units,
         turn=past.turn / TURN,
         inputs=dict(past.inputs),
+        way=str((row.pool_then or {}).get("mode", past.mode)),
+        absence=told_of((row.pool_then or {}).get("turns", {}).get("absence", "none")),
         candidates=_candidates(told, past, names),
     )
 

@@ -26,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import redis
+
 from routing.decision import Ask, Candidate, Gate, Grant, Group
 from routing.fairness import TURN
 from routing.limits import Check
@@ -156,7 +158,8 @@ class Makes:
 
 def prove(number: int, redis_url: str, *, seed: int = 1) -> Made:
     """Ask both, batch by batch; raises AssertionError where they differ."""
-    lua, python, makes, made = RedisTurnstile(redis_url), MemoryTurnstile(), Makes(seed), Made()
+    patient = redis.Redis.from_url(redis_url)  # on a busy machine the server may have to wait for its turn
+    lua, python, makes, made = RedisTurnstile(patient), MemoryTurnstile(), Makes(seed), Made()
     snapshot = Snapshot(generation=1, seq=0, open_offers={}, standings={}, ticks={}, cursors={})
     with ExitStack() as stack, tempfile.TemporaryDirectory() as place:
         stack.callback(lua.close)

@@ -16,6 +16,7 @@ from routing.fairness import TURN
 from routing.offer import Actor
 from routing.rotation import is_over
 from routing.turn_keeper import TurnKeeper
+from storage.postgres.explain import Explain
 from storage.postgres.export import Export
 from storage.postgres.followed import FollowedAccounts, RotationFairness
 from storage.postgres.truth import Truth
@@ -211,6 +212,9 @@ def test_F6_who_returns_gets_by_the_policy_that_its_correction_names(
     leads(house, 10)
     away(house, "m0", 40, keeper)
     assert abs(leads(house, 50).count(five[0]) - due) <= 1
+    story = Explain(house.engine).lead(str(house.value("SELECT max(id) FROM leads")))
+    assert story is not None
+    assert [one.absence for one in story.decisions] == [told or "no catch-up"]
     made = corrections(house)
     assert [(row.effect, told in row.reason) for row in made] == ([("repay", True)] if told else [])
     assert sum(standings(house).values()) == 0
