@@ -51,6 +51,8 @@ def elapsed(start: datetime, end: datetime, hours: Hours | None) -> timedelta:
 def opening(now: datetime, hours: Hours, latest: datetime) -> Span:
     """The span of working time that is going on, or the next one; what begins after `latest` is not looked for."""
     now, found = now.astimezone(UTC), None
+    if not any(hours.days.values()):
+        return latest, latest
     for begin, end in _working(now, hours):
         if found is not None and begin > found[1]:
             return found
