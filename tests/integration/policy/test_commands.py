@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 from config import policy as policy_file
+from config.ops import Ops
+from storage.postgres.ledger import RoutingLedger
+from storage.postgres.vitals import Vitals
+from storage.redis.broker import Broker
 from tests.integration.policy.conftest import Press
 from tests.integration.routing.house import document
 
@@ -56,3 +60,37 @@ def test_Z6_the_command_line_names_who_stands_for_a_policy(press: Press, tmp_pat
     assert fairturn(press, "approve", "2", *bob, **two).stdout == "Version 2: Ann and Bob stand for it.\n"
     assert fairturn(press, "publish", "2", *ann, **two).stdout == "Version 2 is published.\n"
     assert "no manager has this address" in fairturn(press, "approve", "2", "--as", "eve@example.com").stderr
+
+
+def test_a_policy_that_cannot_be_read_is_shown_with_its_place_wherever_one_looks(press: Press, tmp_path: Path) -> None:
+    press.house.member("near")
+    file = tmp_path / "policy.yaml"
+    file.write_text(policy_file.dump(document(reassignments=1)))
+    assert fairturn(press, "publish", str(file)).returncode == 0
+    source = file.read_text() + "surprise: 1\n"
+    made = json.dumps(document(reassignments=1) | {"surprise": 1})
+    press.house.run(
+        "UPDATE policies SET document = CAST(:made AS jsonb), source = :source, digest = '' WHERE version = 2",
+        made=made,
+        source=source,
+    )
+    place = f"surprise (policy line {source.count(chr(10))}, column 1)"
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("pools: [\n")
+    findings = json.loads(fairturn(press, "doctor", "--json", FAIRTURN_POLICY_FILE=str(wrong)).stdout)
+    told = {one["name"]: one for one in findings}
+    assert not told["policy"]["ok"]
+    for part in (place, "version 2 cannot be read", "version 1 goes on"):
+        assert part in told["policy"]["message"]
+    assert (told["policy file"]["ok"], "line 2" in told["policy file"]["message"]) == (False, True)
+    assert place in fairturn(press, "show").stderr
+    ops = Ops(
+        ledger=Vitals(press.house.engine),
+        turnstile=press.house.turnstile,
+        broker=Broker(press.house.redis_url),
+        queues=("leads",),
+        policy=RoutingLedger(press.house.engine, policy_file.parse).policy_trouble,
+    )
+    [check] = [one for one in ops.checks() if one.name == "policy"]
+    assert (check.ok, "version 1 goes on" in check.detail) == (True, True)
+    assert [one.value for one in ops.samples() if one.name == "fairturn_policy_unreadable"] == [1]
