@@ -1,0 +1,85 @@
+"""The past on the command line, on a house of real servers."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from config import desk, wiring
+from tests.integration.routing.house import House
+from workers.cli import cli
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setenv("DATABASE_URL", house.database_url)
+    monkeypatch.setenv("REDIS_URL", house.redis_url)
+    monkeypatch.setenv("FAIRTURN_BROKER_URL", house.redis_url)
+    monkeypatch.setenv("FAIRTURN_TURNSTILE_URL", house.redis_url)
+    monkeypatch.setenv("FAIRTURN_DATA_DIR", str(tmp_path))
+    _forget()
+
+    def ran(*words: str) -> Result:
+        done = CliRunner().invoke(cli, list(words), catch_exceptions=False)
+        _forget()
+        return done
+
+    yield ran
+    _forget()
+
+
+def _forget() -> None:
+    wiring.forget()
+    for built in (v for v in vars(desk).values() if hasattr(v, "cache_clear")):
+        built.cache_clear()
+
+
+def test_N4_N5_N12_E5_E6_each_command_shows_the_same_house(house: House, run: Run, tmp_path: Path) -> None:
+    house.member("one", capacity=1)
+    house.member("two", 40.01, -75.01, capacity=1)
+    for n in range(3):
+        house.lead(f"lead-{n}")
+    house.work()
+    now = house.value("SELECT clock_timestamp()").isoformat()
+
+    assert "same to the byte" in run("verify", "--decisions").output
+    told = json.loads(run("verify", "--decisions", "--lead", "lead-0", "--json").output)
+    assert (told["decisions"], told["different"]) == (1, [])
+    decision = str(house.value("SELECT id FROM decisions LIMIT 1"))
+    bundle = tmp_path / "bundle.json"
+    assert run("export", "decision", decision, "-o", str(bundle)).exit_code == 0
+    assert run("verify", "--bundle", str(bundle)).output.strip() == "The same to the byte."
+
+    wiring.seals().seal()
+    checked = run("verify", "--chain")
+    assert (checked.exit_code, "0 problems" in checked.output) == (0, True)
+    chain = run("export", "chain").output.splitlines()
+    assert sum("ref" in json.loads(line) for line in chain) == int(
+        house.value("SELECT sum(cardinality(refs)) FROM seals")
+    )
+    assert len(run("export", "seals").output.splitlines()) == house.value("SELECT count(*) FROM seals")
+
+    roster = json.loads(run("at", now, "roster", "--json").output)["roster"]
+    assert [(row["member"], row["capacity"]) for row in roster] == [("one", 1), ("two", 1)]
+    held = json.loads(run("at", now, "capacity", "--member", "one", "--json").output)["capacity"]
+    assert [(row["open"], row["capacity"]) for row in held] == [(1, 1)]
+    turns = json.loads(run("at", now, "turns", "--json").output)["turns"]
+    assert sum(row["standing"] for row in turns) == 0
+    assert "rings:" in run("at", now, "policy").output
+
+    found = json.loads(run("find", "leads", "--state", "waiting", "--format", "json").output)
+    assert (found["filters"], found["count"], len(found["leads"])) == ({"state": "waiting"}, 1, 1)
+    assert run("export", "leads", "--state", "waiting", "--format", "csv").output.startswith("# filters: ")
+
+    house.run("UPDATE leads SET state = 'review', reason = 'error' WHERE state = 'waiting'")
+    house.member("three", 40.02)
+    dry = json.loads(run("reprocess", "--reason", "error", "--dry-run", "--json").output)
+    assert [(one["before"]["reason"], one["after"]["member"]) for one in dry["leads"]] == [("error", "three")]
+    assert house.value("SELECT count(*) FROM leads WHERE state = 'review'") == 1
+    done = json.loads(run("reprocess", "--reason", "error", "--json").output)
+    assert [(one["before"]["reason"], one["after"]["member"]) for one in done["leads"]] == [("error", "three")]
+    assert house.value("SELECT count(*) FROM leads WHERE state = 'review'") == 0
