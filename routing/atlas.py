@@ -32,7 +32,7 @@ class Atlas:
     def index(self, market: str, policy: Policy | None = None, version: int | None = None) -> Index:
         """The market's members by place, of this version at least; with their attributes where the policy asks."""
         held = self._indexes.get(market)
-        full = policy is not None and (policy.asks_members or policy.is_limited)
+        full = policy is not None and (policy.asks_members or policy.is_limited or policy.has_ramps)
         stale = held is None or (version is not None and held.version != version)
         if held is None or stale or (full and not held.roster.is_full):
             held = Index(self._ledger.roster(market, full=True) if full else self._ledger.roster(market))

@@ -237,6 +237,11 @@ class Policy:
         return bool(self.limits) or tiers or any(pool.limits for pool in self.pools)
 
     @property
+    def has_ramps(self) -> bool:
+        """Whether weights rise from the day on which a member joined."""
+        return any(pool.turns.ramp for pool in self.pools)
+
+    @property
     def asks_members(self) -> bool:
         """Whether it looks at what members are, besides their tier and place."""
         return self.rulebook is not None or any(pool.admission.asks for pool in self.pools)

@@ -140,7 +140,7 @@ class Rosters(Protocol):
 
     def published(self) -> Policy: ...
 
-    def roster(self, market: str) -> Roster: ...
+    def roster(self, market: str, *, full: bool = False) -> Roster: ...
 
     def standing_at(self, market: str) -> "Stand": ...
 
@@ -263,7 +263,7 @@ class TurnKeeper:
     def _index(self, market: str) -> Index:
         held, version = self._indexes.get(market), self._ledger.standing_at(market).roster_version
         if held is None or held.version != version:
-            held = self._indexes[market] = Index(self._ledger.roster(market))
+            held = self._indexes[market] = Index(self._ledger.roster(market, full=True))
         return held
 
 
