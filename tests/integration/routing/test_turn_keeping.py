@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import redis
 
+from config import policy as policy_file
 from routing.auditor import Auditor
 from routing.drift import Drift
 from routing.fairness import TURN
@@ -19,6 +20,7 @@ from routing.turn_keeper import TurnKeeper
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
 from storage.postgres.followed import FollowedAccounts, RotationFairness
+from storage.postgres.reexecution import Reexecution
 from storage.postgres.truth import Truth
 from storage.postgres.turn_book import TurnBook
 from storage.postgres.verify import Verify
@@ -421,3 +423,40 @@ def test_N1_a_decision_that_is_committed_late_is_added_when_it_comes(house: Hous
     [told] = follow.of()
     assert told.decisions == 6
     assert {k: round(v, 6) for k, v in owed_of(told).items()} == in_turns(house, ROTATION)
+
+
+def test_N1_decisions_by_ramp_distance_period_and_minimum_are_made_again_the_same(house: House) -> None:
+    turns = {
+        "reset": "daily",
+        "ramp": [{"days": 100, "percent": 25}],
+        "minimum": {"leads": 9, "boost": 3},
+        "halves_at": 2,
+    }
+    house.publish(mode="weighted_by_distance", turns=turns)
+    house.member("new", 40.01, capacity=100)
+    for n, joined in enumerate(("2020-01-01", "2020-02-30", "2019-05-05")):
+        house.member(f"m{n}", 40.005 + 0.01 * n, capacity=100, attributes={"joined": joined})
+    flagged = house.value("SELECT id FROM members WHERE key = 'm2'")
+    house.run(
+        "INSERT INTO minimum_flags (pool, member_id, period, market, received, projected, minimum, until) "
+        "VALUES ('installers', :member, 'x', 'main', 0, 0, 9, clock_timestamp() + interval '1 day')",
+        member=flagged,
+    )
+    house.run("UPDATE markets SET roster_version = roster_version + 1")
+    leads(house, 6)
+    weights = {
+        key: weight
+        for row in house.rows("SELECT member, weight FROM decisions ORDER BY seq LIMIT 1")
+        for key, weight in zip(row.member, row.weight, strict=True)
+    }
+    by_key = {row.key: weights[row.id] for row in house.rows("SELECT id, key FROM members")}
+    assert by_key["m0"] == pytest.approx(1000 * 3218.7 / (3218.7 + 555.2), abs=3)
+    assert by_key["new"] == pytest.approx(250 * 3218.7 / (3218.7 + 1110.4), abs=3), "it joined today"
+    assert by_key["m1"] == pytest.approx(250 * 3218.7 / (3218.7 + 1665.5), abs=3), "no day, so when we heard of it"
+    assert by_key["m2"] == pytest.approx(3000 * 3218.7 / (3218.7 + 2775.9), abs=3)
+    house.run("UPDATE minimum_flags SET cleared_at = clock_timestamp()")
+    house.run("UPDATE markets SET roster_version = roster_version + 1")
+    made = list(Reexecution(house.engine, policy_file.parse).run())
+    assert len(made) == 6
+    assert [one.remade.differences for one in made] == [()] * 6
+    assert sound(house)
