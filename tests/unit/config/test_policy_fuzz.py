@@ -42,7 +42,7 @@ WHOLE: dict[str, Any] = {
             "commercial": "flag",
             "rooms": "whole",
         },
-        "member": {"languages": "list", "level": "number"},
+        "member": {"languages": "list", "level": "number", "until": "date"},
     },
     "tables": {
         "territory": {
@@ -71,6 +71,19 @@ WHOLE: dict[str, Any] = {
             "rings": {"unit": "km", "radii": [10.0]},
             "poor_places": {"city": "wider_ring"},
             "reassignments": 7,
+            "turns": {"reset": {"rolling": "30d"}, "ramp": [{"days": 9, "percent": 50}, {"days": 20, "percent": 25}]},
+            "certificates": [{"name": "paper", "until": "member.until"}],
+            "conditions": [{"name": "out", "unless": "member.level > 9.0 && lead.score > 1.0"}],
+            "working_hours": {"zone": "America/New_York", "mon": ["08:00-17:00"]},
+            "service_areas": True,
+            "relax": [{"after": "2m", "drop": "lowest"}],
+            "overflow": {"pool": "installers"},
+            "limits": [
+                {"of": "member", "most": 100, "per": "month", "pace": {"day": 10, "week": 30}},
+                {"of": "pool", "most": 500, "per": "30d", "counts": "kept"},
+                {"share": 20, "per": "7d", "from": 20},
+            ],
+            "fairness": {"unit": "value", "value": "lead.score", "worth": 100, "most": 20},
             "answers": {
                 "hot_within": "9h",
                 "work_within": "99h",
@@ -92,6 +105,17 @@ WHOLE: dict[str, Any] = {
         {"name": "owned", "then": {"owner": {"table": "territory", "column": "owner"}}},
     ],
     "default": {"pool": {"by": "country"}},
+    "limits": [{"name": "daily", "of": "member", "most": 5, "per": "day"}],
+    "entry": {"queues": ["00G5g000001AbCdEAK"], "when": 'lead.source == "Web"'},
+    "giving": {"accept": True, "beyond_capacity": True},
+    "priority": {
+        "points": [
+            {"name": "hot", "when": "lead.hot", "points": 100},
+            {"name": "s", "fact": "lead.score", "times": 1.0},
+        ],
+        "ageing": {"point_every": "10m", "longest_wait": "24h"},
+        "best": {"percent": 10},
+    },
 }
 JUNK = st.recursive(
     st.none()
