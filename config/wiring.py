@@ -194,9 +194,7 @@ def roster_changes() -> RosterChanges:
 def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:
     """What the check finds, held against the members there are. Raises BadInput for what must not be published."""
     known = policy_checking.people(members(), ledger().open_counts)
-    found = policy_checking.findings(document, known, policy=policy, contents=contents().get)
-    policy_checking.refuse(found)
-    return [one.to_dict() for one in found]
+    return policy_checking.look_through(document, policy, known, contents=contents().get)
 
 
 @cache
@@ -570,6 +568,10 @@ def explain() -> Explain:
 
 
 @cache
+def export() -> Export:
+    return Export(engine())
+
+
 @cache
 def find() -> Find:
     """Looks for leads by filters."""
@@ -609,10 +611,6 @@ def reexecution() -> Reexecution:
 def policy_contents(digest: str) -> bytes:
     """What a table or an area of a policy holds."""
     return publisher().contents.get(digest)
-
-
-def export() -> Export:
-    return Export(engine())
 
 
 @cache
