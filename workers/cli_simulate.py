@@ -157,7 +157,7 @@ def _of_files(policy: str, against: str, files: Files, times: Times, said: Said)
 
 
 def _of_ledger(policy: str, against: str, times: Times, said: Said, data_dir: Path | None) -> Report:
-    since, until = simulated.stretch(*times)
+    simulated.in_order(*times)
     if _is_file(policy):
         policy_file.load_file(Path(policy))  # a file that is none is said at once, before servers are started
     with house.opened(data_dir, new=False):
@@ -165,6 +165,7 @@ def _of_ledger(policy: str, against: str, times: Times, said: Said, data_dir: Pa
         other = None
         if against:
             other = _policy_of(against)
+        since, until = simulated.stretch(*times)
         with err.status("Reading history ...") as status:
             past = simulated.of_ledger(since, until, lambda what: status.update(f"Reading history: {what} ..."))
     tiers = {one.id: one.tier for one in past.members.values()}

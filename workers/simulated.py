@@ -1,7 +1,7 @@
 """What is simulated: a stretch of the ledger's history, or leads and members out of files, with no ledger at all."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from config import settings, wiring
@@ -18,18 +18,23 @@ from workers.rows import BadRow, LeadRow, MemberInput, read_leads, read_members
 MOST_LEADS = 2_000_000
 
 
-def stretch(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """From when to when: the last thirty days where nothing is said. Raises BadInput."""
-    now = datetime.now(UTC)
-    end = until or now
-    begin = since or end - timedelta(days=30)
-    if begin >= end:
+def in_order(since: datetime | None, until: datetime | None) -> None:
+    """Raises BadInput when the one is not before the other."""
+    if since and until and since >= until:
         raise BadInput(
-            f"{begin:%Y-%m-%d %H:%M} is not before {end:%Y-%m-%d %H:%M} UTC", field="--from", fix="Swap the two."
+            f"{since:%Y-%m-%d %H:%M} is not before {until:%Y-%m-%d %H:%M} UTC", field="--from", fix="Swap the two."
         )
-    if begin > now:
+
+
+def stretch(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    """From when to when, by the ledger's clock: the last thirty days where nothing is said. Raises BadInput."""
+    now = wiring.leads().clock()
+    end = min(until or now, now)
+    begin = since or end - timedelta(days=30)
+    if begin >= now:
         raise BadInput(f"{begin:%Y-%m-%d %H:%M} has not come yet", field="--from", fix="Give a time that is past.")
-    return begin, min(end, now)
+    in_order(begin, end)
+    return begin, end
 
 
 def of_ledger(since: datetime, until: datetime, progress: Callable[[str], object]) -> Past:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -41,7 +41,7 @@ class Follower:
     def follow(self, *, now: datetime | None = None) -> dict[str, int]:
         """Bring the draft up to date; how many attempts were decided, and how many alike."""
         shadow = self.shadows.running()
-        until = (now or datetime.now(UTC)) - BEHIND
+        until = (now or self.shadows.clock()) - BEHIND
         if shadow is None or until <= shadow.upto:
             return {}
         until = min(until, shadow.upto + STEP)

@@ -51,6 +51,12 @@ class Shadows:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
+    def clock(self) -> datetime:
+        """The ledger's time."""
+        with transaction(self._engine) as conn:
+            now: datetime = conn.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+            return now
+
     def start(self, name: str, document: Mapping[str, Any]) -> int:
         """Begin beside live as it stands now. Raises BadInput while another one runs."""
         begin = sa.insert(shadow_runs).values(name=name, document=document, upto=sa.func.clock_timestamp())
