@@ -6,11 +6,12 @@ off the clock; the servers' CPU time has it in.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 import redis
 
@@ -18,10 +19,12 @@ from bench import people
 from bench.meter import Lane
 from bench.servers import Base
 from config import wiring
-from routing.batch import Market, Saved
+from routing.batch import Known, Market, Saved
 from routing.dispatcher import Dispatcher, Stand
 from routing.lead import Lead, Point, Precision, Reason
 from routing.plan import Verdict
+from routing.policy import Policy
+from routing.ruling import Aside, Gift
 from storage.redis.turnstile import RedisTurnstile
 
 BATCH = 100
@@ -39,22 +42,43 @@ class PaperBatch:
         self.policy_version = policy_version
         self.markets = {market.name: market}
 
-    def save(self, verdicts: Sequence[Verdict], *, refused: Sequence[tuple[Lead, Reason]] = ()) -> Saved:
+    def known(self, policy: Policy) -> Known:  # noqa: ARG002 - they were made with all that rules may ask
+        """What the leads were made with."""
+        return Known(datetime.now(UTC), {lead.id: lead.facts for lead in self.leads})
+
+    def save(
+        self,
+        verdicts: Sequence[Verdict],
+        *,
+        refused: Sequence[tuple[Lead, Reason]] = (),
+        asides: Sequence[Aside] = (),
+        gifts: Sequence[tuple[UUID, Gift]] = (),
+    ) -> Saved:
         """Keep all."""
         assert not refused
+        assert not asides
+        assert not gifts
         return Saved(tuple(verdicts), ())
 
 
 class PaperLedger:
     """The real ledger, but for the batches."""
 
-    def __init__(self, base: Base, leads: dict[int, Lead]) -> None:
+    def __init__(self, base: Base, leads: dict[int, Lead], change: Callable[[Policy], Policy] | None = None) -> None:
         self._base = base
         self._leads = leads
+        self._change, self._changed = change, dict[int, Policy]()
         self.stand = base.ledger.standing_at(base.market)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._base.ledger, name)
+
+    def policy(self, version: int) -> Policy:
+        """The real one, changed as the run wants it."""
+        if version not in self._changed:
+            real = self._base.ledger.policy(version)
+            self._changed[version] = self._change(real) if self._change else real
+        return self._changed[version]
 
     def standing_at(self, market: str) -> Stand:  # noqa: ARG002 - there is one
         """What a lead that begins to wait is compared with after the commit: nothing has changed on paper."""
@@ -91,18 +115,34 @@ class LateSettling:
 class Core:
     """Batches of leads on one base, routed again and again as new ones."""
 
-    def __init__(self, base: Base, redis_url: str, place: Callable[[random.Random], Point], *, leads: int) -> None:
+    def __init__(
+        self,
+        base: Base,
+        redis_url: str,
+        place: Callable[[random.Random], Point],
+        *,
+        leads: int,
+        change: Callable[[Policy], Policy] | None = None,
+        facts: Callable[[random.Random], Mapping[str, object]] = lambda _: {},
+    ) -> None:
         dice = random.Random(2)
         numbers = count(1)
         now = datetime.now(UTC)
         made = [
-            Lead(id=next(numbers), received_at=now, country="US", place=place(dice), precision=Precision.EXACT)
+            Lead(
+                id=next(numbers),
+                received_at=now,
+                country="US",
+                place=place(dice),
+                precision=Precision.EXACT,
+                facts=facts(dice),
+            )
             for _ in range(leads)
         ]
         self._ids = [lead.id for lead in made]
         self._at = 0
         self.turnstile = LateSettling(RedisTurnstile(redis.Redis.from_url(redis_url, socket_timeout=PATIENCE_S)))
-        ledger = PaperLedger(base, {lead.id: lead for lead in made})
+        ledger = PaperLedger(base, {lead.id: lead for lead in made}, change)
         self._dispatcher = Dispatcher(ledger=ledger, turnstile=self.turnstile, new_id=wiring.new_id)
         self._dispatcher.rebuild(base.market)
         ledger.stand = base.ledger.standing_at(base.market)
@@ -144,7 +184,7 @@ def american(base: Base, redis_url: str, *, leads: int = 4000) -> Core:
     return Core(base, redis_url, people.american, leads=leads)
 
 
-def even(base: Base, redis_url: str, members: int, together: int, *, leads: int = 4000) -> Core:
+def even(base: Base, redis_url: str, members: int, together: int, *, leads: int = 4000, **more: Any) -> Core:
     """Leads at the sites of evenly spread members."""
     places = people.sites(members, together)
-    return Core(base, redis_url, lambda dice: people.at_sites(places, dice), leads=leads)
+    return Core(base, redis_url, lambda dice: people.at_sites(places, dice), leads=leads, **more)

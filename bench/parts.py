@@ -8,9 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import core, limits, memory, people, steps, waiting, way
+from bench import core, limits, memory, people, rules, steps, waiting, way
 from bench.meter import Cost, Lane, Meter, interleaved, ratio, summary
 from bench.servers import Servers
+from config import policy as policy_file
+from routing.policy import Policy
 from storage.postgres.members import MemberRow
 from workers import house
 
@@ -193,6 +195,44 @@ def equal_neighbours(run: Run) -> dict[str, Any]:
     }
 
 
+def rules_and_tables(run: Run) -> dict[str, Any]:
+    """The cost of a decision with ten and with ten thousand rules, and with a table of a hundred thousand rows."""
+    policies: dict[str, Callable[[Policy], Policy]] = {
+        f"{rules.FEW} rules": lambda policy: rules.ruled(policy, "mixed", rules.FEW),
+        f"{rules.MANY:,} rules": lambda policy: rules.ruled(policy, "mixed", rules.MANY),
+        "one rule": lambda policy: rules.by_table(policy, 0),
+        f"one rule and {rules.ROWS:,} rows": lambda policy: rules.by_table(policy, rules.ROWS),
+    }
+    sizes = {f"{rules.FEW} rules": rules.FEW, f"{rules.MANY:,} rules": rules.MANY}
+    with ExitStack() as stack:
+        cores = {}
+        for number, (name, change) in enumerate(policies.items()):
+            spread = sizes.get(name, rules.ROWS)
+            made = _even(
+                run,
+                run.size.equal[0],
+                run.size.equal_together,
+                f"r{number}",
+                change=change,
+                facts=lambda dice, spread=spread: rules.facts(dice, spread),
+            )
+            cores[name] = stack.enter_context(made)
+        run.say("measuring " + ", ".join(cores))
+        found = _interleaved(run, [one.lane(name) for name, one in cores.items()])
+    few, many, plain, table = found.values()
+    policy = policy_file.parse(policy_file.default_document(), 0)
+    return {
+        "lanes": {name: summary(costs) for name, costs in found.items()},
+        "many_cost_times_few": ratio(few, many),
+        "table_costs_times_plain": ratio(plain, table),
+        "courses": rules.courses(policy, run.size.step_leads),
+        "table": {
+            "without": rules.alone(rules.by_table(policy, 0), leads=run.size.step_leads, spread=rules.ROWS),
+            "with": rules.alone(rules.by_table(policy, rules.ROWS), leads=run.size.step_leads, spread=rules.ROWS),
+        },
+    }
+
+
 def end_to_end(run: Run) -> dict[str, Any]:
     """From the change event on the wire to the ledger and to Salesforce, beside no-op tasks of the same workers."""
     with house_of(run, "way"):
@@ -270,6 +310,7 @@ def waiting_leads(run: Run) -> dict[str, Any]:
 PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "core": routing_core,
     "equal": equal_neighbours,
+    "rules": rules_and_tables,
     "way": end_to_end,
     "steps": by_step,
     "memory": worker_memory,
@@ -292,11 +333,11 @@ def _american(run: Run, count: int) -> Iterator[core.Core]:
 
 
 @contextmanager
-def _even(run: Run, count: int, together: int) -> Iterator[core.Core]:
-    market = f"even{count}x{together}"
+def _even(run: Run, count: int, together: int, name: str = "", **more: Any) -> Iterator[core.Core]:
+    market = f"even{count}x{together}{name}"
     run.say(f"making {count:,} members, {together:,} together")
     with run.servers.base(market, people.even_members(count, together, market)) as base:
-        made = core.even(base, run.servers.redis_url, count, together)
+        made = core.even(base, run.servers.redis_url, count, together, **more)
         yield made
         made.close()
 
