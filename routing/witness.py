@@ -14,21 +14,10 @@ from itertools import islice
 from typing import Any
 
 from routing.course import Course, Way
+from routing.formula import MISSING, OPEN, YES, Formula, formula, said, truth
 from routing.look import AREA, Look
 from routing.rules import From, Rule, Rulebook
-from routing.space import (
-    MISSING,
-    OPEN,
-    STANDARD_DOMAINS,
-    YES,
-    Budget,
-    Domain,
-    Formula,
-    Search,
-    formula,
-    said,
-    truth,
-)
+from routing.space import STANDARD_DOMAINS, Budget, Domain, Search
 from routing.tables import Table
 
 #: Looks at one rule, before it is left open whether a lead reaches it; and leads given to the rulebook.

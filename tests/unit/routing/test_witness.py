@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from routing import conditions
 from routing.areas import Areas
 from routing.course import Way
+from routing.formula import ERROR, MISSING, NO, OPEN, YES, formula, plain, said
 from routing.look import Surroundings
 from routing.policy import Pool, Rings
 from routing.rules import From, Rule, Rulebook, Then
-from routing.space import ERROR, MISSING, NO, OPEN, YES, formula, plain, said
 from routing.tables import KeyPart, Table
 from routing.vocabulary import STANDARD, Kind
 from routing.witness import Reach, Witnesses, stops_here
