@@ -323,6 +323,13 @@ def test_F14_a_rolling_window_takes_out_what_is_older_once(
     assert [row.effect for row in corrections(house)] == ["forget"]
     assert audit() == {}
     assert sum(standings(house).values()) == 0
+    now = standings(house)
+    house.run("ALTER TABLE corrections DISABLE TRIGGER never_change")
+    house.run("UPDATE corrections SET at = at - interval '31 days'")
+    house.run("ALTER TABLE corrections ENABLE TRIGGER never_change")
+    house.run("UPDATE rolled SET upto = upto - interval '1 day'")
+    keeper.keep()
+    assert standings(house) == now, "what was taken out does not fall out once more"
 
 
 # --- minimums
