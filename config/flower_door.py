@@ -4,7 +4,6 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hmac import compare_digest
-from pathlib import Path
 from typing import Any
 
 from flower.app import Flower
@@ -16,8 +15,6 @@ from config.flower_login import login
 from config.settings import Settings
 from routing.errors import BadInput, FairturnError
 from storage.redis.address import Address
-
-CONF_FILE = Path(__file__).with_name("flower.py")
 
 
 def prepared() -> dict[str, Any]:

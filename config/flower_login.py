@@ -11,6 +11,9 @@ from routing.errors import BadInput
 
 log = structlog.get_logger()
 
+#: What Flower reads at its start.
+CONF_FILE = Path(__file__).with_name("flower.py")
+
 
 def login(cfg: Settings) -> tuple[str, str]:
     """User and password. A password that is not set is made up once and kept for the owner's eyes in the data dir."""

@@ -10,13 +10,13 @@ from config import policy_contents, wiring
 from routing.errors import BadInput
 from storage.postgres.contents import MOST_BYTES, digest_of
 from workers import house
-from workers.cli_policy import AS, DIR, NOTE, keep, writer
+from workers.cli_policy import AS, DIR, NOTE, keep, policy, writer
 
 PUBLISH = click.option("--publish", is_flag=True, help="Publish it at once, instead of keeping a draft.")
 FILE = click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
 
-def add_to(policy: click.Group) -> None:
+def add_to(_cli: click.Group) -> None:
     """Add both commands to `fairturn policy`."""
     policy.add_command(policy_table)
     policy.add_command(policy_area)

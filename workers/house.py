@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import flower_door, settings, wiring
+from config import flower_login, settings, wiring
 from routing.errors import BadInput
 from storage.postgres import schema
 from workers import embedded, watch
@@ -106,7 +106,7 @@ def processes() -> dict[str, tuple[str, ...]]:
         "standby": ("-m", "workers.standby"),
         "beat": (*celery, "beat"),
         "web": (*web, "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"),
-        "flower": ("-m", "celery", "-A", "workers.main", "flower", f"--conf={flower_door.CONF_FILE}"),
+        "flower": ("-m", "celery", "-A", "workers.main", "flower", f"--conf={flower_login.CONF_FILE}"),
     }
 
 
