@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -23,6 +23,8 @@ def _comma_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+#: As storage.postgres.retention has it: what is younger may still be in use.
+LEAST_DAYS_KEPT = 60
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 #: Settings that may hold a password or a key: never shown.
 PRIVATE = frozenset({"database_url", "redis_url", "broker_url", "turnstile_url", "geocoder_keys", "notify_urls"})
@@ -43,6 +45,14 @@ _EXAMPLES = {
     "FAIRTURN_OIDC_ISSUER": "https://login.example.com/realms/staff",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
 }
+
+
+def _kept(days: int) -> int:
+    if 0 < days < LEAST_DAYS_KEPT:
+        raise ValueError(
+            f"what is younger than {LEAST_DAYS_KEPT} days may still be in use: give more, or 0 to keep all"
+        )
+    return days
 
 
 class Settings(BaseSettings):
@@ -143,7 +153,7 @@ class Settings(BaseSettings):
     # --- behaviour
     nightly_hour: int = Field(8, ge=0, le=23)
     seal_every_s: float = Field(30.0, ge=0, allow_inf_nan=False)
-    keep_days: int = Field(0, ge=0, le=36_500)
+    keep_days: Annotated[int, AfterValidator(_kept)] = Field(0, ge=0, le=36_500)
     worker_concurrency: int = Field(2, ge=1)
     bulk_concurrency: int = Field(1, ge=1)
     bulk_per_minute: int = Field(300, ge=1)

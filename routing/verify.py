@@ -174,6 +174,7 @@ class Recount:
     _rotations: dict[tuple[str, str], _Rotation] = field(default_factory=dict)
     _offered: dict[int, set[int]] = field(default_factory=dict)
     _twice: set[tuple[int, int]] = field(default_factory=set)  # lead, member
+    _given: set[tuple[int, int]] = field(default_factory=set)  # lead, member: offers that no decision made
 
     def begin(
         self, market: str, number: tuple[int, int], books: Mapping[str, Book], offered: Iterable[tuple[int, int]]
@@ -206,6 +207,10 @@ class Recount:
             yield from self._uses(past, market)
         self._write(past, verdict, rotation, market)
 
+    def given(self, offers: Iterable[tuple[int, int]]) -> None:
+        """Hear of offers that people or rules made outside of any rotation: (lead, member); such a member was tried."""
+        self._given.update(offers)
+
     def correct(self, one: Righted) -> Iterator[Breach]:
         """Check one correction against its offer's decision, and add it to the accounts."""
         self.corrections += 1
@@ -235,7 +240,7 @@ class Recount:
             return  # as nearly always; the rest names what is wrong
         for member, gate, open_, capacity in zip(past.member, past.gate, past.open, past.capacity, strict=True):
             if gate == Gate.TRIED:
-                if member not in tried:
+                if member not in tried and (past.lead_id, member) not in self._given:
                     yield _breach(past, "gate", f"member {member} was left out as tried, and was not")
             elif gate in _NOT_ASKED:
                 continue

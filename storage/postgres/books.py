@@ -242,7 +242,7 @@ def _turn(row: Any) -> Turn:
 
 
 def shares_of(member: Sequence[int], weight: Sequence[int], gate: Sequence[int], turn: int = TURN) -> dict[int, int]:
-    """What each eligible member earned: its part of what the lead cost by weight, rounded down (routing/fairness.py)."""
+    """What each eligible member earned: its part by weight of what the lead cost, rounded down (routing/fairness)."""
     eligible = [(one, its) for one, its, gate_ in zip(member, weight, gate, strict=True) if gate_ == 0]
     total = max(sum(its for _, its in eligible), 1)
     return {one: its * turn // total for one, its in eligible}
@@ -261,7 +261,8 @@ _MARKED = sa.text("""
 """)
 # Each part by its own index on (market, generation, seq) and no further than a page, whatever the planner thinks.
 _MADE = """
-    (SELECT id, generation, seq, rotation, mode, chosen, turn, CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
+    (SELECT id, generation, seq, rotation, mode, chosen, turn,
+            CAST(extract(epoch FROM at) * 1000000 AS bigint) AS at_us,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN member END AS member,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN weight END AS weight,
             CASE WHEN chosen IS NOT NULL AND mode = 'fair' THEN gate END AS gate, CAST(NULL AS bigint[]) AS delta

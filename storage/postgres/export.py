@@ -196,6 +196,9 @@ def _decision(row: Any, keys: dict[int, str]) -> Record:
         "chosen": None if row.chosen is None else keys[row.chosen],
         "reason": row.reason,
         "nearest_miles": miles(row.nearest_m),
+        "rule": row.rule,
+        "units": row.units,
+        "turn_micro": row.turn,
         "candidates": [
             {
                 "member": keys[member],

@@ -85,7 +85,9 @@ class Reexecution:
             "cursor": self._cursor(past),
             "policy": {"version": past.policy_version, "document": document},
             "contents": {
-                name: base64.b64encode(contents(name)).decode() for name in sorted(_digests(document)) if contents is not None
+                name: base64.b64encode(contents(name)).decode()
+                for name in sorted(_digests(document))
+                if contents is not None
             },
             "roster": roster_to_json(self._history.roster_at(past.market, past.roster_version, full=True)),
         }

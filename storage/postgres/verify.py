@@ -58,6 +58,7 @@ class Verify:
 
     def _recounted(self, recount: Recount, progress: Callable[[int], None]) -> Iterator[Breach]:
         with stream(self._engine.execution_options(isolation_level="REPEATABLE READ")) as connection:
+            recount.given((row.lead_id, row.member_id) for row in connection.execute(_GIVEN))
             for market in connection.execute(_MARKETS).scalars().all():
                 _begin(connection, recount, market)
                 for one in _in_order(connection, market):
@@ -123,6 +124,10 @@ _MARKETS = sa.text("""
         FROM m WHERE m.market IS NOT NULL
     )
     SELECT market FROM m WHERE market IS NOT NULL UNION SELECT market FROM corrections ORDER BY market
+""")
+_GIVEN = sa.text("""
+    SELECT o.lead_id, o.member_id FROM offers o
+    WHERE o.state <> 'void' AND NOT EXISTS (SELECT FROM decisions d WHERE d.id = o.id)
 """)
 _OFFERED = sa.text("""
     SELECT lead_id, member_id FROM offers WHERE market = :market AND offered_at <= :at AND state <> 'void'

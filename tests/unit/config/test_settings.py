@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import load
+from config.settings import LEAST_DAYS_KEPT, load
 from routing.errors import BadInput
+from storage.postgres.retention import LEAST_DAYS
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +65,12 @@ def test_a_wrong_value_is_refused_by_its_variable_with_the_fix(
 def test_every_usual_spelling_is_taken(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     assert value in load().model_dump().values()
+
+
+@pytest.mark.parametrize("days", ["1", "59", "-1"])
+def test_rows_that_may_still_be_in_use_cannot_be_removed(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("FAIRTURN_KEEP_DAYS", days)
+    with pytest.raises(BadInput) as refused:
+        load()
+    assert refused.value.field == "FAIRTURN_KEEP_DAYS"
+    assert LEAST_DAYS == LEAST_DAYS_KEPT

@@ -163,3 +163,14 @@ def test_F5_the_worst_deviation_is_counted_at_every_moment() -> None:
     assert pool.worst_turns == pytest.approx(worst, abs=0.01)
     assert pool.worst_turns < 2
     assert (pool.pool, pool.mode, pool.members) == ("installers", "fair", 12)
+
+
+def test_a_member_that_was_given_the_lead_by_hand_counts_as_tried() -> None:
+    past = eligible_one()
+    left_out = next(m for m in past.member if m != past.chosen)
+    at = list(past.member).index(left_out)
+    told = replace(past, gate=[Gate.TRIED if n == at else gate for n, gate in enumerate(past.gate)])
+    unheard, heard = Recount(), Recount()
+    heard.given([(past.lead_id, left_out)])
+    assert any("left out as tried" in breach.detail for breach in unheard.add(told))
+    assert not any("left out as tried" in breach.detail for breach in heard.add(told))
