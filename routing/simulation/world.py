@@ -259,8 +259,8 @@ class World:
         near = past is not None and abs(offer.offered - past.offered) < NEAR
         since = past.offered if past is not None and near else offer.offered
         expiry = offer.expires
-        if past and past.state is OfferState.EXPIRED and past.ended and abs(past.expires - offer.expires) < NEAR:
-            expiry = max(past.ended, offer.expires)
+        if past and past.accepted is None and abs(past.expires - offer.expires) < NEAR:
+            expiry = max(offer.expires, past.ended or self.past.until)  # so late somebody looked that it was due
         self.at(expiry, Happens.EXPIRY, offer.id)
         if kept.reply.answer is not None:
             self.at(since + kept.reply.after, Happens.ANSWER, offer.id)

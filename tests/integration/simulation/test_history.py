@@ -1,5 +1,6 @@
 """Simulations of history that the real house made."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from routing.simulation.compared import compare
@@ -13,7 +14,10 @@ from tests.integration.simulation.history import Town
 
 
 def read(house: House, since: datetime) -> Past:
-    return PastReader(house.engine, house.ledger.policy).read(since, datetime.now(UTC))
+    """Up to the last thing that happened: after it nobody in this house looks what is due."""
+    past = PastReader(house.engine, house.ledger.policy).read(since, datetime.now(UTC))
+    last = max(*(d.at for d in past.decisions), *(o.ended or 0 for o in past.offers))
+    return replace(past, until=last + 1)
 
 
 def simulated(past: Past) -> World:
@@ -47,8 +51,7 @@ def lived(house: House, leads: int, rounds: int, seed: int = 1) -> Town:
 def test_N2_the_live_policy_over_its_own_history_decides_alike(house: House) -> None:
     town = lived(house, leads=110, rounds=11)
     past = read(house, town.begun)
-
     world = simulated(past)
     found = compare(past, world)
     assert found.decided > 150
-    assert found.share >= 0.999
+    assert found.share >= 0.999, found.differences[:5]
