@@ -24,7 +24,8 @@ def with_table(
 ) -> Mapping[str, Any]:
     """The document with this CSV file as its table NAME. Raises BadInput with the line of the file, and the fix.
 
-    `key` and `columns` make a table that is not there yet, or change one; columns that are not named are text.
+    `key` and `columns` make a table that is not there yet, or change one. Columns of the file that are not named there
+    are of the kind they had, else text.
     """
     there = document.get("tables", {}).get(name, {})
     key = list(key) or there.get("key")
@@ -34,7 +35,8 @@ def with_table(
             field="--key",
             fix="Say what it is looked up by, such as --key lead.country --key 'lead.postal_code[:3]'.",
         )
-    known = columns or there.get("columns") or _columns(body, name, key)
+    before = there.get("columns", {})
+    known = before if before and not columns else {**_columns(body, name, key, before), **(columns or {})}
     part = {"key": key, "columns": dict(known), "content": digest}
     return _with(document, ("tables", name), part, lambda wanted: body if wanted == digest else contents(wanted))
 
@@ -67,8 +69,8 @@ def _rewritten(document: Written, before: str | None, digest: str, made: Mapping
     return written if dict(written) == dict(made) else made
 
 
-def _columns(body: bytes, name: str, key: Sequence[str]) -> dict[str, str]:
-    """Every column of the file that is no part of the key, as text."""
+def _columns(body: bytes, name: str, key: Sequence[str], before: Mapping[str, str]) -> dict[str, str]:
+    """Every column of the file that is no part of the key: of the kind it had before, else text."""
     first = next(reader(StringIO(decoded(body, f"{name}.csv"), newline="")), [])
     keys = {part.partition("[")[0].rstrip("*").removeprefix("lead.") for part in key}
-    return {head.strip(): "text" for head in first if head.strip() not in keys}
+    return {head: before.get(head, "text") for head in map(str.strip, first) if head not in keys}

@@ -55,6 +55,27 @@ def test_a_new_table_needs_a_key_and_its_other_columns_are_text() -> None:
     assert made["tables"]["t"]["columns"] == {"pool": "text"}
 
 
+def test_a_column_that_is_named_leaves_the_others_as_they_were_or_text() -> None:
+    ranked = b"country,postal_code,pool,rank\nUS,941,installers,3\n"
+    made = policy_contents.with_table(
+        written(BASE),
+        "t",
+        ranked,
+        digest_of(ranked),
+        contents=dict[str, bytes]().__getitem__,
+        key=["lead.country", "lead.postal_code*"],
+        columns={"rank": "whole"},
+    )
+    assert made["tables"]["t"]["columns"] == {"pool": "text", "rank": "whole"}
+    wider = b"country,postal_code,pool,rank,since\nUS,941,installers,3,2026-03-01\n"
+    with pytest.raises(BadInput, match=r"t.csv line 1: no column is called since"):
+        policy_contents.with_table(made, "t", wider, digest_of(wider), contents=dict[str, bytes]().__getitem__)
+    made = policy_contents.with_table(
+        made, "t", wider, digest_of(wider), contents=dict[str, bytes]().__getitem__, columns={"since": "date"}
+    )
+    assert made["tables"]["t"]["columns"] == {"pool": "text", "rank": "whole", "since": "date"}
+
+
 def test_a_newer_file_takes_the_old_ones_place_and_the_comments_stay() -> None:
     before = digest_of(CSV)
     text = (

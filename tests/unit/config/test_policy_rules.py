@@ -109,7 +109,7 @@ def with_file(body: bytes) -> Mapping[str, Any]:
         (b"country,postal_code,pool,owner\nUS,1,us,\nUS,\xff,us,\n", "line 3", "UTF-8"),
         (b'country,postal_code,pool,owner\nUS,1,us,"joe\n', "line 2", "end of data"),
         (b"country,postal_code,pool,owner\nUS,,us,\n", "line 2", "postal_code is empty"),
-        (b"country,postal_code,pool,owner,color\nUS,1,us,,red\n", "line 2", "no column is called color"),
+        (b"country,postal_code,pool,owner,color\nUS,1,us,,red\n", "line 1", "no column is called color"),
         (b"", "line 1", "country is missing"),
     ],
 )
