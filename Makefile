@@ -2,9 +2,9 @@
 PY := .venv/bin/python
 export PYTHON
 
-.PHONY: help ready demo up test chaos proofs bench profile lint screenshots fidelity format lock clean
+.PHONY: help ready demo up test test-all chaos proofs bench profile lint screenshots fidelity format lock clean
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 ready:
 	@sh bin/bootstrap
@@ -15,7 +15,10 @@ demo: ready ## the whole system on real servers, fed by a local Salesforce (make
 up: ready ## all processes in the foreground, on the settings of the environment and .env
 	@.venv/bin/fairturn up $(ARGS)
 
-test: ready ## every test (make test ARGS="-k fairness")
+test: ready ## the tests, but for a dozen long ones (make test ARGS="-k fairness")
+	@$(PY) -m pytest -n 4 --dist loadfile -m "not long" $(ARGS)
+
+test-all: ready ## every test, the long ones too
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 SEED ?= 1

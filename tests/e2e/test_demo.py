@@ -214,6 +214,7 @@ def test_verify_makes_every_decision_again(roomy: Ran) -> None:
 
 
 @pytest.mark.timeout(DEMO_S)
+@pytest.mark.long
 def test_C1_C6_nobody_is_ever_above_capacity_and_the_rest_wait_for_room(crowded: Ran) -> None:
     assert max(recount.most_held(crowded.offers).values()) == 5
     waiting = [lead for lead in crowded.leads.values() if lead["state"] == "waiting"]
@@ -222,5 +223,6 @@ def test_C1_C6_nobody_is_ever_above_capacity_and_the_rest_wait_for_room(crowded:
     assert {lead["reason"] for lead in waiting} == {"no_room"}
 
 
+@pytest.mark.long
 def test_waiting_leads_are_decided_once_while_nothing_changes(crowded: Ran) -> None:
     assert max(Counter(d["lead_id"] for d in crowded.decisions).values()) == 1

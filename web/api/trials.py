@@ -33,7 +33,7 @@ class FactsForm(BaseModel):
 class TrialForm(BaseModel):
     """Either a lead that there is, or the facts of one that there is not."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lead": "00Q000000000001AAA"}]})
 
     lead: str | None = Field(None, max_length=255, description="Our id, its Salesforce id or the id of its source.")
     facts: FactsForm | None = None

@@ -47,6 +47,7 @@ def house(database_url: str, doomed: Cluster) -> Iterator[House]:
         made.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_node_dies_with_answers_its_replica_never_saw_and_nothing_is_lost_or_doubled(
     house: House, doomed: Cluster

@@ -65,6 +65,7 @@ def worker(watched: Watched, database_url: str, redis_url: str, tmp_path: Path) 
                 process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_tasks_go_on_when_the_brokers_primary_is_killed_and_what_waited_is_still_there(
     watched: Watched, app: celery.Celery, worker: subprocess.Popen[bytes], database_url: str

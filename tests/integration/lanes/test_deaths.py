@@ -89,6 +89,7 @@ def test_an_event_that_ends_its_process_is_parked_and_its_company_goes_on(house:
     assert states == ["parked", "done", "done", "done"]
 
 
+@pytest.mark.long
 def test_a_deadly_lead_ends_three_processes_also_when_the_relay_never_comes(house: House) -> None:
     house.member("near", 40.01, capacity=50)
     leads = [house.lead(f"00Q00000000000001{n}") for n in range(5)]

@@ -92,6 +92,7 @@ def test_F11_two_hundred_workers_give_every_partner_the_turns_a_serial_run_gives
     assert worst(found, serial) <= 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_X2_more_workers_change_no_result(house: House) -> None:
     markets(house)

@@ -58,7 +58,7 @@ def test_a_worker_of_each_queue_answers_the_canaries_of_beat_and_then_the_house_
     answer = house.http.get(f"{house.web}/readyz")
     assert answer.status_code == 200, answer.text
     assert {name: check["ok"] for name, check in answer.json()["checks"].items()} == dict.fromkeys(
-        ("ledger", "turnstile", "broker", "backlog", *(f"queue:{queue}" for queue in QUEUES)), True
+        ("ledger", "policy", "turnstile", "broker", "backlog", *(f"queue:{queue}" for queue in QUEUES)), True
     )
     for part in ("web", "ready", "flower", "worker", "beat"):
         check = health.PARTS[part](house.settings)

@@ -244,6 +244,7 @@ def test_a_second_signal_does_not_wait_for_the_stubborn(tmp_path: Path) -> None:
     _eventually(lambda: not _alive(family))
 
 
+@pytest.mark.long
 def test_nothing_is_left_when_the_supervisor_is_killed_not_even_children_of_a_worker(
     foreground: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

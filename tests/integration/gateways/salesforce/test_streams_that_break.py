@@ -208,6 +208,7 @@ def test_I3_after_72_hours_the_sweep_alone_finds_all_500(live: Live) -> None:
     assert live.differences() == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)  # it starts four processes of its own, one after the other
 def test_I3_2000_records_changed_in_80_hours_are_found_by_comparing_alone_through_kills(
     org: SandboxOrg, database_url: str, redis_url: str
