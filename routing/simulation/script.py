@@ -15,6 +15,7 @@ from routing.simulation.past import Past, PastDecision, PastOffer
 #: Where nothing was seen: from the end of an offer to the next decision, and to the freed place, in microseconds.
 LAG = 50_000
 _SEEN = frozenset({int(Gate.ELIGIBLE), int(Gate.FULL)})
+_TOGETHER = 60_000_000  # places that are freed one after the other belong together within this time
 _SKEW = 2_000_000  # the clocks of ledger and turnstile are apart by less than this
 
 
@@ -67,7 +68,18 @@ def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past)
             made.routed[key] = start
         places.look(row, start)
     made.looks += [(at, market, leads) for at, leads in looked.items()]
-    made.freed |= places.freed
+    made.freed |= _with_unseen(places.freed, [o for o in past.offers if o.market == market])
+
+
+def _with_unseen(freed: Mapping[UUID, int], offers: Sequence[PastOffer]) -> dict[UUID, int]:
+    """With places that nobody looked at after they were freed: those are freed in the order in which offers ended."""
+    found, following = dict(freed), None
+    for offer in sorted((o for o in offers if o.ended is not None), key=lambda o: -(o.ended or 0)):
+        if offer.id in found:
+            following = found[offer.id]
+        elif following is not None and 0 <= following - (offer.ended or 0) <= _TOGETHER:
+            found[offer.id] = following
+    return found
 
 
 class _Places:

@@ -301,7 +301,8 @@ class World:
 
     def _ended(self, offer: OfferRow) -> None:
         past = self.replies[offer.id].past if offer.id in self.replies else None
-        freed = self.script.freed.get(past.id) if past and self._same(offer, past) else None
+        as_it_was = past is not None and self.policy is None and self._same(offer, past)
+        freed = self.script.freed.get(past.id) if past and as_it_was else None
         at = freed if freed is not None and freed >= self.now else self.now + self.script.lag
         self.at(at, Happens.FREE, offer.id)
 
