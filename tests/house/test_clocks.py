@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 CLOCK = re.compile(r"datetime\.now|datetime\.utcnow|time\.time\(|date\.today")
 #: Where it decides nothing about leads.
 ALLOWED = {
-    "config/policy_checking.py": "the moment that examples of rules are tried at which name none: of a check, of no lead",
+    "config/policy_checking.py": "the moment at which examples of rules are tried that name none",
     "gateways/salesforce/auth.py": "an assertion must say until when it is good, by the clock of who signs it",
     "gateways/salesforce/rest.py": "when a record was found missing: told, compared with nothing of ours",
     "workers/cli_access.py": "until when a key is good, some days from now: by the clock of who makes it",
