@@ -46,7 +46,7 @@ lint: ready ## format, style, types, and who may import whom
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
 
-screenshots: ready ## the pictures of the partners' page, into docs/ (needs Chromium)
+screenshots: ready ## the pictures of the partners' page and of a simulation, into docs/ (needs Chromium)
 	@SCREENSHOTS=docs NEEDS_BROWSER=1 $(PY) -m pytest -q tests/browser/test_pictures.py
 
 fidelity: ready ## public Salesforce clients against the sandbox (needs Node 20 and, once, the registries)

@@ -1,13 +1,18 @@
-"""The pictures of the app in the README: `make screenshots` writes them anew, from the page as it is."""
+"""The pictures in the README: `make screenshots` writes them anew, from the pages as they are."""
 
 import os
+import re
 from base64 import b64encode
 from pathlib import Path
 
+from click.testing import CliRunner
 from playwright.sync_api import Browser
 
 from tests.browser.conftest import Phone, Town
+from workers.cli import cli
 
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 #: Set by `make screenshots`: the folder to write to.
 FOLDER = "SCREENSHOTS"
 WIDTH, HEIGHT = 340, 660
@@ -39,6 +44,24 @@ def test_the_pictures_can_be_made(town: Town, browser: Browser, tmp_path: Path) 
     picture = folder / "app.png"
     side_by_side(browser, shots, picture)
     assert 10_000 < picture.stat().st_size < 300_000
+
+
+def test_the_picture_of_a_simulation_is_of_what_the_readme_does(browser: Browser, tmp_path: Path) -> None:
+    policy, added = ROOT / "config" / "policy.yaml", re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert added is not None
+    draft, report = tmp_path / "draft.yaml", tmp_path / "report.html"
+    draft.write_text(policy.read_text("utf-8") + added[1], "utf-8")
+    files = ["--leads", ROOT / "data" / "sample_leads_ny.csv", "--members", ROOT / "data" / "sample_members.csv"]
+    asked = ["simulate", draft, "--against", policy, *files, "--html", report]
+    said = CliRunner().invoke(cli, [str(one) for one in asked])
+    assert said.exit_code == 0, said.output
+    picture = Path(os.environ.get(FOLDER) or tmp_path) / "simulation.png"
+    page = browser.new_page(viewport={"width": 1100, "height": 820})
+    page.goto(report.as_uri())
+    page.get_by_role("heading", name="At a glance").wait_for()
+    page.screenshot(path=picture)
+    page.close()
+    assert 20_000 < picture.stat().st_size < 300_000
 
 
 def accept(phone: Phone) -> None:
