@@ -1,6 +1,7 @@
 """The past over the API: leads found and explained for managers, entries proved to their partner."""
 
 import json
+from typing import Any
 
 from routing import seal_verify
 from storage.postgres.seals import Seals
@@ -16,7 +17,7 @@ def test_E6_managers_page_through_leads_by_filters_and_partners_may_not(api: Api
     api.house.work()
     found, cursor = [], None
     while True:
-        asked = {"state": "offered", "limit": 1} | ({"cursor": cursor} if cursor else {})
+        asked: dict[str, Any] = {"state": "offered", "limit": 1} | ({"cursor": cursor} if cursor else {})
         answer = api.client.get("/api/v1/leads", params=asked, headers=OPERATOR).json()
         assert answer["filters"] == {"state": "offered"}
         found += answer["leads"]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -97,7 +98,7 @@ def test_O18_a_chance_holds_on_rungs_that_do_not_ask_the_members_tier() -> None:
 
 
 def past(decision: Decision, seq: int) -> Past:
-    columns = {
+    columns: dict[str, Any] = {
         name: [getattr(w, field) for w in decision.weighed]
         for name, field in {"member_ring": "ring", **{n: n for n in ("member", "distance_m", "weight", "capacity",
                             "tier_rank", "gate", "open", "standing", "served")}}.items()
