@@ -17,7 +17,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 #: Leaves of every tree, and steps from any of them to the root.
 SIZE, STEPS = 4096, 12
@@ -102,6 +102,7 @@ class Chain:
         self._key, self._gone = b"", False
         self._leaves: list[bytes] = []
         self._wrong_rows = 0
+        self._keyed, self._keyless = False, list[int]()
 
     @property
     def newest(self) -> int:
@@ -113,22 +114,28 @@ class Chain:
             if not line.strip():
                 continue
             try:
-                told = json.loads(line)
-            except ValueError:
-                yield f"line {number} cannot be read"
-                continue
-            if "seal" in told and isinstance(told["seal"], dict):
-                yield from self._end()
-                yield from self._begin(told)
-            elif "ref" in told:
-                yield from self._row(told)
+                yield from self._line(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+                yield f"line {number} cannot be read as a seal or a row of one"
         yield from self._end()
+        if self._keyed:  # without keys altogether these are seals alone
+            yield from (f"seal {number} has no key: its rows cannot be checked" for number in self._keyless)
+
+    def _line(self, told: Mapping[str, Any]) -> Iterator[str]:
+        if "seal" in told:
+            yield from self._end()
+            yield from self._begin(told)
+        else:
+            yield from self._row(told)
 
     def _begin(self, told: Mapping[str, Any]) -> Iterator[str]:
         seal = told["seal"]
-        self._seal, self._leaves, self._wrong_rows = seal, [], 0
+        number, _, _, _ = int(seal["number"]), seal["kind"], seal["root"], seal["links"]
         self._key, self._gone = bytes.fromhex(told.get("key", "")), bool(told.get("removed"))
-        number = seal["number"]
+        self._seal, self._leaves, self._wrong_rows = seal, [], 0
+        self._keyed |= bool(self._key)
+        if not self._key:
+            self._keyless.append(number)
         if number != self.newest + 1:
             yield f"seal {number} comes after seal {self.newest}: seals are missing"
         if head(seal) != told["head"]:
@@ -188,29 +195,63 @@ def check_proof(proof: Mapping[str, Any]) -> Iterator[str]:
             yield f"entry {row['id']} is not what was sealed"
 
 
+def _kept(text: str) -> tuple[int, str]:
+    """A seal as `fairturn verify --chain` prints it."""
+    number, _, told = text.partition(":")
+    if not number.isdecimal() or len(told) != 64 or set(told.lower()) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no seal; write it as NUMBER:HEX, with 64 digits behind the colon"
+        )
+    return int(number), told.lower()
+
+
+def _checked(file: Path) -> tuple[str, dict[int, str], list[str]]:
+    """What was checked, the heads of its seals, and everything that is wrong."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        proof = _proof(lines)
+        lines.seek(0)
+        if proof is None:
+            chain = Chain()
+            problems = list(chain.read(lines))
+            if not chain.heads:
+                problems.append("there is no seal in it")
+            gone = f", {chain.removed} removed for their age" if chain.removed else ""
+            return f"{chain.newest} seals over {chain.rows} rows{gone}", chain.heads, problems
+    try:
+        heads = {seal["number"]: head(seal) for seal in proof["seals"]}
+        return f"{len(proof['entries'])} entries", heads, list(check_proof(proof))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "a proof", {}, ["parts of the proof are missing or cannot be read"]
+
+
+def _proof(lines: TextIO) -> Mapping[str, Any] | None:
+    """The one document of a partner's proof; None of a chain, whose lines are documents of their own."""
+    try:
+        first = json.loads(lines.readline())
+    except ValueError:
+        first = None  # the first line of a longer document, or nothing
+    if isinstance(first, dict) and "entries" not in first:
+        return None
+    lines.seek(0)
+    try:
+        told = json.loads(lines.read())
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) and "entries" in told else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a file; 0 when all is well."""
     parser = argparse.ArgumentParser(description="Check a chain of seals, or a partner's own proof.")
     parser.add_argument("file")
-    parser.add_argument("--head", default="", help="NUMBER:HEX of a seal that was kept elsewhere")
+    parser.add_argument("--head", type=_kept, metavar="NUMBER:HEX", help="a seal that was kept elsewhere")
     asked = parser.parse_args(argv)
-    with Path(asked.file).open(encoding="utf-8") as lines:
-        first = lines.readline()
-        lines.seek(0)
-        if first.lstrip().startswith("{") and '"entries"' in (text := lines.read()):
-            proof = json.loads(text)
-            problems = list(check_proof(proof))
-            said = f"{len(proof['entries'])} entries"
-            heads = {seal["number"]: head(seal) for seal in proof["seals"]}
-        else:
-            lines.seek(0)
-            chain = Chain()
-            problems = list(chain.read(lines))
-            gone = f", {chain.removed} removed for their age" if chain.removed else ""
-            said, heads = f"{chain.newest} seals over {chain.rows} rows{gone}", chain.heads
-    number, _, kept = asked.head.partition(":")
-    if kept and heads.get(int(number)) != kept:
-        problems.append(f"seal {number} is another than the one that was kept elsewhere")
+    try:
+        said, heads, problems = _checked(Path(asked.file))
+    except OSError as exc:
+        parser.error(f"{asked.file} cannot be read: {exc.strerror}")
+    if asked.head and heads.get(asked.head[0]) != asked.head[1]:
+        problems.append(f"seal {asked.head[0]} is another than the one that was kept elsewhere")
     for problem in problems:
         print(problem)  # noqa: T201 - this is a command
     print(f"{said}: {'NOT SOUND' if problems else 'sound'}")  # noqa: T201 - as above

@@ -1,0 +1,98 @@
+"""The offline verifier as a command: what it is given may be torn, forged, or no chain at all."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routing import seal_verify
+
+Lines = list[dict[str, Any]]
+
+
+def chain(*batches: Sequence[str], extra: dict[str, Any] | None = None) -> Lines:
+    heads, lines = list[str](), Lines()
+    for number, refs in enumerate(batches, start=1):
+        key = bytes([number]) * 32
+        rows = {ref: {"id": ref, **(extra or {})} for ref in refs}
+        leaves = {ref: seal_verify.leaf(seal_verify.salt_of(key, ref), row) for ref, row in rows.items()}
+        root = seal_verify.levels(list(leaves.values()), key)[-1][0].hex()
+        links = [heads[n - 1] for n in seal_verify.linked(number)]
+        seal = {"number": number, "kind": "decisions", "root": root, "links": links}
+        heads.append(seal_verify.head(seal))
+        lines.append({"seal": seal, "head": heads[-1], "key": key.hex(), "removed": False})
+        lines += [{"ref": ref, "leaf": leaves[ref].hex(), "row": row} for ref, row in rows.items()]
+    return lines
+
+
+def checked(path: Path, lines: Sequence[object], *more: str) -> int:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+    return seal_verify.main([str(path), *more])
+
+
+def test_a_chain_is_read_as_one_whatever_its_rows_say(tmp_path: Path) -> None:
+    assert checked(tmp_path / "chain", chain(["a"], ["b"], extra={"facts": {"entries": 1}})) == 0
+
+
+def test_a_seal_whose_key_and_rows_were_cut_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = chain(["a", "b"], ["c"])
+    del lines[0]["key"], lines[1:3]
+    assert checked(tmp_path / "chain", lines) == 1
+    assert "seal 1 has no key" in capsys.readouterr().out
+
+
+def test_seals_alone_are_sound_and_nothing_at_all_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seals = [line for line in chain(["a"], ["b"]) if line.pop("key", None)]
+    assert checked(tmp_path / "seals", seals) == 0
+    assert checked(tmp_path / "empty", []) == 1
+    assert "there is no seal in it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        3,
+        [],
+        None,
+        {"other": 1},
+        {"seal": 1},
+        {"seal": {"number": "x"}},
+        {"ref": "c", "leaf": "zz", "row": {}},
+        {"ref": "c"},
+    ],
+)
+def test_a_line_that_is_no_seal_and_no_row_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], forged: object
+) -> None:
+    assert checked(tmp_path / "chain", [*chain(["a"]), forged]) == 1
+    assert "line 3 cannot be read as a seal or a row of one" in capsys.readouterr().out
+
+
+def test_a_torn_proof_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(tmp_path / "proof", [{"entries": []}]) == 1
+    assert "parts of the proof are missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kept", ["2", "2:", "x:ab", "2:abc", ":"])
+def test_a_seal_kept_elsewhere_that_is_not_written_whole_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        checked(tmp_path / "chain", chain(["a"], ["b"]), "--head", kept)
+    assert ended.value.code == 2
+    assert "NUMBER:HEX" in capsys.readouterr().err
+
+
+def test_a_seal_kept_elsewhere_is_compared(tmp_path: Path) -> None:
+    lines = chain(["a"], ["b"])
+    newest = lines[2]["head"]
+    assert checked(tmp_path / "chain", lines, "--head", f"2:{newest}") == 0
+    assert checked(tmp_path / "chain", lines[:2], "--head", f"2:{newest}") == 1
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        seal_verify.main([str(tmp_path / "nowhere")])
+    assert "cannot be read" in capsys.readouterr().err
