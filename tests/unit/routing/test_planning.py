@@ -104,7 +104,7 @@ def test_M6_a_required_skill_is_never_dropped_and_the_others_least_important_fir
     never = {skill["name"] for skill in wanted if skill["required"] and "drop_after" not in skill}
     assert never <= left
     dropped = [str(detail["dropped"]) for what, detail in asked.ruling.steps if what == "asked for less"]
-    assert sorted(left | {*dropped}) == sorted(skill["name"] for skill in wanted)
+    assert sorted(left | {*dropped}) == sorted(str(skill["name"]) for skill in wanted)
     by_pool = [skill["name"] for skill in wanted if not skill["required"] and "drop_after" not in skill]
     gone = [name for name in dropped if name in by_pool]
     assert gone == sorted(gone, reverse=True)
