@@ -92,6 +92,10 @@ def way(start: int, goal: int) -> list[int]:
     return numbers
 
 
+#: Kinds of rows that go when they are old enough.
+AGING = frozenset({"decisions", "corrections", "timeline"})
+
+
 class Chain:
     """Reads a chain line by line, and says what is wrong with it; `rows` counts what could be checked."""
 
@@ -103,6 +107,7 @@ class Chain:
         self._leaves: list[bytes] = []
         self._wrong_rows = 0
         self._keyed, self._keyless = False, list[int]()
+        self._kept = set[str]()  # kinds of which a seal is there with its rows
 
     @property
     def newest(self) -> int:
@@ -133,6 +138,7 @@ class Chain:
         number, _, _, _ = int(seal["number"]), seal["kind"], seal["root"], seal["links"]
         self._key, self._gone = bytes.fromhex(told.get("key", "")), bool(told.get("removed"))
         self._seal, self._leaves, self._wrong_rows = seal, [], 0
+        yield from self._aged(seal)
         self._keyed |= bool(self._key)
         if not self._key:
             self._keyless.append(number)
@@ -144,6 +150,14 @@ class Chain:
         if seal["links"] != wanted and number == self.newest + 1:
             yield f"seal {number} was not made over the seals before it"
         self.heads[number] = told["head"]
+
+    def _aged(self, seal: Mapping[str, Any]) -> Iterator[str]:
+        """Rows go for their age, the oldest first: who calls younger ones removed has taken them away."""
+        kind = seal["kind"]
+        if not self._gone:
+            self._kept.add(kind)
+        elif kind not in AGING or kind in self._kept:
+            yield f"seal {seal['number']} is said to be removed for its age, which {kind} of that age are not"
 
     def _row(self, told: Mapping[str, Any]) -> Iterator[str]:
         if self._seal is None:

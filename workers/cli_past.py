@@ -362,9 +362,9 @@ def _of_bundle(file: Path) -> Remade:
     try:
         bundle = json.loads(file.read_text("utf-8"))
         kept = contents_of(bundle)
-    except (ValueError, KeyError, TypeError) as exc:
+        return remake_bundle(bundle, lambda document, version: policy_file.parse(document, version, contents=kept))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise BadInput("it is no bundle", field=str(file), fix="Make one with `fairturn export decision ID`.") from exc
-    return remake_bundle(bundle, lambda document, version: policy_file.parse(document, version, contents=kept))
 
 
 def _verify_chain(*, as_json: bool) -> None:
@@ -404,9 +404,15 @@ def export(
     chosen = Filters(**asked)
     if chosen.used() and what != "leads":
         raise BadInput(f"{what} are not filtered", field="filters", fix="Only leads are.")
-    with house.opened(data_dir, new=False), _opened(output) as to:
-        if what == "decision":
-            to.write(json.dumps(_bundle(ident), ensure_ascii=False) + "\n")
+    with house.opened(data_dir, new=False):
+        bundle = _bundle(ident) if what == "decision" else None  # before a file of that name is written over
+        _exported(what, chosen, shape, output, bundle)
+
+
+def _exported(what: str, chosen: Filters, shape: str, output: Path | None, bundle: Mapping[str, Any] | None) -> None:
+    with _opened(output) as to:
+        if bundle is not None:
+            to.write(json.dumps(bundle, ensure_ascii=False) + "\n")
         elif what in {"seals", "chain"}:
             records = wiring.seals().headers() if what == "seals" else wiring.seals().chain()
             to.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
@@ -434,7 +440,14 @@ class _opened:  # noqa: N801 - reads as a verb
     """The file, written anew, or standard output."""
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else path.open("w", encoding="utf-8", newline="")
+        try:
+            self._file = None if path is None else path.open("w", encoding="utf-8", newline="")
+        except OSError as exc:
+            raise BadInput(
+                f"{path} cannot be written: {exc.strerror}",
+                field="--output",
+                fix="Name a file in a directory of yours.",
+            ) from exc
 
     def __enter__(self) -> TextIO:
         return self._file or sys.stdout

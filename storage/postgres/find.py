@@ -35,6 +35,8 @@ class Filters:
     def __post_init__(self) -> None:
         if self.state is not None and self.state not in STATES:
             raise BadInput(f"there is no state {self.state!r}", field="state", fix=f"Give one of {', '.join(STATES)}.")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise BadInput("the time ends before it begins", field="until", fix="Give a moment after `since`.")
 
     def used(self) -> dict[str, Any]:
         """Those that were given, in plain values."""

@@ -3,8 +3,12 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
+
+import pytest
 
 from config import policy as policy_file
+from routing.errors import BadInput
 from storage.postgres.find import Filters, Find
 from storage.postgres.reprocess import Reprocess
 from tests.integration.routing.house import House
@@ -100,3 +104,8 @@ def test_E5_who_works_on_a_lead_keeps_it(house: House) -> None:
     house.desk.accept(house.offer(lead))
     assert Reprocess(house.engine).reopen([lead], actor="test") == []
     assert house.state(lead) == ("accepted", None)
+
+
+def test_a_time_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(BadInput, match="ends before it begins"):
+        Filters(since=datetime(2026, 12, 1, tzinfo=UTC), until=datetime(2026, 1, 1, tzinfo=UTC))

@@ -96,3 +96,18 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         seal_verify.main([str(tmp_path / "nowhere")])
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("gone", "sound"), [((1,), True), ((1, 2), True), ((2,), False), ((1, 3), False)])
+def test_rows_are_gone_for_their_age_only_where_older_ones_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: tuple[int, ...], sound: bool
+) -> None:
+    lines, kept, removed = chain(["a"], ["b"], ["c"]), Lines(), False
+    for line in lines:
+        if "seal" in line:
+            removed = line["seal"]["number"] in gone
+            kept.append(line | {"removed": removed})
+        else:
+            kept.append(line | ({"row": None} if removed else {}))
+    assert checked(tmp_path / "chain", kept) == (0 if sound else 1)
+    assert ("is said to be removed for its age" in capsys.readouterr().out) == (not sound)
