@@ -167,13 +167,13 @@ def _lines(
             raise BadInput(
                 f"the column {missing[0]} is missing", field=f"{file} line 1", fix=f"Begin with {','.join(wanted)}."
             )
+        if len(heads) > len(set(heads)):
+            twice, _ = Counter(heads).most_common(1)[0]
+            raise BadInput(f"the column {twice[:60]} is there twice", field=f"{file} line 1", fix="Keep one of them.")
         if unknown := next((head for head in heads if head not in wanted), None):
             raise BadInput(
                 f"no column is called {unknown[:60]}", field=f"{file} line 1", fix=suggestion(unknown, wanted)
             )
-        if len(heads) > len(set(heads)):
-            twice, _ = Counter(heads).most_common(1)[0]
-            raise BadInput(f"the column {twice[:60]} is there twice", field=f"{file} line 1", fix="Keep one of them.")
         for count, cells in enumerate(reader):
             where = f"{file} line {reader.line_num}"
             if count >= MOST_ROWS:

@@ -22,6 +22,8 @@ from storage.postgres.heartbeats import Heartbeats
 from storage.redis.broker import Broker
 from tests.integration.cluster.servers import Watched, running_watched, until
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -14,6 +14,8 @@ from routing.journey import DEATHS
 from storage.postgres import leads as leads_module
 from tests.integration.routing.house import House
 
+pytestmark = pytest.mark.long
+
 WHOLE = {"lat": 40.0, "lon": -75.0, "country": "US", "city": "Town"}
 
 

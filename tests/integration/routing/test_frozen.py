@@ -12,6 +12,8 @@ import pytest
 from routing import sweeper
 from tests.integration.routing.house import MARKET, House
 
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def frozen(house: House, point: str, ids: list[int]) -> Iterator[subprocess.Popen[bytes]]:

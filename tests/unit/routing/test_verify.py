@@ -167,7 +167,8 @@ def test_F5_the_worst_deviation_is_counted_at_every_moment() -> None:
 
 def test_a_member_that_was_given_the_lead_by_hand_counts_as_tried() -> None:
     past = eligible_one()
-    left_out = next(m for m in past.member if m != past.chosen)
+    free = [m for m, gate in zip(past.member, past.gate, strict=True) if gate == Gate.ELIGIBLE]
+    left_out = next(m for m in free if m != past.chosen)
     at = list(past.member).index(left_out)
     told = replace(past, gate=[Gate.TRIED if n == at else gate for n, gate in enumerate(past.gate)])
     unheard, heard = Recount(), Recount()
