@@ -15,7 +15,7 @@ demo: ready ## the whole system on real servers, fed by a local Salesforce (make
 up: ready ## all processes in the foreground, on the settings of the environment and .env
 	@.venv/bin/fairturn up $(ARGS)
 
-test: ready ## the tests, but for a dozen long ones (make test ARGS="-k fairness")
+test: ready ## the tests, but for the long ones (make test ARGS="-k fairness")
 	@$(PY) -m pytest -n 4 --dist loadfile -m "not long" $(ARGS)
 
 test-all: ready ## every test, the long ones too

@@ -9,6 +9,8 @@ from playwright.sync_api import expect
 from routing.access import Role
 from tests.browser.conftest import Phone, Town
 
+pytestmark = pytest.mark.long
+
 RULES: Any = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 TITLES = {"en": "Offers", "de": "Angebote", "fr": "Offres", "es": "Ofertas", "pl": "Oferty"}

@@ -10,6 +10,8 @@ import pytest
 
 from bench import paper, report
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "bench" / "results" / "latest.json"
 

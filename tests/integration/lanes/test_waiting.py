@@ -15,6 +15,8 @@ from storage.postgres.leads import Leads
 from storage.postgres.waiting import waiting_near
 from tests.integration.routing.house import MARKET, House
 
+pytestmark = pytest.mark.long
+
 MILES_50 = 80_467.2
 METROPOLIS = Point(40.7, -73.8)
 #: Half of them in one metropolis, all in one square degree; the others anywhere.

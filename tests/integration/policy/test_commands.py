@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from config import policy as policy_file
 from config.ops import Ops
 from storage.postgres.ledger import RoutingLedger
@@ -13,6 +15,8 @@ from storage.postgres.vitals import Vitals
 from storage.redis.broker import Broker
 from tests.integration.policy.conftest import Press
 from tests.integration.routing.house import document
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parents[3]
 

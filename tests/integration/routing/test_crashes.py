@@ -14,6 +14,8 @@ from routing import sweeper
 from routing.ports import Standing
 from tests.integration.routing.house import MARKET, House
 
+pytestmark = pytest.mark.long
+
 WHOLE = {"lat": 40.0, "lon": -75.0, "country": "US", "city": "Town"}
 
 

@@ -10,6 +10,8 @@ from storage.postgres.verify import Verify
 from tests.integration.routing.house import MARKET, House
 from tests.integration.routing.own_valkey import OwnValkey, own_valkey
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[OwnValkey]:

@@ -25,6 +25,8 @@ from workers.embedded_guard import remembered
 from workers.embedded_identity import lodge_postgres
 from workers.embedded_servers import valkey_program
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 USER = """
 import sys

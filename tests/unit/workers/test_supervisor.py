@@ -15,6 +15,8 @@ import pytest
 
 from workers.supervisor import Job, ProcessFailed, Supervisor
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 
 #: Says that it is there, then waits; at SIGTERM it writes its name to a common file and leaves.

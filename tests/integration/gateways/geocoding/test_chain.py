@@ -26,6 +26,8 @@ from storage.postgres.geocodes import Geocodes
 from storage.postgres.tables import geocodes
 from storage.redis.limiter import RateLimiter
 
+pytestmark = pytest.mark.long
+
 OFFLINE = Offline(15000)
 ALBANY = Address(street="12 Main St", city="Albany", state="NY", postal_code="12207", country="US")
 

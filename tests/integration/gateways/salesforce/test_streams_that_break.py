@@ -13,6 +13,8 @@ from tests.proofs import resync, stream
 from tests.proofs.live import Live
 from tests.sandbox_fixture import SandboxOrg
 
+pytestmark = pytest.mark.long
+
 #: Where members are: so far apart that each lead can go to one of them only, whatever the order.
 PLACES = {"north": (45.0, -75.0), "south": (35.0, -75.0), "west": (40.0, -110.0)}
 
