@@ -14,7 +14,7 @@ from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.people import member_of
 from storage.postgres.tables import NOW
-from storage.postgres.tables_identity import api_keys
+from storage.postgres.tables.identity import api_keys
 from storage.postgres.values import clean_text
 
 PREFIX = "ft"

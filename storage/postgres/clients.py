@@ -11,7 +11,7 @@ from storage.postgres.api_keys import hashed
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.people import member_of
-from storage.postgres.tables_identity import clients
+from storage.postgres.tables.identity import clients
 from storage.postgres.values import clean_text
 
 #: Made by the migration: our own page, and any app of a partner's that wants no name of its own.

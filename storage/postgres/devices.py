@@ -15,8 +15,8 @@ from routing.delivery import ORDER, Channel
 from routing.errors import Refused
 from storage.postgres.endpoints import Seals
 from storage.postgres.engine import transaction
-from storage.postgres.tables_identity import people
-from storage.postgres.tables_notify import contact_wishes, devices, push_keys
+from storage.postgres.tables.identity import people
+from storage.postgres.tables.notify import contact_wishes, devices, push_keys
 from storage.postgres.values import clean_text
 from storage.postgres.walls import as_member
 

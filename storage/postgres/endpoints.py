@@ -12,7 +12,7 @@ from routing.errors import Refused
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.tables import NOW
-from storage.postgres.tables_notify import endpoints
+from storage.postgres.tables.notify import endpoints
 from storage.postgres.walls import as_member
 
 MOST = 5

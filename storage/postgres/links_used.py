@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from routing.courier import About
 from routing.offer import OfferState
 from storage.postgres.engine import transaction
-from storage.postgres.tables_notify import links_used
+from storage.postgres.tables.notify import links_used
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from routing.errors import BadInput, Refused
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.tables import NOW, members
-from storage.postgres.tables_identity import people, refresh_tokens
+from storage.postgres.tables.identity import people, refresh_tokens
 from storage.postgres.values import clean_text
 
 

@@ -12,7 +12,7 @@ from storage.postgres.api_keys import hashed
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.tables import NOW
-from storage.postgres.tables_identity import refresh_tokens
+from storage.postgres.tables.identity import refresh_tokens
 
 PREFIX = "fr_"
 #: A login that nobody used for so long is over.

@@ -11,7 +11,7 @@ from routing.errors import BadInput, Refused
 from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.tables import decisions
-from storage.postgres.tables_shadow import shadow_divergences, shadow_runs
+from storage.postgres.tables.shadow import shadow_divergences, shadow_runs
 from storage.postgres.verify import COLUMNS
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from storage.postgres.audit import record
 from storage.postgres.engine import transaction
-from storage.postgres.tables_identity import signing_keys
+from storage.postgres.tables.identity import signing_keys
 
 #: A new key is known to every verifier before the first token comes that it signed; so long an old one is kept.
 KNOWN_BEFORE_S = 600

@@ -14,7 +14,7 @@ from storage.postgres.audit import record
 from storage.postgres.engine import transaction
 from storage.postgres.people import end_sessions
 from storage.postgres.tables import NOW
-from storage.postgres.tables_identity import people
+from storage.postgres.tables.identity import people
 from storage.postgres.values import clean
 from storage.postgres.walls import as_member
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, UUID
 
-from storage.postgres.tables import NOW, BigInt, Int, Small, Text, Time, metadata
+from storage.postgres.tables.base import NOW, BigInt, Int, Small, Text, Time, metadata
 
 Uuid = UUID(as_uuid=True)
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage.postgres.tables import BigInt, Int, Text, Time, metadata
+from storage.postgres.tables.base import BigInt, Int, Text, Time, metadata
 
 shadow_runs = sa.Table(
     "shadow_runs",

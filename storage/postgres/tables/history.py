@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 
-from storage.postgres.tables import NOW, BigInt, Float, Int, Text, Time, metadata
+from storage.postgres.tables.base import NOW, BigInt, Float, Int, Text, Time, metadata
 
 roster_versions = sa.Table(
     "roster_versions",

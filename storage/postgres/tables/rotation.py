@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, REAL, UUID
 
-from storage.postgres.tables import NOW, BigInt, Int, Small, Text, Time, decisions, metadata
+from storage.postgres.tables.base import NOW, BigInt, Int, Small, Text, Time, metadata
+from storage.postgres.tables.decisions import decisions
 
 absences = sa.Table(
     "absences",
