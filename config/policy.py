@@ -247,6 +247,7 @@ class PoolPart(PoolSections, _Part):
         once([c for part in self.rings_by_country for c in part.countries], "rings_by_country names", "country")
         _passes(self.answer_within, self.answers.hours, "answer_within")
         self.turns.fits(self.mode)
+        self.fairness.fits(self.mode.mode)
         check_limits(self.limits, of=tuple(Of), share=True)
         self.fits_rings(min(len(part.radii) for part in (self.rings, *self.rings_by_country)))
         return self

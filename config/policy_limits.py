@@ -11,7 +11,7 @@ from config.policy_parts import STRICT, Duration, Name, Zone, once, wrong
 from config.policy_words import suggestion
 from routing.errors import BadInput
 from routing.limits import PLENTY, Limit, Of, Per, Window, span
-from routing.policy import ONE_TURN, Cost, Unit
+from routing.policy import ONE_TURN, Cost, Mode, Unit
 from routing.vocabulary import Kind
 
 SHORTEST, LONGEST = timedelta(hours=1), timedelta(days=366)
@@ -139,6 +139,14 @@ class FairnessPart(BaseModel):
                 "Write {unit: value, value: lead.amount, worth: 10000}: a lead of 10000 costs one turn.",
             )
         return self
+
+    def fits(self, mode: Mode) -> None:
+        """Refuse a unit of turns where nobody's account is kept."""
+        if self.unit is not Unit.COUNT and mode is not Mode.FAIR:
+            raise wrong(
+                f"fairness counts turns in {self.unit}, and mode {mode} keeps no accounts",
+                "Write mode: fair, or take fairness out.",
+            )
 
     def made(self, kinds: Mapping[str, Kind], where: Where, at: int) -> Cost:
         if self.value is not None and kinds.get(self.value) not in {Kind.NUMBER, Kind.WHOLE}:

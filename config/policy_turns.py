@@ -130,6 +130,7 @@ class TurnsPart(_Part):
             "minimum": self.minimum,
             "absence": self.absence != "none",
             "a rolling reset": isinstance(self.reset, RollingPart),
+            "by_hand_counts": "by_hand_counts" in self.model_fields_set and self.by_hand_counts is not False,
         }
         if way.mode is not Mode.FAIR and (named := next((n for n, given in asked.items() if given), "")):
             raise wrong(f"{named} moves accounts, and mode {way} keeps none", "Write mode: fair, or take it out.")

@@ -95,8 +95,16 @@ def test_C3_a_wrong_limit_is_refused_with_its_place_and_the_fix(limit: dict[str,
         (document(fairness={"unit": "value", "value": "lead.amount", "worth": 0}), "greater than 0"),
         (document(fairness={"unit": "value", "value": "lead.city", "worth": 5}), "no number of leads"),
         (document(fairness={"unit": "effort"}), "'count', 'units' or 'value'"),
+        (
+            document(mode="cursor", fairness={"unit": "units"}),
+            "counts turns in units, and mode cursor keeps no accounts",
+        ),
+        (document(mode="nearest", turns={"by_hand_counts": True}), "by_hand_counts moves accounts, and mode nearest"),
+        (document(mode="least_loaded", turns={"by_hand_counts": "moved"}), "by_hand_counts moves accounts"),
     ],
 )
 def test_limits_and_fairness_that_mean_nothing_are_refused(made: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=said) as refused:
         policy.parse(made, 1)
+    assert refused.value.field
+    assert refused.value.fix

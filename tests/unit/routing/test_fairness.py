@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from routing import fairness
 from routing.decision import Candidate
 from routing.fairness import TURN, Book, Deviation, Verdict, choose
+from routing.followed import bound
 from routing.policy import Mode
 
 PLENTY = 10**6
@@ -72,6 +73,32 @@ def test_F5_nobody_is_two_turns_from_its_entitlement_though_one_is_absent_half_t
         worst = max(worst, *(abs(value) for value in off.values()))
     assert worst <= 2 * 12
     assert sum(book.standing.values()) == 0
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(2, 7))
+def test_F12_whatever_turns_cost_and_whoever_is_there_nobody_passes_the_bound(
+    data: st.DataObject, members: int
+) -> None:
+    here = st.sets(st.integers(1, members), min_size=1).map(sorted)
+    leads = st.tuples(here, st.integers(TURN // 100, 100 * TURN), st.integers(1, 9_000))
+    book, off, largest = Book(), Deviation(), 0
+    for eligible, turn, weight in data.draw(st.lists(leads, min_size=5, max_size=60)):
+        seen = [(a_candidate(m, weight=weight if m == eligible[0] else 1000), 0) for m in eligible]
+        verdict = choose(Mode.FAIR, seen, book, turn=turn)
+        fairness.apply(verdict, book)
+        off.add(verdict)
+        largest = max(largest, turn)
+        assert sum(book.standing.values()) == 0
+        assert max(map(abs, book.standing.values())) <= bound(members, largest)
+    assert off.worst <= bound(members, largest) + 60 * members  # what was rounded down beside
+
+
+def test_F12_the_bound_of_two_members_is_reached_by_the_largest_turn() -> None:
+    book, pair = Book(), [(a_candidate(m), 0) for m in (1, 2)]
+    fairness.apply(choose(Mode.FAIR, pair, book, turn=TURN // 100), book)
+    fairness.apply(choose(Mode.FAIR, pair, book, turn=100 * TURN), book)
+    assert max(book.standing.values()) == bound(2, 100 * TURN) - TURN // 200
 
 
 def test_F8_adding_pausing_and_removing_a_member_leaves_the_order_of_the_others() -> None:

@@ -18,12 +18,21 @@ from routing.limits import Bound, Limit, Of, Per, checks_of, moment, own_limits
 from routing.policy import Cost, Mode, Unit
 
 NEW_YORK, SYDNEY = "America/New_York", "Australia/Sydney"
-#: Days of 23 and of 25 hours in 2026, with the local hour that is missing or comes twice.
+#: Days that are not of 24 hours: by an hour, by half of one, and where midnight is missing or comes twice.
 CHANGES = [
     (NEW_YORK, date(2026, 3, 8), 23),
     (NEW_YORK, date(2026, 11, 1), 25),
     (SYDNEY, date(2026, 4, 5), 25),
     (SYDNEY, date(2026, 10, 4), 23),
+    ("Pacific/Chatham", date(2026, 4, 5), 25),
+    ("Australia/Lord_Howe", date(2026, 4, 5), 24.5),
+    ("Australia/Lord_Howe", date(2026, 10, 4), 23.5),
+    ("Africa/Cairo", date(2026, 4, 24), 23),
+    ("Asia/Beirut", date(2026, 3, 29), 23),
+    ("Asia/Beirut", date(2026, 10, 24), 25),
+    ("America/Santiago", date(2026, 9, 6), 23),
+    ("America/Havana", date(2026, 11, 1), 25),
+    ("Asia/Kathmandu", date(2026, 11, 1), 24),
 ]
 
 
@@ -35,7 +44,7 @@ def minutes(start: datetime, count: int, step: int = 1) -> Iterator[datetime]:
 
 @pytest.mark.parametrize(("zone", "day", "hours"), CHANGES)
 def test_C3_a_day_is_from_local_midnight_to_local_midnight_on_clock_change_days(
-    zone: str, day: date, hours: int
+    zone: str, day: date, hours: float
 ) -> None:
     midnight = datetime.combine(day, time(), ZoneInfo(zone))
     before, first = moment(Per.DAY, midnight - timedelta(seconds=1), zone), moment(Per.DAY, midnight, zone)
@@ -46,17 +55,18 @@ def test_C3_a_day_is_from_local_midnight_to_local_midnight_on_clock_change_days(
 
 
 @pytest.mark.parametrize(("zone", "day", "hours"), CHANGES)
-def test_C3_every_hour_of_a_clock_change_day_is_an_hour_of_its_own(zone: str, day: date, hours: int) -> None:
+def test_C3_every_hour_of_a_clock_change_day_is_an_hour_of_its_own(zone: str, day: date, hours: float) -> None:
     midnight = datetime.combine(day, time(), ZoneInfo(zone))
-    buckets = Counter(moment(Per.HOUR, at, zone).bucket for at in minutes(midnight, hours * 60))
-    assert list(buckets.values()) == [60] * hours
+    buckets = Counter(moment(Per.HOUR, at, zone).bucket for at in minutes(midnight, round(hours * 60)))
+    odd = [] if hours % 1 == 0 else [90 if hours > 24 else 30]  # the hour that is repeated, or left out, by half
+    assert sorted(buckets.values()) == sorted([60] * (round(hours * 60) // 60 - len(odd) * (hours > 24)) + odd)
 
 
 @pytest.mark.parametrize(("zone", "day", "hours"), CHANGES)
-def test_C3_weeks_and_months_keep_to_the_local_calendar_over_a_clock_change(zone: str, day: date, hours: int) -> None:
+def test_C3_weeks_and_months_keep_to_the_local_calendar_over_a_clock_change(zone: str, day: date, hours: float) -> None:
     local = ZoneInfo(zone)
     monday = datetime.combine(day - timedelta(days=day.weekday()), time(), local)
-    week = {moment(Per.WEEK, at, zone).bucket for at in minutes(monday, 7 * 24 * 6 + (hours - 24) * 6, step=10)}
+    week = {moment(Per.WEEK, at, zone).bucket for at in minutes(monday, round(7 * 24 * 6 + (hours - 24) * 6), step=10)}
     ended = moment(Per.WEEK, monday, zone).until
     assert len(week) == 1
     assert datetime.fromtimestamp(ended, local) == monday + timedelta(days=7)
