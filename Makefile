@@ -1,6 +1,8 @@
 # Each target first makes .venv from requirements.lock, once; later calls need no network.
 PY := .venv/bin/python
 export PYTHON
+# Else each process of a house, some ten, compiles all that it imports at each start: seconds of work.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help ready demo up test test-all chaos proofs bench profile lint screenshots fidelity format lock clean
 help: ## this list

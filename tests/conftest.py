@@ -50,7 +50,9 @@ def database_url(servers: Urls, migrated_template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     _administer(
         servers,
-        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template)),
+        sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+            sql.Identifier(name), sql.Identifier(migrated_template)
+        ),
     )
     yield _to(servers, name)
     _administer(servers, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
