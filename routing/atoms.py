@@ -1,19 +1,20 @@
-"""What must be so at least whenever a condition holds: facts with values, beginnings and ranges, read from its syntax.
+"""What must be so at least whenever a condition holds: facts with values, beginnings and ranges.
 
 An index of rules rests on them: a rule none of whose alternatives fits the facts cannot match. They claim too little
-rather than too much: whatever cannot be said with them is left out.
+rather than too much: whatever cannot be said with them is left out. A `fact` is the name of one, or a value that is
+made of facts: `=` and an expression (routing/written.py), or `~` and a fact without regard to case.
 """
 
 import math
+import operator
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import product
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from routing.syntax import Node
 
-#: More alternatives than this are not told apart.
-MOST = 64
+MADE, FOLDED = "=", "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +26,40 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Holds:
-    """The list has this text in it."""
+class NoneOf:
+    """The fact is there, and has none of these values."""
 
     fact: str
-    value: str
+    values: frozenset[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The list has one of these texts in it."""
+
+    fact: str
+    values: frozenset[object]
 
 
 @dataclass(frozen=True, slots=True)
 class Begins:
-    """The text begins so."""
+    """The text, or one of the list, begins in one of these ways."""
 
     fact: str
-    prefix: str
+    values: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The text ends so."""
+    """The text, or one of the list, ends in one of these ways."""
 
     fact: str
-    suffix: str
+    values: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The text has this one in it."""
+    """The text, or one of the list, has this one in it."""
 
     fact: str
     text: str
@@ -58,7 +67,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The number or moment lies between these; the edges belong to it unless they are open."""
+    """The number, moment, length of time or text lies between these; the edges belong to it unless they are open."""
 
     fact: str
     low: object = None  # None: no limit
@@ -67,98 +76,76 @@ class Between:
     high_open: bool = False
 
 
-Atom = OneOf | Holds | Begins | Ends | Contains | Between
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What is computed of numbers compares so; those of the same `fact` are alike but for the numbers written there."""
+
+    fact: str
+    numbers: tuple[float, ...]  # those written there, as they are met in the tree
+    tree: Node = field(compare=False)
+    wanted: bool
+
+
+Atom = OneOf | NoneOf | Holds | Begins | Ends | Contains | Between | Computed
 Conjunction = tuple[Atom, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """One of these conjunctions must hold; an empty one says nothing. `exact`: and then the condition does hold."""
+    """One of these conjunctions must hold; an empty one says nothing."""
 
     of: tuple[Conjunction, ...]
-    exact: bool
 
 
-ANYTHING = Alternatives(((),), exact=False)
-ALWAYS = Alternatives(((),), exact=True)
-NEVER = Alternatives((), exact=True)
-_MIRRORED = {"_<_": "_>_", "_<=_": "_>=_", "_>_": "_<_", "_>=_": "_<=_", "_==_": "_==_"}
+ALWAYS = Alternatives(((),))
 
 
-def alternatives(root: Node) -> Alternatives:
-    """What must be so at least for this condition to hold."""
-    if root.kind == "const":
-        return ALWAYS if root.value is True else NEVER
-    if root.kind == "name":
-        return _one(OneOf(root.name, frozenset({True})))
-    if root.kind != "call":
-        return ANYTHING
-    if root.name == "_&&_":
-        return _both(alternatives(root.parts[0]), alternatives(root.parts[1]))
-    if root.name == "_||_":
-        return _either(alternatives(root.parts[0]), alternatives(root.parts[1]))
-    if root.name == "!_" and root.parts[0].kind == "name":
-        return _one(OneOf(root.parts[0].name, frozenset({False})))
-    atom = _atom(root)
-    return _one(atom) if atom else ANYTHING
+def fits(atom: Atom, value: object) -> bool:
+    """Whether a value may be what is needed; one that is missing is not. Of what is computed, anything may be."""
+    if value is None:
+        return False
+    match atom:
+        case OneOf():
+            return value in atom.values if not isinstance(value, list) else True
+        case NoneOf():
+            return value not in atom.values if not isinstance(value, list) else True
+        case Holds():
+            return isinstance(value, list) and any(one in atom.values for one in value)
+        case Begins():
+            return any(text.startswith(tuple(atom.values)) for text in texts(value))
+        case Ends():
+            return any(text.endswith(tuple(atom.values)) for text in texts(value))
+        case Contains():
+            return any(atom.text in text for text in texts(value))
+        case Between():
+            return _inside(atom, value)
+        case Computed():
+            return True
 
 
-def _one(atom: Atom) -> Alternatives:
-    return Alternatives(((atom,),), exact=True)
+def texts(value: object) -> list[str]:
+    """A text, or those of a list."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _both(left: Alternatives, right: Alternatives) -> Alternatives:
-    if len(left.of) * len(right.of) > MOST:
-        fewer = min(left, right, key=lambda side: (side.of == ((),), len(side.of)))
-        return Alternatives(fewer.of, exact=False)
-    joined = tuple(dict.fromkeys(a + tuple(x for x in b if x not in a) for a, b in product(left.of, right.of)))
-    return Alternatives(joined, left.exact and right.exact)
+def _inside(atom: Between, value: object) -> bool:
+    try:
+        return not (
+            (atom.low is not None and value < atom.low)  # type: ignore[operator] # of one kind, as CEL has checked
+            or (atom.high is not None and value > atom.high)  # type: ignore[operator]
+        )
+    except TypeError:
+        return True
 
 
-def _either(left: Alternatives, right: Alternatives) -> Alternatives:
-    merged: dict[Conjunction, None] = dict.fromkeys(left.of)
-    for conjunction in right.of:
-        same = next((kept for kept in merged if _mergeable(kept, conjunction)), None)
-        if same is None:
-            merged[conjunction] = None
-        else:
-            del merged[same]
-            merged[_merged(same[0], conjunction[0])] = None
-    if () in merged or len(merged) > MOST:
-        return Alternatives(((),), exact=() in merged and left.exact and right.exact)
-    return Alternatives(tuple(merged), left.exact and right.exact)
-
-
-def _mergeable(a: Conjunction, b: Conjunction) -> bool:
-    return len(a) == len(b) == 1 and isinstance(a[0], OneOf) and isinstance(b[0], OneOf) and a[0].fact == b[0].fact
-
-
-def _merged(a: Atom, b: Atom) -> Conjunction:
-    return (OneOf(a.fact, a.values | b.values),) if isinstance(a, OneOf) and isinstance(b, OneOf) else (a,)
-
-
-def _atom(call: Node) -> Atom | None:
-    if len(call.parts) != 2:
-        return None
-    left, right = call.parts
-    if call.name == "@in":
-        return _within(left, right)
-    value, flipped = constant(right), False
-    if value is None and call.name in _MIRRORED:
-        left, right, value, flipped = right, left, constant(left), True
-    if value is None or left.kind != "name":
-        return None
-    name = _MIRRORED[call.name] if flipped else call.name
-    make = _OF.get(name)
-    return make(left.name, value) if make else None
-
-
-def _within(left: Node, right: Node) -> Atom | None:
-    if left.kind == "name" and right.kind == "items":
-        values = [constant(part) for part in right.parts]
-        return OneOf(left.name, frozenset(values)) if None not in values else None
-    value = constant(left)
-    return Holds(right.name, value) if isinstance(value, str) and right.kind == "name" else None
+_LENGTH = re.compile(r"(?P<sign>-?)(?P<count>\d{1,9})(?P<unit>[hms])")
+_SUMS: Mapping[str, Callable[[float, float], float]] = {
+    "_+_": operator.add,
+    "_-_": operator.sub,
+    "_*_": operator.mul,
+}
+_EXACT = 2**50
+_UNITS = {"h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}
 
 
 def constant(node: Node) -> object:
@@ -174,21 +161,33 @@ def constant(node: Node) -> object:
     return None
 
 
+def settled(node: Node) -> object:
+    """As `constant`, and lengths of time, and moments so long before or after others."""
+    if node.kind == "call" and node.name == "duration" and len(node.parts) == 1:
+        text = constant(node.parts[0])
+        found = _LENGTH.fullmatch(text) if isinstance(text, str) else None
+        return _UNITS[found["unit"]] * int(found["sign"] + found["count"]) if found else None
+    if node.kind == "call" and node.name in _SUMS and len(node.parts) == 2:
+        return _sum(node.name, *(settled(part) for part in node.parts))
+    return constant(node)
+
+
+def _sum(name: str, one: object, other: object) -> object:
+    """Of moments and lengths of time, and of numbers of one kind, so far as they are exact."""
+    if isinstance(one, datetime) and isinstance(other, timedelta) and name != "_*_":
+        try:
+            return one + other if name == "_+_" else one - other
+        except OverflowError:
+            return None
+    if type(one) is type(other) and isinstance(one, int | float) and isinstance(other, int | float):
+        found = _SUMS[name](one, other)
+        return found if not isinstance(one, bool) and abs(found) < _EXACT else None
+    return None
+
+
 def _moment(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-_OF: Mapping[str, Callable[[str, object], Atom | None]] = {
-    "_==_": lambda fact, value: OneOf(fact, frozenset({value})),
-    "_<_": lambda fact, value: Between(fact, high=value, high_open=True),
-    "_<=_": lambda fact, value: Between(fact, high=value),
-    "_>_": lambda fact, value: Between(fact, low=value, low_open=True),
-    "_>=_": lambda fact, value: Between(fact, low=value),
-    "startsWith": lambda fact, value: Begins(fact, value) if isinstance(value, str) else None,
-    "endsWith": lambda fact, value: Ends(fact, value) if isinstance(value, str) else None,
-    "contains": lambda fact, value: Contains(fact, value) if isinstance(value, str) else None,
-}

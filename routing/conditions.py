@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from routing.atoms import Alternatives, alternatives
+from routing.atoms import Alternatives
 from routing.cel import HAS, as_flags, engine
 from routing.errors import BadInput
+from routing.needs import alternatives
 from routing.syntax import Node, tree
 from routing.vocabulary import Vocabulary
 
@@ -67,6 +68,30 @@ class Condition:
     def tree(self) -> Node:
         """Its syntax, for those who reason about it."""
         return tree(self._expression.serialize())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A value that is made of facts, as a part of conditions. `names` are the facts, and the flags of has()."""
+
+    names: tuple[str, ...]
+    _expression: Any = field(repr=False)
+
+    def of(self, values: Mapping[str, object]) -> object:
+        """What it comes to; None when a fact that it hangs on is missing, or it comes to nothing."""
+        found = self._expression.eval(data=values)
+        return None if found.type().name() in {"ERROR", "UNKNOWN"} else found.plain_value()
+
+
+def made(expression: str, vocabulary: Vocabulary) -> Made | None:
+    """An expression as a part of a condition is written again (routing/written.py); None when the engine has none."""
+    try:
+        found = engine(vocabulary).compile(expression)
+    except RuntimeError:
+        return None
+    named = {node.name for node in tree(found.serialize()).walk() if node.kind == "name"}
+    known = {name for name in named if name.removeprefix(HAS) in vocabulary.kinds}
+    return Made(tuple(sorted(known)), found)
 
 
 def compile(  # noqa: A001 - as re.compile: conditions.compile

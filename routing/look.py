@@ -1,13 +1,14 @@
 """What a policy can see of one lead: its facts, and the rows of tables and the areas that they lead to."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from routing.areas import Areas
+from routing.atoms import FOLDED, MADE
 from routing.cel import HAS
-from routing.conditions import Condition
+from routing.conditions import Condition, Made, made
 from routing.tables import Table
 from routing.vocabulary import Kind, Vocabulary
 
@@ -22,6 +23,7 @@ class Surroundings:
     vocabulary: Vocabulary
     tables: Mapping[str, Table]
     areas: Areas | None = None
+    _made: dict[str, Made | None] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, own: Mapping[str, Kind], tables: Mapping[str, Table], areas: Areas | None = None) -> "Surroundings":
@@ -29,6 +31,12 @@ class Surroundings:
         cells = {f"{table.name}.{name}": kind for table in tables.values() for name, kind in table.columns.items()}
         flags = {AREA + name: Kind.FLAG for name in (areas.names if areas else ())}
         return cls(Vocabulary.of(own, cells, flags), tables, areas)
+
+    def made(self, expression: str) -> Made | None:
+        """What an expression comes to, compiled once; None when it is none."""
+        if expression not in self._made:
+            self._made[expression] = made(expression, self.vocabulary)
+        return self._made[expression]
 
     def reads(self, name: str) -> tuple[str, ...]:
         """The facts that a name rests on."""
@@ -49,7 +57,7 @@ class Look:
         self._answers: dict[str, bool] = {}
 
     def value(self, name: str) -> object:
-        """The value of a name, read as its kind; None when it is missing."""
+        """The value of a name or of what is made of names (routing/atoms.py), as its kind; None when it is missing."""
         if name not in self._values:
             self._values[name] = self._read(name)
         return self._values[name]
@@ -75,11 +83,15 @@ class Look:
         return frozenset({min(found)}) if found else found  # of a sliver that two share: to the first by name
 
     def _read(self, name: str) -> object:
+        if name.startswith((MADE, FOLDED)):
+            return self._made_of(name[0], name[1:])
         head, _, rest = name.partition(".")
         if name.startswith(HAS):
             return self.value(name.removeprefix(HAS)) is not None
         if name == "now":
             return self._now
+        if name == AREA:
+            return None if self.areas is None else list(self.areas)
         if head == "area":
             return None if self.areas is None else rest in self.areas
         if head in self._around.tables:
@@ -87,6 +99,13 @@ class Look:
         if name == "lead.age_hours" and name not in self._facts:
             return self._age()
         return self._around.vocabulary.read(self._facts, (name,)).get(name)
+
+    def _made_of(self, how: str, name: str) -> object:
+        if how == FOLDED:
+            text = self.value(name)
+            return text.casefold() if isinstance(text, str) else None
+        expression = self._around.made(name)
+        return None if expression is None else expression.of(self.values(expression.names))
 
     def _cell(self, table: str, name: str) -> object:
         """Puts the whole row in, as the next question is about another cell of it."""

@@ -78,7 +78,9 @@ class Rulebook:
         self.rules, self.default, self.around = tuple(rules), default, around
         self._alike = _alike(self.rules)
         firsts = {same[0]: self.rules[same[0]].when for same in self._alike.values()}
-        self._index = RuleIndex({at: when.alternatives if when else ALWAYS for at, when in firsts.items()})
+        self._index = RuleIndex(
+            {at: when.alternatives if when else ALWAYS for at, when in firsts.items()}, known=around.made
+        )
         self._pools = {pool.name: pool for pool in pools}
         self._of_country = {country: pool for pool in pools for country in pool.countries}
         self._else = next((pool for pool in pools if not pool.countries), None)
@@ -203,8 +205,8 @@ class _Heard:
     def whole(self, name: str, least: int, most: int, scale: int = 1) -> int | None:
         """The setting as a whole number of `scale`ths; None when there is none or it is out of bounds."""
         value = self.settings.get(name)
-        scaled = None if value is None else round(float(value) * scale)
-        return scaled if scaled is not None and least <= scaled <= most else None
+        scaled = float("inf") if value is None else float(value) * scale
+        return round(scaled) if abs(scaled) < 2 * most and least <= round(scaled) <= most else None
 
 
 _SETTINGS = ("priority", "hot", "preferred", "best_first", "units", "turn")

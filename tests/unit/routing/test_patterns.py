@@ -1,0 +1,61 @@
+"""What a pattern is said to need, every text that it matches has."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing import conditions
+from routing.errors import BadInput
+from routing.patterns import Needs, needs
+from routing.vocabulary import STANDARD, Vocabulary
+
+WORDS = Vocabulary(STANDARD)
+pieces = st.sampled_from(
+    ["a", "b", "ab", "1", "k", r"\d", r"\.", ".", ".*", "a?", "b*", "b+", "a{2}", "b{1,2}", "a{0}", "[ab]", "[a-c]+",
+     "[^a]", "[k-]", r"\b", "(a|b1)", "(?:ab|)", "(a.)?", "((b))", "+?", "?", "|", "^", "$", "-", r"\$", "(?i)",
+     "[[:alpha:]]"]
+)  # fmt: skip
+patterns = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "(?i)"]),
+    st.sampled_from(["", "^"]),
+    st.lists(pieces, max_size=5).map("".join),
+    st.sampled_from(["", "$"]),
+)
+texts = st.text(st.sampled_from("abcAB1k-.$K"), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(patterns, st.lists(texts, min_size=1, max_size=8))
+def test_a_text_that_matches_has_what_its_pattern_needs(pattern: str, some: list[str]) -> None:
+    try:
+        condition = conditions.compile(f"lead.city.matches({written(pattern)})", WORDS, where="here")
+    except BadInput:
+        return
+    found = needs(pattern)
+    for text in some:
+        if condition.holds({"lead.city": text}):
+            held = text.casefold() if found.folded else text
+            assert found.within in held
+            assert not found.begins or held.startswith(tuple(found.begins))
+            assert not found.ends or held.endswith(tuple(found.ends))
+
+
+def written(pattern: str) -> str:
+    return '"' + pattern.replace("\\", "\\\\") + '"'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "needed"),
+    [
+        ("^x12.*y$", Needs(frozenset({"x12"}), frozenset({"y"}), "x12")),
+        ("^9[01]00$", Needs(frozenset({"9000", "9100"}), frozenset({"9000", "9100"}), "00")),
+        (r"@shop12\.com$", Needs(frozenset(), frozenset({"@shop12.com"}), "@shop12.com")),
+        ("(?i)Solar", Needs(within="solar", folded=True)),
+        ("^(123|124)", Needs(frozenset({"123", "124"}))),
+        ("a|b", Needs()),
+        ("x?y*", Needs()),
+    ],
+)
+def test_what_is_plain_in_a_pattern_is_needed(pattern: str, needed: Needs) -> None:
+    assert needs(pattern) == needed
