@@ -93,7 +93,8 @@ def rank(score: int, received_at: datetime, ageing: Ageing | None) -> int:
     """
     if ageing is None:
         return score
-    head_start = max(timedelta(0), min(ageing.head_start, score * ageing.point_every))
+    most = ageing.head_start // ageing.point_every + 1  # points; more of them cannot make a lead older
+    head_start = min(ageing.head_start, max(0, min(score, most)) * ageing.point_every)
     return -((received_at - head_start - _DAY_ZERO) // _MILLISECOND)
 
 
@@ -102,6 +103,6 @@ def _number(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

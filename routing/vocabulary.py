@@ -50,6 +50,8 @@ OF_MEMBERS: Mapping[str, Kind] = {
 #: A list with more in it is treated as missing, so that no condition takes long over one.
 LONGEST_LIST = 1000
 _LARGEST_WHOLE = 2**63 - 1
+#: Half of a character, as JSON can write it: no text that anybody could have meant.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,8 @@ class Vocabulary:
 
 def _text(raw: object) -> object:
     if isinstance(raw, str):
-        return raw
-    return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else None
+        return raw if raw.isascii() or not _HALF.search(raw) else None
+    return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) <= _LARGEST_WHOLE else None
 
 
 def _number(raw: object) -> object:
@@ -79,7 +81,11 @@ def _number(raw: object) -> object:
         raw = _as_float(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         return None
-    return float(raw) if math.isfinite(raw) else None
+    try:
+        number = float(raw)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _as_float(text: str) -> float | None:
@@ -118,7 +124,10 @@ def _time(raw: object) -> object:
             return None
     if not isinstance(raw, datetime):
         return None
-    return raw.astimezone(UTC) if raw.tzinfo else raw.replace(tzinfo=UTC)
+    try:
+        return raw.astimezone(UTC) if raw.tzinfo else raw.replace(tzinfo=UTC)
+    except OverflowError:  # before the year 1 or after the year 9999 there
+        return None
 
 
 def _list(raw: object) -> object:

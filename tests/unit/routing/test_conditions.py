@@ -154,6 +154,22 @@ def test_M1_a_regular_expression_of_death_takes_no_longer_than_another() -> None
     assert not condition.holds({"lead.city": "a" * 50_000 + "b"})
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+def test_M1_facts_that_no_kind_can_hold_are_as_good_as_missing(kind: Kind) -> None:
+    words = Vocabulary({"lead.odd": kind})
+    condition = conditions.compile("has(lead.odd)", words, where="here")
+    odd: list[object] = ["1e999", "\ud800", ["a", "\ud800"], {"a": 1}, b"x", float("nan"), "٣"]
+    odd += ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", 10**400, -(10**400), 10**5000]
+    found = {repr(value)[:20] for value in odd[:-3] if condition.holds({"lead.odd": value})}
+    allowed = {
+        Kind.TEXT: {"'1e999'", "'٣'", *map(repr, (odd[7], odd[8]))},
+        Kind.LIST: {"'1e999'", "'٣'", *map(repr, (odd[7], odd[8]))},
+        Kind.DATE: {repr(odd[7]), repr(odd[8])},
+    }
+    assert found == {word[:20] for word in allowed.get(kind, set())}
+    assert not any(condition.holds({"lead.odd": value}) for value in odd[-3:])
+
+
 def test_a_condition_says_which_facts_it_reads() -> None:
     condition = conditions.compile("has(lead.score) && lead.tags.exists(t, t == lead.city)", WORDS, where="here")
     assert condition.names == ("lead.city", "lead.score", "lead.tags")

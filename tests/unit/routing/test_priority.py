@@ -99,6 +99,13 @@ def test_points_are_counted_from_a_fact_and_what_is_no_number_counts_nothing(
     assert Priority((Points("score", fact="lead.score", times=1.0),)).score(1, facts) == score
 
 
+def test_P3_no_number_of_points_is_too_many() -> None:
+    slow = Ageing(timedelta(days=365), timedelta(days=1))
+    assert rank(1_000_000_000, START, slow) == rank(1, START, slow) > rank(0, START, slow)
+    assert rank(-1_000_000_000, START, slow) == rank(0, START, slow)
+    assert Points("score", fact="lead.score", times=1.0).of({"lead.score": 10**400}) == 0
+
+
 def test_P2_a_lead_is_one_of_the_best_by_a_threshold_or_by_the_last_leads() -> None:
     assert Priority(best=Best(at_least=80)).is_best(80, None)
     assert not Priority(best=Best(at_least=80)).is_best(79, 0)
