@@ -347,6 +347,7 @@ class Document(RuleSections, OrderSections, _Part):
             priority=self.priorities(self.of_leads.kinds, of_leads, where),
             entry=self.entrance(of_leads),
             giving=self.gives(),
+            reroute=self.reroutes(self.of_leads.kinds, where),
             limits=limits_of(self.limits),
         )
 

@@ -1,7 +1,7 @@
 """Which leads are ours, which go first, and how a named owner gets one: sections of the whole policy document."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -9,7 +9,7 @@ from config.policy_admission import Cel, Compile, Where
 from config.policy_parts import STRICT, Duration, Name, once, wrong
 from config.policy_words import suggestion
 from routing.admission import GIVEN_AT_ONCE, Giving
-from routing.entry import Entry
+from routing.entry import Entry, Reroute
 from routing.errors import BadInput
 from routing.priority import PLAIN, Ageing, Best, Points, Priority
 from routing.vocabulary import Kind
@@ -111,12 +111,33 @@ class GivingPart(BaseModel):
     beyond_capacity: bool = True
 
 
+class ReroutePart(BaseModel):
+    """Which facts of a lead have it routed again when they change in Salesforce, and what becomes of an open offer."""
+
+    model_config = STRICT
+    facts: Annotated[list[str], Field(min_length=1, max_length=100)]
+    open_offers: Literal["keep", "withdraw"] = "keep"
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        once(self.facts, "facts names", "fact")
+        return self
+
+
+#: Facts that are counted or found out here, or that we write ourselves; a change of address is one of its parts.
+_NOT_TOLD = frozenset(
+    f"lead.{name}"
+    for name in ("owner", "precision", "received_at", "attempt", "moves", "age_hours", "latitude", "longitude")
+)
+
+
 class OrderSections(BaseModel):
     """The sections of the document that this file reads."""
 
     model_config = STRICT
 
     entry: EntryPart | None = None
+    reroute_on: ReroutePart | None = None
     priority: PriorityPart | None = None
     giving: GivingPart | None = None
 
@@ -126,6 +147,18 @@ class OrderSections(BaseModel):
             return None
         when = None if self.entry.when is None else compiled(self.entry.when, ("entry", "when"))
         return Entry(frozenset(self.entry.queues), when)
+
+    def reroutes(self, kinds: Mapping[str, Kind], where: Where) -> Reroute | None:
+        """Which changes have a lead routed again; None: the policy does not say. Raises BadInput with the place."""
+        part = self.reroute_on
+        if part is None:
+            return None
+        known = [name for name in kinds if name.startswith("lead.") and name not in _NOT_TOLD]
+        for at, fact in enumerate(part.facts):
+            if fact not in known:
+                what = f"{fact} is not changed in Salesforce" if fact in kinds else f"nothing is called {fact} here"
+                raise BadInput(what, field=where(("reroute_on", "facts", at)), fix=suggestion(fact, known))
+        return Reroute(frozenset(part.facts), part.open_offers == "withdraw")
 
     def priorities(self, kinds: Mapping[str, Kind], compiled: Compile, where: Where) -> Priority:
         """Which leads go first. Raises BadInput with the place."""

@@ -1,6 +1,6 @@
 """Which leads are ours at all (row M4), and which changes in Salesforce make rules look again; asked at the door."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from routing.admission import Holds
@@ -54,16 +54,30 @@ def facts_of(sheet: Sheet) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
+class Reroute:
+    """Which changes in Salesforce have a lead routed again; all others change nothing but what is known of it."""
+
+    facts: frozenset[str]  # such as lead.product
+    takes_back: bool = False  # also an offer that nobody has answered yet
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """What the published policy wants at the door."""
 
     entry: Entry | None = None
     has_rules: bool = False  # a change of facts may send a lead elsewhere
+    reroute: Reroute | None = None  # None: any fact may, as long as no offer is out
 
     @classmethod
     def of(cls, policy: Policy) -> "Door":
         """The door of a policy."""
-        return cls(policy.entry, policy.asks_leads)
+        return cls(policy.entry, policy.asks_leads, policy.reroute)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has nothing to say."""
+        return self.entry is None and not self.has_rules and self.reroute is None
 
 
 def at_the_door(read: Read, door: Callable[[], Door]) -> Read:
@@ -72,7 +86,7 @@ def at_the_door(read: Read, door: Callable[[], Door]) -> Read:
     def reading(change: Change, known: Sheet | None) -> Folded:
         folded = read(change, known)
         wants, sheet = door(), folded.sheet
-        if (wants.entry is None and not wants.has_rules) or sheet is None or folded.withdrawn:
+        if wants.is_open or sheet is None or folded.withdrawn:
             return folded
         if known is not None and _is_out(known) and folded.asked is not None:
             folded = replace(folded, meaning=Meaning.UPDATED, asked=None)  # whoever owns it, it is none of ours
@@ -102,18 +116,45 @@ def _is_out(sheet: Sheet) -> bool:
 
 
 def _changed(folded: Folded, sheet: Sheet, known: Sheet, wants: Door) -> Folded:
-    if _asked_of(sheet) == _asked_of(known):
+    changed = _other_facts(sheet, known)
+    if not changed:
         return folded
+    named = wants.reroute is None or not changed.isdisjoint(wants.reroute.facts)
     if _is_out(sheet):
-        if wants.entry is not None and not wants.entry.lets_in(sheet):
-            return folded
-        return Folded(Meaning.NEW, replace(sheet, state=LeadState.NEW, reason=None, place=sheet.place or sheet.told))
-    if wants.has_rules and sheet.reason in LOOKED_AT_AGAIN:
+        return _let_in(folded, sheet, known, wants.entry, named=named)
+    if sheet.state is LeadState.OFFERED:
+        return _taken_back(folded, sheet, known) if named and wants.reroute and wants.reroute.takes_back else folded
+    if sheet.reason is Reason.HELD:
+        looks = named and wants.reroute is not None  # else it stays until somebody distributes it
+    else:
+        looks = sheet.reason in LOOKED_AT_AGAIN and (named or sheet.reason is Reason.MISSING_FACTS)
+    if looks and (wants.has_rules or wants.reroute is not None):
         return Folded(Meaning.RULED_AGAIN, replace(sheet, state=LeadState.NEW, reason=None))
     return folded
 
 
-def _asked_of(sheet: Sheet) -> Mapping[str, object]:
-    facts = facts_of(sheet)
-    facts.pop("lead.received_at")
-    return facts
+def _let_in(folded: Folded, sheet: Sheet, known: Sheet, entry: Entry | None, *, named: bool) -> Folded:
+    """A lead that was left alone, by the entry or by a rule: whether it is ours now."""
+    if entry is not None and (not entry.lets_in(sheet) or (not named and entry.lets_in(known))):
+        return folded
+    if entry is None and not named:
+        return folded
+    return Folded(Meaning.NEW, replace(sheet, state=LeadState.NEW, reason=None, place=sheet.place or sheet.told))
+
+
+def _taken_back(folded: Folded, sheet: Sheet, known: Sheet) -> Folded:
+    """To be routed again from where it is now: coordinates of before belong to the address of before."""
+    if _address(sheet) != _address(known) or sheet.told != known.told:
+        sheet = replace(sheet, place=sheet.told if sheet.told != known.told else None)
+    return replace(folded, meaning=Meaning.REROUTED, sheet=sheet)
+
+
+def _address(sheet: Sheet) -> tuple[str, ...]:
+    return sheet.street, sheet.city, sheet.state_name, sheet.postal_code, sheet.country
+
+
+def _other_facts(sheet: Sheet, known: Sheet) -> frozenset[str]:
+    """The names of the facts that are not what they were."""
+    now, before = facts_of(sheet), facts_of(known)
+    names = (now.keys() | before.keys()) - {"lead.received_at"}
+    return frozenset(name for name in names if now.get(name) != before.get(name))

@@ -12,6 +12,7 @@ from routing.change import MISSING, Change
 from routing.errors import BadInput
 from routing.lane import Lane
 from routing.lead import LeadState, Point, Reason
+from routing.priority import MOST
 
 ADDRESS = ("street", "city", "state", "postal_code", "country")
 CONTACT = ("name", "company", "email", "phone", "street")
@@ -29,6 +30,7 @@ class Meaning(StrEnum):
     MOVED = "moved"  # its address changed before it was offered: place and route it again
     UPDATED = "updated"  # fields kept, nothing to do
     RULED_AGAIN = "ruled_again"  # what rules ask has changed before it was offered: they look again
+    REROUTED = "rerouted"  # it changed while an offer was out, which the policy then takes back
     NOT_OURS = "not_ours"  # the policy leaves it alone: kept, and nothing is written
     WITHDRAW = "withdraw"  # gone or converted: its offer ends
     ASKED = "asked"  # a person gave it to somebody, or set its status
@@ -408,8 +410,8 @@ def _told(fields: Mapping[str, object]) -> Point | None:
 def _number(value: object, name: str) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # whatever Salesforce sent; refused below when it is no number
-    except (TypeError, ValueError) as exc:
-        raise BadInput(f"{value!r} is not a number", field=name, fix="Give decimal degrees.") from exc
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise BadInput(f"{str(value)[:40]!r} is not a number", field=name, fix="Give decimal degrees.") from exc
 
 
 def _text(value: object) -> str:
@@ -419,9 +421,9 @@ def _text(value: object) -> str:
 def _whole(value: object) -> int:
     try:
         number = float(value)  # type: ignore[arg-type]  # as above: a priority that is no number counts as none
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
-    return int(number) if math.isfinite(number) else 0
+    return int(max(-MOST, min(MOST, number))) if math.isfinite(number) else 0
 
 
 _SAYS_NOTHING: Mapping[str, object] = {

@@ -13,7 +13,7 @@ from routing.priority import PLAIN, Priority
 from routing.rotation import Turning
 
 if TYPE_CHECKING:
-    from routing.entry import Entry
+    from routing.entry import Entry, Reroute
     from routing.rules import Rulebook
 
 METRES = {"mi": 1609.344, "km": 1000.0}
@@ -228,6 +228,7 @@ class Policy:
     priority: Priority = PLAIN
     entry: "Entry | None" = None  # None: every lead is ours
     giving: Giving = GIVEN_AT_ONCE
+    reroute: "Reroute | None" = None  # None: whatever changes before an offer is out
     limits: tuple[Limit, ...] = ()  # over all pools
 
     @property

@@ -15,6 +15,7 @@ from routing.lead import LeadState, Reason
 from storage.postgres.by_hand import heed, leave
 from storage.postgres.ending import tell_salesforce
 from storage.postgres.recordset import bigints_of
+from storage.postgres.rerouting import take_back
 from storage.postgres.scans import ask
 from storage.postgres.sheets import lock_sheets, save_sheets
 from storage.postgres.steps import note
@@ -52,7 +53,7 @@ def take(
     _finish_events(conn, {c.id: meaning for c, meaning in reading.outcomes if c.id and c.record_id not in missing})
     _note_intake(conn, reading.notes, ids, task_id)
     _follow(conn, reading, ids, task_id)
-    settled = reading.gone.keys() | reading.asked.keys()
+    settled = reading.gone.keys() | reading.asked.keys() | reading.rerouted
     _sort_out(conn, taken, {ids[r]: s for r, s in sheets.items() if r in ids and r not in settled}, before, task_id)
     if reading.later:
         taken.add(take(conn, reading.later, read, task_id, as_of=as_of))
@@ -71,12 +72,13 @@ class _Reading:
     outcomes: list[tuple[Change, Meaning]] = field(default_factory=list)
     gone: dict[str, Reason] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
+    rerouted: set[str] = field(default_factory=set)
     later: list[Change] = field(default_factory=list)
 
     def read(self, change: Change, read: Read) -> None:
         """Read one change, or keep it for later."""
         record, taken = change.record_id, self.taken
-        if record in self.gone or record in self.asked:
+        if record in self.gone or record in self.asked or record in self.rerouted:
             self.later.append(change)
             return
         folded = self._late(change) or read(change, self.sheets.get(record))
@@ -89,6 +91,8 @@ class _Reading:
             self.gone[record] = folded.withdrawn
         if folded.asked is not None:
             self.asked[record] = folded.asked
+        if folded.meaning is Meaning.REROUTED:
+            self.rerouted.add(record)
         if folded.meaning is Meaning.RESYNC:
             taken.resync_since = min(taken.resync_since or change.committed_at, change.committed_at)
 
@@ -103,13 +107,15 @@ class _Reading:
 
 
 def _follow(conn: sa.Connection, reading: _Reading, ids: Mapping[str, int], task_id: str) -> None:
-    """End what is gone, and do what people asked for."""
+    """End what is gone, take back what is to be routed again, and do what people asked for."""
     for reason in sorted(set(reading.gone.values())):
         leaving = sorted(ids[r] for r, why in reading.gone.items() if why is reason and r in ids)
         leave(conn, leaving, reason, task_id)
         reading.taken.withdrawn += leaving
     if asked := {ids[r]: one for r, one in reading.asked.items() if r in ids}:
         reading.taken.add(heed(conn, asked, task_id))
+    if changed := {ids[r]: reading.sheets[r] for r in reading.rerouted if r in ids}:
+        reading.taken.add(take_back(conn, changed, task_id))
 
 
 def _finish_events(conn: sa.Connection, outcomes: Mapping[int, Meaning]) -> None:
