@@ -1,5 +1,6 @@
 """The API as its callers meet it: the whole app in this process, on a house of real servers."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,20 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from httpx import Response
 
-from config import desk, wiring
+from config import desk, settings, wiring
 from routing.access import OF_A_MEMBER, Scope
 from tests.integration.routing.house import House
 from web.main import app as make_app
 from workers.embedded_servers import free_port
 
 PLENTY = "1000000"
+#: Nothing here is asked over TLS; loading the authorities anew for each client takes longer than most tests.
+NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+#: Making the app takes a quarter of a second: tests with the same settings share it, but for their servers.
+MADE: list[tuple[settings.Settings, FastAPI]] = []
 
 
 @dataclass
@@ -80,7 +86,7 @@ def api(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.M
     house = House(database_url, redis_url)
     try:
         house.publish()
-        with served() as url, httpx.Client(base_url=url, timeout=30) as client:
+        with served() as url, httpx.Client(base_url=url, timeout=30, verify=NOBODY) as client:
             yield Api(house, client)
         assert house.breaches() == {}
     finally:
@@ -93,7 +99,7 @@ def served() -> Iterator[str]:
     """The app on a port of its own."""
     port = free_port()
     config = uvicorn.Config(
-        make_app(), port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
+        the_app(), port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -105,6 +111,18 @@ def served() -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def the_app() -> FastAPI:
+    """The app for the settings of now; of what it counted for another test it knows nothing."""
+    here = {"database_url": "", "redis_url": "", "broker_url": "", "turnstile_url": "", "data_dir": Path()}
+    known = settings.load().model_copy(update=here)
+    for of_these, made in MADE:
+        if of_these == known:
+            made.middleware_stack = None
+            return made
+    MADE.append((known, make_app()))
+    return MADE[-1][1]
 
 
 def _forget() -> None:
