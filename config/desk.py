@@ -29,7 +29,7 @@ __all__ = ["Account", "Fairness", "PoolAccounts", "explain", "fairness", "gate",
 
 @cache
 def vitals() -> Vitals:
-    return Vitals(wiring.engine())
+    return Vitals(wiring.engine(), sealing=settings.load().seal_every_s > 0)
 
 
 @cache

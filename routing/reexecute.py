@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,17 +20,19 @@ from routing.batch import Batch, Known, Market, Saved
 from routing.columns import WEIGHED, gather
 from routing.decision import Ask, Decision, Gate, Grant
 from routing.dispatcher import Dispatcher, Ledger, Stand
+from routing.errors import BadInput
 from routing.explained import canonical, explanation
 from routing.fairness import Book
 from routing.given import LEAD, lead_of
 from routing.lead import Lead
 from routing.limits import Check, Stop, read_stops, read_uses, written_stops, written_uses
 from routing.member import Columns, Roster
-from routing.plan import EPOCH, Verdict
+from routing.plan import EPOCH, Plan, Verdict
 from routing.policy import Policy
 from routing.ports import Turnstile
 from routing.verify import Past
 
+_EXPORT_ANEW = "Export the bundle once more."
 #: Distances are kept to a decimetre; two that differ by no more lie on both sides of its rounding.
 EDGE_M = 0.15
 
@@ -68,10 +71,7 @@ def made_again(past: Past, policy: Policy, roster: Roster, *, cursor: int = 0) -
         roster = Roster(roster.market, roster.version, roster.columns, boosted={past.pool: frozenset(boosted)})
     ledger = _Ledger(past, lead, policy, roster)
     turnstile = _Turnstile(past, cursor)
-    dispatcher = Dispatcher(
-        ledger=cast("Ledger", ledger), turnstile=cast("Turnstile", turnstile), new_id=lambda: past.id
-    )
-    dispatcher.route([lead.id], woken=bool(told.get("wide")))
+    _Dispatcher(ledger, turnstile, past.id).route([lead.id], woken=bool(told.get("wide")))
     found = [v.decision for v in ledger.verdicts if v.decision.attempt == past.attempt]
     return None if not found else past_of(found[0], slot=told)
 
@@ -106,6 +106,18 @@ def _single(value: float) -> float:
 # --- the neighbours of one decision
 
 
+class _Dispatcher(Dispatcher):
+    """The dispatcher, which tells the turnstile for which pool it asks: a lead may have gone through several."""
+
+    def __init__(self, ledger: "_Ledger", turnstile: "_Turnstile", offer: UUID) -> None:
+        super().__init__(ledger=cast("Ledger", ledger), turnstile=cast("Turnstile", turnstile), new_id=lambda: offer)
+        self._sees = turnstile
+
+    def _reserve(self, market: Market, plans: Sequence[Plan], release: Sequence[UUID]) -> list[Grant]:
+        self._sees.pool = next((plan.pool.name for plan in plans), "")  # they are all of the one lead
+        return super()._reserve(market, plans, release)
+
+
 @dataclass
 class _Batch:
     """The lead, under lock as it was."""
@@ -135,10 +147,13 @@ class _Ledger:
     def batch(self, ids: Sequence[int], **_how: object) -> Iterator[Batch]:
         past, inputs = self._past, cast("Mapping[str, Any]", self._past.inputs)
         now = datetime.fromisoformat(inputs["now"]) if "now" in inputs else past.at
-        market = Market(past.market, past.roster_version, past.generation, now=now)
+        others = {pool.market: Market(pool.market, 0, past.generation, now=now) for pool in self._policy.pools}
+        mine = Market(past.market, past.roster_version, past.generation, now=now)
         facts = {past.lead_id: self._lead.facts}
         known = Known(now, facts, {past.lead_id: self._lead.ruled}, inputs.get("best_above"))
-        made = _Batch((self._lead,) if ids else (), past.policy_version, {past.market: market}, known, self.verdicts)
+        made = _Batch(
+            (self._lead,) if ids else (), past.policy_version, others | {past.market: mine}, known, self.verdicts
+        )
         yield cast("Batch", made)
 
     def policy(self, _version: int) -> Policy:
@@ -155,10 +170,11 @@ class _Ledger:
 
 
 class _Turnstile:
-    """Sees of each member what was seen, and of anybody else that it is full."""
+    """Sees of each member what was seen, and of anybody else that it is full; in other pools nobody has room."""
 
     def __init__(self, past: Past, cursor: int) -> None:
         self._past = past
+        self.pool = past.pool  # for which it is asked
         self._open = dict(zip(past.member, past.open, strict=True))
         self._book = Book(
             standing=dict(zip(past.member, past.standing, strict=True)),
@@ -182,7 +198,7 @@ class _Turnstile:
         opens = {c.member: self._open.get(c.member, c.capacity) for g in ask.groups for c in g.candidates}
         stops, uses = self._limits(ask)
         asked = Ask(ask.lead, ask.attempt, past.id, ask.mode, ask.groups, ask.last, ask.units, ask.turn, limits=stops)
-        mine = ask.attempt == past.attempt
+        mine = ask.attempt == past.attempt and self.pool == past.pool
         outcome = fairness.decide(asked, opens if mine else {}, lambda _: self._book, uses)
         chosen = outcome.verdict.chosen if outcome.verdict and mine else None
         at_us = (past.at - EPOCH) // timedelta(microseconds=1)
@@ -292,4 +308,7 @@ def remake_bundle(bundle: Mapping[str, Any], parse: Parse) -> Remade:
 def contents_of(bundle: Mapping[str, Any]) -> Callable[[str], bytes]:
     """What the tables and areas of a bundle's policy hold, by digest."""
     kept = {digest: base64.b64decode(text) for digest, text in bundle.get("contents", {}).items()}
+    for digest, body in kept.items():
+        if digest != f"sha256:{sha256(body).hexdigest()}":
+            raise BadInput("a table or an area in it is not what its digest says", field=digest, fix=_EXPORT_ANEW)
     return kept.__getitem__

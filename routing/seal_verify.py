@@ -16,6 +16,7 @@ import hmac
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -94,6 +95,10 @@ def way(start: int, goal: int) -> list[int]:
 
 #: Kinds of rows that go when they are old enough.
 AGING = frozenset({"decisions", "corrections", "timeline"})
+#: What the audit calls the note, sealed before, of what is removed: up to which seals, written before when.
+REMOVES = "retention.removes"
+#: Nothing is removed that is younger.
+LEAST_AGE = timedelta(days=60)
 
 
 class Chain:
@@ -108,6 +113,8 @@ class Chain:
         self._wrong_rows = 0
         self._keyed, self._keyless = False, list[int]()
         self._kept = set[str]()  # kinds of which a seal is there with its rows
+        self._aged = list[Mapping[str, Any]]()  # seals whose rows are said to be removed
+        self._notes = list[tuple[Mapping[str, Any], Mapping[str, Any]]]()  # of removals, each with its seal
 
     @property
     def newest(self) -> int:
@@ -125,6 +132,12 @@ class Chain:
         yield from self._end()
         if self._keyed:  # without keys altogether these are seals alone
             yield from (f"seal {number} has no key: its rows cannot be checked" for number in self._keyless)
+            for seal in self._aged:
+                if not any(_noted(seal, note, said_in) for note, said_in in self._notes):
+                    yield (
+                        f"seal {seal['number']} is said to be removed for its age, and no sealed note says that its "
+                        f"{seal['kind']} were to be"
+                    )
 
     def _line(self, told: Mapping[str, Any]) -> Iterator[str]:
         if "seal" in told:
@@ -138,7 +151,7 @@ class Chain:
         number, _, _, _ = int(seal["number"]), seal["kind"], seal["root"], seal["links"]
         self._key, self._gone = bytes.fromhex(told.get("key", "")), bool(told.get("removed"))
         self._seal, self._leaves, self._wrong_rows = seal, [], 0
-        yield from self._aged(seal)
+        yield from self._age(seal)
         self._keyed |= bool(self._key)
         if not self._key:
             self._keyless.append(number)
@@ -151,9 +164,11 @@ class Chain:
             yield f"seal {number} was not made over the seals before it"
         self.heads[number] = told["head"]
 
-    def _aged(self, seal: Mapping[str, Any]) -> Iterator[str]:
+    def _age(self, seal: Mapping[str, Any]) -> Iterator[str]:
         """Rows go for their age, the oldest first: who calls younger ones removed has taken them away."""
         kind = seal["kind"]
+        if self._gone:
+            self._aged.append(seal)
         if not self._gone:
             self._kept.add(kind)
         elif kind not in AGING or kind in self._kept:
@@ -176,6 +191,8 @@ class Chain:
         if leaf(salt_of(self._key, told["ref"]), told["row"]) != kept:
             self._wrong_rows += 1
             yield f"{name} is not what was sealed"
+        elif self._seal["kind"] == "audit" and told["row"].get("action") == REMOVES:
+            self._notes.append((json.loads(told["row"]["detail"]), self._seal))
 
     def _end(self) -> Iterator[str]:
         seal, self._seal = self._seal, None
@@ -183,6 +200,24 @@ class Chain:
             return
         if len(self._leaves) > SIZE or levels(self._leaves, self._key)[-1][0].hex() != seal["root"]:
             yield f"seal {seal['number']}: its {seal['kind']} are not those that were sealed"
+
+
+def _noted(seal: Mapping[str, Any], note: Mapping[str, Any], said_in: Mapping[str, Any]) -> bool:
+    """Whether the note, sealed later, says that the seal's rows are removed, and they were old enough by then."""
+    before, sealed_at = datetime.fromisoformat(note["before"]), datetime.fromisoformat(said_in["at"])
+    return (
+        said_in["number"] > seal["number"]
+        and int(note["upto"].get(seal["kind"], 0)) >= seal["number"]
+        and datetime.fromisoformat(seal["at"]) < before <= sealed_at - LEAST_AGE
+    )
+
+
+def compare(heads: Mapping[int, str], kept: tuple[int, str]) -> Iterator[str]:
+    """What is wrong by a seal that was kept elsewhere."""
+    if kept[0] not in heads:
+        yield f"seal {kept[0]}, which was kept elsewhere, is gone"
+    elif heads[kept[0]] != kept[1]:
+        yield f"seal {kept[0]} is another than the one that was kept elsewhere"
 
 
 def check_proof(proof: Mapping[str, Any]) -> Iterator[str]:
@@ -209,14 +244,19 @@ def check_proof(proof: Mapping[str, Any]) -> Iterator[str]:
             yield f"entry {row['id']} is not what was sealed"
 
 
-def _kept(text: str) -> tuple[int, str]:
-    """A seal as `fairturn verify --chain` prints it."""
+def kept_elsewhere(text: str) -> tuple[int, str]:
+    """A seal as `fairturn verify --chain` prints it. Raises ValueError."""
     number, _, told = text.partition(":")
     if not number.isdecimal() or len(told) != 64 or set(told.lower()) - set("0123456789abcdef"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no seal; write it as NUMBER:HEX, with 64 digits behind the colon"
-        )
+        raise ValueError(f"{text!r} is no seal; write it as NUMBER:HEX, with 64 digits behind the colon")
     return int(number), told.lower()
+
+
+def _kept(text: str) -> tuple[int, str]:
+    try:
+        return kept_elsewhere(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _checked(file: Path) -> tuple[str, dict[int, str], list[str]]:
@@ -264,8 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said, heads, problems = _checked(Path(asked.file))
     except OSError as exc:
         parser.error(f"{asked.file} cannot be read: {exc.strerror}")
-    if asked.head and heads.get(asked.head[0]) != asked.head[1]:
-        problems.append(f"seal {asked.head[0]} is another than the one that was kept elsewhere")
+    if asked.head:
+        problems += compare(heads, asked.head)
     for problem in problems:
         print(problem)  # noqa: T201 - this is a command
     print(f"{said}: {'NOT SOUND' if problems else 'sound'}")  # noqa: T201 - as above

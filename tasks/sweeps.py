@@ -58,9 +58,10 @@ def nightly() -> dict[str, int]:
 
 
 @app.task(name="sweep.seal")
-def seal() -> dict[str, int]:
-    """Seal what was written since the last time."""
-    return {"sealed": wiring.seals().seal()}
+def seal() -> dict[str, int | str]:
+    """Seal what was written since the last time; the log keeps the newest seal, elsewhere than the ledger."""
+    sealed, newest = wiring.seals().seal(), wiring.seals().newest()
+    return {"sealed": sealed, **({"newest": f"{newest[0]}:{newest[1]}"} if newest else {})}
 
 
 @app.task(name="sweep.shadow")

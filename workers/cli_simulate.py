@@ -18,6 +18,7 @@ from rich.table import Table
 
 from config import policy as policy_file
 from config import wiring
+from config.cells import cell
 from config.simulation import trying
 from config.simulation.page import page
 from routing.errors import BadInput
@@ -312,7 +313,7 @@ def _write_csv(report: Report, file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as to:
         writer = csv.DictWriter(to, fieldnames=list(names))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
 
 
 # --- one lead, now

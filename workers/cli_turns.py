@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config import wiring
+from routing.errors import BadInput
 from routing.rotation import label_of
 from routing.turns import Effect
 from storage.postgres.followed import RotationFairness
@@ -43,6 +44,8 @@ def turns_show(pool: str, everything: bool, as_json: bool, data_dir: Path | None
         for market in wiring.members().versions():
             wiring.followed().follow(market)
         found = wiring.followed().of(pool)
+        if pool and not found and pool not in {one.name for one in wiring.ledger().published().pools}:
+            raise BadInput(f"there is no pool {pool!r}", field="--pool", fix="Leave it out to see every pool.")
     shown = found if everything else _latest(found)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in shown], indent=2, default=str))

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+from config.cells import cell
 from routing.verify import Report
 from storage.postgres.explain import CandidateTold, DecisionTold, LeadStory
 
@@ -48,6 +49,39 @@ def verification(report: Report, out: Console) -> None:
     out.print("[red]There are breaches.[/red]" if report.breaches else "[green]No breach.[/green]")
 
 
+def made_again(found: Mapping[str, Any], out: Console) -> None:
+    """Which decisions came out the same, and which could not be made again."""
+    if "decisions" not in found:
+        return
+    for one in found["different"]:
+        out.print(f"decision {one['decision']} of lead {one['lead']}:", style="red")
+        for line in one["differs"]:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+    out.print(f"{found['decisions']:,} decisions made again from their inputs, {found['same']:,} the same to the byte.")
+    if found["by_rule"]:
+        differ = sum(one["what"] == "by_rule" for one in found["different"])
+        same = found["by_rule"] - differ
+        out.print(f"{found['by_rule']:,} leads given by rules to members they name, {same:,} to the same again.")
+    words = {"manual": "given by hand", "open": "taken from the open pool"}
+    if found["by_people"]:
+        told = " and ".join(f"{count:,} {words.get(kind, kind)}" for kind, count in found["by_people"].items())
+        out.print(f"{told}: people chose, so there is nothing to make again.")
+
+
+def chain(found: Mapping[str, Any], out: Console) -> None:
+    """What is not as it was sealed."""
+    if "problems" not in found:
+        return
+    for problem in found["problems"]:
+        out.print(problem, style="red", markup=False, soft_wrap=True)
+    for note in found["removed"]:
+        out.print(f"Removed for their age: {note}", markup=False, soft_wrap=True)
+    newest = found["newest"]
+    end = f"The newest is {newest['number']}:{newest['hash']}." if newest else "There is none yet."
+    count = newest["number"] if newest else 0
+    out.print(f"{count:,} seals, {len(found['problems']):,} problems. {end}", soft_wrap=True)
+
+
 def lines(records: Iterable[Mapping[str, Any]], shape: str, to: TextIO) -> None:
     """One record a line; in CSV what is nested is JSON within its cell."""
     if shape == "jsonl":
@@ -58,7 +92,7 @@ def lines(records: Iterable[Mapping[str, Any]], shape: str, to: TextIO) -> None:
         if writer is None:
             writer = csv.DictWriter(to, fieldnames=list(record))
             writer.writeheader()
-        writer.writerow({k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in record.items()})
+        writer.writerow({name: cell(value) for name, value in record.items()})
 
 
 def _decision(d: DecisionTold, out: Console) -> None:

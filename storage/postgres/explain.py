@@ -15,6 +15,7 @@ from routing.rotation import told_of
 from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.export import MILE_M, TURN, miles
+from storage.postgres.refs import BEST_FIRST, IS_REF
 from storage.postgres.tables import corrections, decisions, members, offers, policies, policy_approvals, timeline
 from storage.postgres.verify import COLUMNS
 
@@ -159,13 +160,7 @@ class Explain:
             )
 
 
-_FIND = sa.text("""
-    SELECT * FROM leads
-    WHERE id::text = :ref OR salesforce_id = :ref OR source_id = :ref
-       OR (length(:ref) = 15 AND salesforce_id LIKE '00_%' AND left(salesforce_id, 15) = :ref)
-    ORDER BY id::text = :ref DESC, left(salesforce_id, 15) = left(:ref, 15) DESC, id
-    LIMIT 1
-""")
+_FIND = sa.text(f"SELECT * FROM leads WHERE {IS_REF} ORDER BY {BEST_FIRST} LIMIT 1")  # noqa: S608 - words of ours
 
 
 def _steps(connection: sa.Connection, lead: int, received_at: datetime) -> tuple[Step, ...]:

@@ -14,6 +14,25 @@ from storage.postgres.tables import LEAD_STATES
 
 #: Of one page, at most.
 PAGE = 500
+#: What is told of a lead, in this order.
+NAMES = (
+    "lead_id",
+    "source_id",
+    "salesforce_id",
+    "received_at",
+    "state",
+    "reason",
+    "attempt",
+    "priority",
+    "pool",
+    "country",
+    "source",
+    "geo_precision",
+    "member",
+    "offered_at",
+    "distance_miles",
+    "nearest_miles",
+)
 STATES = tuple(state.strip("' ") for state in LEAD_STATES.split(","))
 
 
@@ -140,21 +159,22 @@ def _cursor(after: str | None) -> tuple[str | None, int]:
 
 
 def _record(row: Any) -> dict[str, Any]:
-    return {
-        "lead_id": str(row.id),
-        "source_id": row.source_id,
-        "salesforce_id": row.salesforce_id,
-        "received_at": iso(row.received_at),
-        "state": row.state,
-        "reason": row.reason,
-        "attempt": row.attempt,
-        "priority": row.priority,
-        "pool": row.pool,
-        "country": row.country,
-        "source": row.source,
-        "geo_precision": row.geo_precision,
-        "member": row.member,
-        "offered_at": iso(row.offered_at),
-        "distance_miles": None if row.offer_m is None else round(row.offer_m / MILE_M, 5),
-        "nearest_miles": miles(row.nearest_m),
-    }
+    values = (
+        str(row.id),
+        row.source_id,
+        row.salesforce_id,
+        iso(row.received_at),
+        row.state,
+        row.reason,
+        row.attempt,
+        row.priority,
+        row.pool,
+        row.country,
+        row.source,
+        row.geo_precision,
+        row.member,
+        iso(row.offered_at),
+        None if row.offer_m is None else round(row.offer_m / MILE_M, 5),
+        miles(row.nearest_m),
+    )
+    return dict(zip(NAMES, values, strict=True))

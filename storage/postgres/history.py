@@ -12,8 +12,9 @@ from routing.fairness import TURN
 from routing.member import Roster
 from routing.policy import Policy
 from storage.postgres.bases import base_of
-from storage.postgres.books import Books, turns
+from storage.postgres.books import Books, load, read_on
 from storage.postgres.engine import transaction
+from storage.postgres.last_before import last_before
 from storage.postgres.members import FULL_ROSTER, ROSTER, roster_of
 
 #: Decisions and corrections read at once while accounts are followed.
@@ -64,10 +65,13 @@ class History:
     def stood(self, at: datetime) -> list[Stood]:
         """Every market that there was at this moment. Raises BadInput for a time before anything is known."""
         with transaction(self._engine) as connection:
-            rows = connection.execute(_STOOD, {"at": at}).mappings().all()
-        if not rows:
-            raise BadInput(f"nothing is known of {at:%Y-%m-%d %H:%M:%S}", field="time", fix="Give a later one.")
-        return [Stood(at=at, **row) for row in rows]
+            rows = connection.execute(_STOOD, {"at": at}).all()
+            if not rows:
+                raise BadInput(f"nothing is known of {at:%Y-%m-%d %H:%M:%S}", field="time", fix="Give a later one.")
+            return [
+                Stood(row.market, at, row.roster_version, row.policy_version, *last_before(connection, row.market, at))
+                for row in rows
+            ]
 
     def roster_at(self, market: str, version: int, *, full: bool = False) -> Roster:
         """The roster as it was in this version, exactly as the dispatcher read it."""
@@ -129,9 +133,11 @@ class History:
                 field="time",
                 fix="Give a later one.",
             )
+        upto, marked = (stood.generation, stood.seq), load(connection, stood.market)
         books = base.books if base is not None else Books(stood.market)
-        for turn in turns(connection, books, (stood.generation, stood.seq)):
-            books.take(turn)
+        if (books.generation, books.seq) <= (marked.generation, marked.seq) <= upto:
+            books = marked  # what came before the mark is added up already
+        read_on(connection, books, upto)
         return books
 
     def member(self, key: str) -> list[Mapping[str, Any]]:
@@ -158,22 +164,10 @@ _ROSTER_AT = sa.text(_PAST.replace("::", "\\:\\:") + ROSTER.text)
 _FULL_ROSTER_AT = sa.text(_PAST.replace("::", "\\:\\:") + FULL_ROSTER.text)
 _TAKE_TIME = sa.text("SELECT set_config('statement_timeout', '120s', true)")
 _STOOD = sa.text("""
-    SELECT r.market, max(r.version) AS roster_version,
+    SELECT market, max(version) AS roster_version,
            coalesce((SELECT version FROM policies WHERE published_at <= :at
-                     ORDER BY published_at DESC, version DESC LIMIT 1), 0) AS policy_version,
-           coalesce(last.generation, 0) AS generation, coalesce(last.seq, 0) AS seq
-    FROM roster_versions r
-    LEFT JOIN LATERAL (
-        SELECT generation, seq FROM (
-            (SELECT generation, seq FROM decisions d WHERE d.market = r.market AND d.at <= :at
-             ORDER BY generation DESC, seq DESC LIMIT 1)
-            UNION ALL
-            (SELECT generation, seq FROM corrections c WHERE c.market = r.market AND c.at <= :at
-             ORDER BY generation DESC, seq DESC LIMIT 1)
-        ) made ORDER BY generation DESC, seq DESC LIMIT 1
-    ) last ON true
-    WHERE r.at <= :at
-    GROUP BY r.market, last.generation, last.seq ORDER BY r.market
+                     ORDER BY published_at DESC, version DESC LIMIT 1), 0) AS policy_version
+    FROM roster_versions WHERE at <= :at GROUP BY market ORDER BY market
 """)
 _OPEN_AT = sa.text("""
     SELECT member_id, sum(units) AS held FROM offers

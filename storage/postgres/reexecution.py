@@ -9,9 +9,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from routing.errors import FairturnError
 from routing.member import Roster
 from routing.policy import Policy
 from routing.reexecute import Remade, past_to_json, remake, roster_to_json
+from routing.regift import Given, given_again
 from routing.verify import Past
 from storage.postgres.engine import transaction
 from storage.postgres.explain import cursor_before
@@ -63,9 +65,25 @@ class Reexecution:
     def one(self, past: Past, *, cursor: int = 0) -> Remade:
         """One decision made again."""
         policy = self._policy(past.policy_version)
-        if policy is None:
-            return Remade(b"", b"", (f"policy {past.policy_version} is not there any more",))
+        if isinstance(policy, str):
+            return Remade(b"", b"", (policy,))
         return remake(past, policy, self._roster(past.market, past.roster_version), cursor=cursor)
+
+    def gifts(self, *, lead: int | None = None) -> Iterator[Again]:
+        """Leads that rules gave to the members they name, given again; `decision` is the offer's id."""
+        with stream(self._engine) as connection:
+            for row in rows(connection, _GIFTS.bindparams(lead=lead)):
+                policy, told = self._policy(row.policy_version), row.detail
+                ruled = told.get("ruled", {})
+                without = frozenset((*ruled.get("released", ()), *ruled.get("passed", ())))
+                given = Given(told["rule"], row.owner, told.get("facts", {}), without)
+                remade = Remade(b"", b"", (policy,)) if isinstance(policy, str) else given_again(given, policy)
+                yield Again(row.offer_id, row.lead_id, remade)
+
+    def by_people(self, *, lead: int | None = None) -> dict[str, int]:
+        """Offers that came of a person's own choice, by kind: there is nothing to make again."""
+        with transaction(self._engine) as connection:
+            return {row.kind: row.offers for row in connection.execute(_BY_PEOPLE, {"lead": lead})}
 
     def bundle(self, decision: UUID, contents: Contents | None = None) -> dict[str, Any] | None:
         """Everything a decision was made from, in plain values; None when there is no such decision.
@@ -92,14 +110,18 @@ class Reexecution:
             "roster": roster_to_json(self._history.roster_at(past.market, past.roster_version, full=True)),
         }
 
-    def _policy(self, version: int) -> Policy | None:
+    def _policy(self, version: int) -> Policy | str:
+        """The policy, or why it cannot be had."""
         if version not in self._policies:
             with transaction(self._engine) as connection:
                 query = sa.select(policies.c.document).where(policies.c.version == version)
                 document = connection.execute(query).scalar()
             if document is None:
-                return None
-            self._policies[version] = self._parse(document, version)
+                return f"policy {version} is not there any more"
+            try:
+                self._policies[version] = self._parse(document, version)
+            except FairturnError as exc:
+                return f"policy {version} cannot be read: {exc}"
         return self._policies[version]
 
     def _roster(self, market: str, version: int) -> Roster:
@@ -122,4 +144,19 @@ def _digests(document: Any) -> set[str]:
     return {digest for part in parts for digest in _digests(part)}
 
 
+_GIFTS = sa.text("""
+    SELECT o.id AS offer_id, o.lead_id, t.policy_version, t.detail, m.key AS owner
+    FROM offers o JOIN members m ON m.id = o.member_id
+    JOIN timeline t ON t.lead_id = o.lead_id AND t.what = 'offered' AND t.detail->>'offer' = CAST(o.id AS text)
+    WHERE o.kind = 'manual' AND t.detail->>'kind' = 'owner'
+      AND (CAST(:lead AS bigint) IS NULL OR o.lead_id = :lead)
+    ORDER BY t.id
+""")
+_BY_PEOPLE = sa.text("""
+    SELECT o.kind, count(*) AS offers FROM offers o
+    WHERE o.kind IN ('manual', 'open') AND o.state <> 'void' AND (CAST(:lead AS bigint) IS NULL OR o.lead_id = :lead)
+      AND NOT EXISTS (SELECT FROM timeline t WHERE t.lead_id = o.lead_id AND t.what = 'offered'
+                      AND t.detail->>'offer' = CAST(o.id AS text) AND t.detail->>'kind' = 'owner')
+    GROUP BY o.kind ORDER BY o.kind
+""")
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")

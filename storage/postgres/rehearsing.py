@@ -20,6 +20,7 @@ from storage.postgres.books import Books, load, read_on
 from storage.postgres.engine import guarded
 from storage.postgres.members import Members
 from storage.postgres.quotas import all_of
+from storage.postgres.refs import BEST_FIRST, IS_REF
 from storage.postgres.ruled import known
 
 #: Ids of leads that are none: facts are tried out under this one.
@@ -154,12 +155,10 @@ def _snapshot(
 
 _READ_ONLY = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _NOW = sa.text("SELECT clock_timestamp()")
-_FIND = sa.text("""
+_FIND = sa.text(f"""
     SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, moves, lane, state FROM leads
-    WHERE id::text = :ref OR salesforce_id = :ref OR source_id = :ref
-       OR (length(:ref) = 15 AND salesforce_id LIKE '00_%' AND left(salesforce_id, 15) = :ref)
-    ORDER BY id::text = :ref DESC, left(salesforce_id, 15) = left(:ref, 15) DESC, id LIMIT 1
-""")
+    WHERE {IS_REF} ORDER BY {BEST_FIRST} LIMIT 1
+""")  # noqa: S608 - words of ours
 _TRIED = sa.text("""
     SELECT array_agg(member_id) AS members, array_agg(member_id) FILTER (WHERE lapsed) AS lapsed,
            (SELECT array_agg(c.member_id ORDER BY c.asked_at, c.member_id) FROM chances c

@@ -7,20 +7,24 @@ offers stay: they are small, hold no personal data, and count in every sum.
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from routing.errors import BadInput
+from routing.seal_verify import LEAST_AGE, REMOVES
+from storage.postgres.audit import record
 from storage.postgres.bases import base_of, write_base
 from storage.postgres.books import Books, keep, turns
 from storage.postgres.engine import transaction
+from storage.postgres.seals import NOTES, Seals
 
 #: Rows removed in one transaction, at most.
 STEP = 1_000
 #: Shorter than this, and a member's own record, repeats of requests and turns still to be set right would miss rows.
-LEAST_DAYS = 60
+LEAST_DAYS = LEAST_AGE.days
+A_DAY = timedelta(days=1)
 Position = tuple[int, int]
 
 
@@ -44,13 +48,38 @@ class Retention:
                 return {}
             before = connection.execute(_CUTOFF, {"days": self._days}).scalar_one()
             markets = list(connection.execute(_MARKETS).scalars())
-            connection.execute(_MARK_SEALS, {"before": before})
+            noted = self._note(connection, before)
+        if noted:
+            Seals(self._engine).seal(only={"audit"})
+        self._mark()
         removed = {"contacts": self._contacts(before, until)}
         removed["decisions"] = sum(self._decisions(market, before, until) for market in markets)
         removed["timeline"] = self._timeline(before, until)
         for what, statement in _PLAIN.items():
             removed[what] = self._plain(what, statement, before, until)
         return removed
+
+    def _note(self, connection: sa.Connection, before: datetime) -> bool:
+        """Say, at most once a day, up to which seals rows are removed; whether something was said.
+
+        It is sealed before any of the rows goes: so that nobody else can take rows away and call them old.
+        """
+        upto = {row.kind: row.upto for row in connection.execute(_OLD_SEALS, {"before": before})}
+        said = [row.detail for row in connection.execute(NOTES, {"action": REMOVES})]
+        if all(any(note["upto"].get(kind, 0) >= number for note in said) for kind, number in upto.items()):
+            return False
+        if said and before - datetime.fromisoformat(said[0]["before"]) < A_DAY:
+            return False
+        words = {"before": before.astimezone(UTC).isoformat(), "days": self._days, "upto": upto}
+        record(connection, "fairturn retention", REMOVES, **words)
+        return True
+
+    def _mark(self) -> None:
+        """Mark the seals whose rows may go, by what was said of them and is sealed."""
+        with transaction(self._engine) as connection:
+            for row in connection.execute(NOTES, {"action": REMOVES}).all():
+                for kind, number in row.detail["upto"].items() if row.sealed else ():
+                    connection.execute(_MARK_SEALS, {"kind": kind, "number": number})
 
     def _plain(self, what: str, statement: sa.TextClause, before: datetime, until: float) -> int:
         total = 0
@@ -129,9 +158,12 @@ _CUTOFF = sa.text("SELECT clock_timestamp() - make_interval(days => :days)")
 _MARKETS = sa.text("SELECT name FROM markets ORDER BY name")
 _REMOVES = sa.text("SELECT set_config('fairturn.removes', 'old', true)")
 # What was sealed before is older still.
+_OLD_SEALS = sa.text("""
+    SELECT kind, max(number) AS upto FROM seals
+    WHERE at < :before AND kind IN ('decisions', 'corrections', 'timeline') GROUP BY kind
+""")
 _MARK_SEALS = sa.text("""
-    UPDATE seals SET removed_at = clock_timestamp()
-    WHERE removed_at IS NULL AND at < :before AND kind IN ('decisions', 'corrections', 'timeline')
+    UPDATE seals SET removed_at = clock_timestamp() WHERE removed_at IS NULL AND kind = :kind AND number <= :number
 """)
 _NOTE = sa.text("""
     INSERT INTO removals (what, before, position) VALUES (:what, :before, :position)

@@ -173,7 +173,9 @@ def _give(conn: sa.Connection, offer: UUID, gift: Gift, task_id: str, policy_ver
     kept |= {"pool": gift.pool.name if gift.pool else None, "ruled": to_keep(ruling.ruled)}
     conn.execute(_GIVEN, {"rows": to_json([kept])})
     detail = {"offer": str(offer), "member": member.id, "kind": "owner", "rule": ruling.course.rule}
-    note(conn, [(lead.id, "offered", {**detail, "facts": dict(ruling.used)})], task_id, policy_version=policy_version)
+    ruled = {name: one for name, one in to_keep(ruling.ruled).items() if name in {"released", "passed"}}
+    asked = {"facts": dict(ruling.used), **({"ruled": ruled} if ruled else {})}
+    note(conn, [(lead.id, "offered", {**detail, **asked})], task_id, policy_version=policy_version)
     tell_members(conn, [(member.id, offer, lead.id, Notice.CREATED)], locked=True)
     if accept:
         accepted(conn, [(offer, lead.id, member.id)], By(Actor.FAIRTURN, task_id=task_id))

@@ -5,7 +5,7 @@ How hashes are made, and how anyone can check them, is said in routing/seal_veri
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -62,10 +62,10 @@ class Seals:
     def __init__(self, engine: sa.Engine, clock: Callable[[], datetime] | None = None) -> None:
         self._engine, self._clock = engine, clock  # None: by the ledger's
 
-    def seal(self, batches: int = BATCHES) -> int:
+    def seal(self, batches: int = BATCHES, *, only: Container[str] = KINDS) -> int:
         """Seal what is committed and not sealed yet; how many rows. Safe to run twice, and beside itself."""
         total, made = 0, 0
-        for kind in KINDS.values():
+        for kind in [one for one in KINDS.values() if one.name in only]:
             while made < batches:
                 rows = self._seal(kind)
                 total, made = total + rows, made + bool(rows)
@@ -105,7 +105,7 @@ class Seals:
         while True:
             with transaction(self._engine) as connection:
                 connection.execute(_TAKE_TIME)
-                seal = connection.execute(_ONE, {"number": number}).one_or_none()
+                seal = connection.execute(_NEXT, {"number": number}).one_or_none()
                 if seal is None:
                     return
                 rows = _rows(connection, seal)
@@ -113,24 +113,34 @@ class Seals:
             yield {"seal": _header(seal), "head": seal.head.hex(), "key": seal.key.hex(), "removed": removed}
             for ref, kept in zip(seal.refs, _leaves(seal), strict=True):
                 yield {"ref": ref, "leaf": kept.hex(), "row": rows.get(ref)}
-            number += 1
+            number = seal.number + 1
 
-    def check(self) -> Iterator[str]:
-        """Everything that is not as it was sealed, one sentence each; the ledger is read, seal by seal."""
+    def check(self, kept: tuple[int, str] | None = None) -> Iterator[str]:
+        """Everything that is not as it was sealed, one sentence each; the ledger is read, seal by seal.
+
+        `kept`: number and hash of a seal that was kept elsewhere.
+        """
         chain = hashes.Chain()
         yield from chain.read(json.dumps(line) for line in self.chain())
-        yield from self._added()
-
-    def _added(self) -> Iterator[str]:
-        """Rows among sealed ones that no seal has: they were put in afterwards."""
-        for kind in KINDS.values():
-            if kind.of_market or kind.few:
-                continue
-            with transaction(self._engine) as connection:
-                connection.execute(_TAKE_TIME)
-                query = _ADDED.format(table=kind.name, number=kind.number)
-                for ref in connection.execute(sa.text(query), {"kind": kind.name, "late": LATE}).scalars():
+        if kept is not None:
+            yield from hashes.compare(chain.heads, kept)
+        with transaction(self._engine) as connection:
+            connection.execute(_TAKE_TIME)
+            for kind in KINDS.values():
+                for ref in () if kind.few else connection.execute(_added(kind), {"late": LATE}).scalars():
                     yield f"{kind.name} {ref} was put in after its neighbours were sealed"
+            for digest in connection.execute(_CONTENTS).scalars():
+                yield f"the table or area {digest} is not what its digest says"
+
+    def removals(self) -> list[str]:
+        """What was removed for its age, as the newest sealed note about it says; nothing where nothing was."""
+        with transaction(self._engine) as connection:
+            notes = [row for row in connection.execute(NOTES, {"action": hashes.REMOVES}) if row.sealed]
+        return [
+            f"{', '.join(f'{kind} up to seal {number}' for kind, number in sorted(note.detail['upto'].items()))}, "
+            f"written before {note.detail['before']}, kept for {note.detail['days']} days (audit {note.id})"
+            for note in notes[:1]
+        ]
 
     def proof(self, member_id: int, *, after: int = 0, limit: int = 100) -> dict[str, Any]:
         """What was written about a member's offers, each with its way to the newest seal; nothing of anybody else."""
@@ -200,6 +210,25 @@ def _select(kind: Kind) -> sa.TextClause:
         WHERE {since} AND {kind.where} AND age(t.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())\\:\\:xid)
           AND t.{key}\\:\\:text NOT IN (SELECT unnest(s.refs) FROM seals s WHERE s.kind = :kind AND s.number > :after)
         ORDER BY {"t.generation, " if kind.of_market else ""}t.{number} LIMIT :limit
+    """)  # noqa: S608 - names of our own tables
+
+
+def _added(kind: Kind) -> sa.TextClause:
+    """Rows among sealed ones that no seal has: they were put in afterwards. What came late has been sealed since."""
+    table, number = metadata.tables[kind.name], kind.number
+    key = next(iter(table.primary_key.columns)).name
+    if kind.of_market:
+        at = ", ".join(f"CAST(u.upto->t.market->>{n} AS bigint)" for n in (0, 1))
+        among = f"(t.generation, t.{number}) <= ({at})"
+    else:
+        among = f"t.{number} <= CAST(u.upto->''->>1 AS bigint)"
+    return sa.text(f"""
+        SELECT CAST(t.{key} AS text) FROM {table.name} t, (
+            SELECT upto FROM seals WHERE kind = '{kind.name}' AND at < clock_timestamp() - 2 * CAST(:late AS interval)
+            ORDER BY number DESC LIMIT 1
+        ) u
+        WHERE {among} AND CAST(t.{key} AS text) NOT IN (SELECT unnest(refs) FROM seals WHERE kind = '{kind.name}')
+        ORDER BY t.{number} LIMIT 100
     """)  # noqa: S608 - names of our own tables
 
 
@@ -292,7 +321,7 @@ _SOME = sa.text("""
     SELECT number, kind, at, columns, root, links FROM seals WHERE number = ANY(CAST(:numbers AS bigint[]))
     ORDER BY number
 """)
-_ONE = sa.text("SELECT * FROM seals WHERE number = :number")
+_NEXT = sa.text("SELECT * FROM seals WHERE number >= :number ORDER BY number LIMIT 1")
 _UPTO = sa.text("SELECT upto FROM seals WHERE kind = :kind ORDER BY number DESC LIMIT 1")
 #: What came before this was settled when it was made, and everything before its end has been looked at again since.
 _FLOOR = sa.text("""
@@ -312,11 +341,14 @@ _MY_ENTRIES = sa.text(
     ORDER BY t.id LIMIT :limit
     """.format(columns=", ".join(f"t.{name}\\:\\:text AS of_{name}" for name in KINDS["timeline"].columns))  # noqa: S608 - names of ours
 )
-#: Between the lowest and the highest that is sealed; what came late has been sealed since.
-_ADDED = """
-    SELECT t.{number}\\:\\:text FROM {table} t
-    WHERE t.{number} <= (SELECT max(high) FROM seals WHERE kind = :kind
-                         AND at < clock_timestamp() - 2 * CAST(:late AS interval))
-      AND t.{number}\\:\\:text NOT IN (SELECT unnest(refs) FROM seals WHERE kind = :kind)
-    ORDER BY t.{number} LIMIT 100
-"""
+#: Of tables and areas, whose name is the digest of what is in them.
+_CONTENTS = sa.text("""
+    SELECT digest FROM contents WHERE digest <> 'sha256:' || encode(sha256(body), 'hex') ORDER BY digest
+""")
+#: What was said before rows were removed for their age, the newest first, and whether it is sealed.
+NOTES = sa.text("""
+    SELECT id, detail, EXISTS (
+        SELECT FROM seals s WHERE s.kind = 'audit' AND s.refs @> ARRAY[CAST(audit.id AS text)]
+    ) AS sealed
+    FROM audit WHERE action = :action ORDER BY id DESC LIMIT 5
+""")

@@ -99,6 +99,26 @@ FROM minimum_flags WHERE cleared_at IS NULL GROUP BY pool
 """
 )
 
+#: What was written and is not sealed yet, by the oldest of it: of the timeline and the audit by number, of decisions by
+#: market.
+_UNSEALED = sa.text("""
+SELECT 'seals_late_seconds' AS name, CAST('{}' AS jsonb) AS labels,
+       CAST(COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - LEAST(
+    (SELECT at FROM timeline WHERE id > COALESCE((SELECT MAX(high) FROM seals WHERE kind = 'timeline'), 0)
+     ORDER BY id LIMIT 1),
+    (SELECT at FROM audit WHERE id > COALESCE((SELECT MAX(high) FROM seals WHERE kind = 'audit'), 0)
+     ORDER BY id LIMIT 1),
+    (SELECT MIN(d.at) FROM markets m
+     LEFT JOIN (SELECT upto FROM seals WHERE kind = 'decisions' ORDER BY number DESC LIMIT 1) s ON true
+     CROSS JOIN LATERAL (
+         SELECT at FROM decisions
+         WHERE market = m.name AND (generation, seq) > (COALESCE(CAST(s.upto->m.name->>0 AS bigint), 0),
+                                                        COALESCE(CAST(s.upto->m.name->>1 AS bigint), -1))
+         ORDER BY generation, seq LIMIT 1
+     ) d)
+)), 0) AS float8) AS value
+""")
+
 _ROTATIONS = sa.text(
     """
 SELECT DISTINCT d.market, d.rotation
@@ -113,7 +133,7 @@ WHERE d.rotation <> '' AND d.at > clock_timestamp() - interval '5 minutes'
 
 _TURNS = sa.text(
     """
-SELECT d.rotation, m.id AS member_id, m.key, COUNT(*) AS received
+SELECT d.rotation, m.id AS member_id, m.key, SUM(d.turn) / 1e6 AS received
 FROM decisions d JOIN members m ON m.id = d.chosen
 WHERE d.market = :market AND d.rotation IN (SELECT DISTINCT rotation FROM decisions WHERE pool = :pool)
 GROUP BY d.rotation, m.id, m.key
@@ -128,7 +148,7 @@ class Taken:
     rotation: str
     member_id: int
     member: str  # the outside key
-    received: int
+    received: float  # a lead may cost more or less than one turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +173,15 @@ class Measure:
 class Vitals:
     """What /metrics and /readyz ask the ledger."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sa.Engine, *, sealing: bool = True) -> None:
+        self._engine, self._sealing = engine, sealing  # False: nothing is to be sealed
 
     def measures(self) -> list[Measure]:
         """What waits and how long it has, what was decided lately, and how fast."""
         with transaction(self._engine) as connection:
-            rows = connection.execute(_MEASURES, {"newest": NEWEST})
+            rows = connection.execute(_MEASURES, {"newest": NEWEST}).all()
+            if self._sealing:
+                rows = [*rows, *connection.execute(_UNSEALED)]
             return [Measure(row.name, row.labels, row.value) for row in rows]
 
     def busy_rotations(self) -> list[tuple[str, str]]:
@@ -191,5 +213,5 @@ class Vitals:
             keys = connection.execute(sa.text("SELECT id, key FROM members WHERE market = :m"), {"m": found.market})
             members = {row.id: row.key for row in keys}
             rows = connection.execute(_TURNS, {"market": found.market, "pool": pool})
-            taken = tuple(Taken(row.rotation, row.member_id, row.key, row.received) for row in rows)
+            taken = tuple(Taken(row.rotation, row.member_id, row.key, float(row.received)) for row in rows)
             return Turns(found.market, found.mode, taken, members)

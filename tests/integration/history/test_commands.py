@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from config import desk, wiring
+from routing.errors import BadInput
 from tests.integration.routing.house import House
 from workers.cli import cli
 
@@ -57,6 +58,14 @@ def test_N4_N5_N12_E5_E6_each_command_shows_the_same_house(house: House, run: Ru
     wiring.seals().seal()
     checked = run("verify", "--chain")
     assert (checked.exit_code, "0 problems" in checked.output) == (0, True)
+    both = json.loads(run("verify", "--chain", "--sample", "2", "--json").output)
+    assert (both["decisions"], both["same"], both["problems"]) == (2, 2, [])
+    head = f"{both['newest']['number']}:{both['newest']['hash']}"
+    assert run("verify", "--chain", "--head", head).exit_code == 0
+    other = run("verify", "--chain", "--head", f"{both['newest']['number']}:{'0' * 64}")
+    assert (other.exit_code, "is another than the one that was kept elsewhere" in other.output) == (1, True)
+    with pytest.raises(BadInput, match="--head"):
+        run("verify", "--chain", "--head", "7")
     chain = run("export", "chain").output.splitlines()
     assert sum("ref" in json.loads(line) for line in chain) == int(
         house.value("SELECT sum(cardinality(refs)) FROM seals")
@@ -74,6 +83,13 @@ def test_N4_N5_N12_E5_E6_each_command_shows_the_same_house(house: House, run: Ru
     found = json.loads(run("find", "leads", "--state", "waiting", "--format", "json").output)
     assert (found["filters"], found["count"], len(found["leads"])) == ({"state": "waiting"}, 1, 1)
     assert run("export", "leads", "--state", "waiting", "--format", "csv").output.startswith("# filters: ")
+
+    latin = tmp_path / "leads.txt"
+    latin.write_bytes(b"lead-0\nG\xf6ttingen\n")
+    with pytest.raises(BadInput, match="line 2 is not UTF-8"):
+        run("reprocess", "--leads", str(latin), "--dry-run")
+    with pytest.raises(BadInput, match="no pool 'nobodys'"):
+        run("turns", "show", "--pool", "nobodys")
 
     house.run("UPDATE leads SET state = 'review', reason = 'error' WHERE state = 'waiting'")
     house.member("three", 40.02)

@@ -9,16 +9,16 @@ import pytest
 
 from config import policy as policy_file
 from routing.errors import BadInput
-from storage.postgres.find import Filters, Find
+from storage.postgres.find import NAMES, Filters, Find
 from storage.postgres.reprocess import Reprocess
 from tests.integration.routing.house import House
-from workers.cli_past import leads_out
+from workers.cli_find import leads_out
 
 
 def _some(house: House) -> None:
     house.member("one", capacity=2)
     for n in range(5):
-        house.lead(f"lead-{n}", source="web" if n % 2 else "fair")
+        house.lead(f"lead-{n}", source="web" if n % 2 else "=fair()")
     house.lead("far", 10.0, 10.0)
     house.work()
 
@@ -33,6 +33,7 @@ def test_E6_each_list_has_as_many_rows_as_the_screen_and_names_its_filters(house
         Filters(member="one"),
         Filters(source="web", state="offered"),
         Filters(country="US", pool="installers", policy=1),
+        Filters(state="done"),
     ):
         pages, after = [], None
         while True:
@@ -57,6 +58,10 @@ def test_E6_each_list_has_as_many_rows_as_the_screen_and_names_its_filters(house
                 assert head[0] == f"# filters: {json.dumps(asked.used())}"
                 rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
                 assert [row["lead_id"] for row in rows] == [lead["lead_id"] for lead in pages]
+                assert text.splitlines()[len(head)].split(",") == list(NAMES)
+                # What a spreadsheet would work out stands behind a '.
+                told = [(lead["source"] or "").replace("=", "'=") for lead in pages]
+                assert [row["source"] for row in rows] == told
     assert find.count(Filters(state="offered")) == 2
     assert find.count(Filters(member="one")) == 2
     assert find.count(Filters(state="waiting", reason="no_room")) == 3

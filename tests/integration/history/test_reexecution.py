@@ -9,7 +9,9 @@ from typing import Any
 
 from config import policy as policy_file
 from routing.decision import Gate
+from routing.lead import Point
 from routing.reexecute import remake_bundle
+from storage.postgres.members import MemberRow
 from storage.postgres.reexecution import Again, Reexecution
 from tests.integration.routing.house import MARKET, House, document
 
@@ -91,6 +93,55 @@ def test_N4_rules_skills_conditions_and_limits_come_out_the_same(house: House) -
     gates = {gate for row in house.rows("SELECT gate FROM decisions") for gate in row.gate}
     assert {Gate.ELIGIBLE, Gate.SKILL, Gate.CONDITION, Gate.QUOTA} <= gates
     assert house.value("SELECT count(*) FROM decisions WHERE units = 2") >= 2
+
+
+def test_N4_leads_that_went_on_to_another_market_or_to_a_named_owner_come_out_the_same(house: House) -> None:
+    installers = document()["pools"][0]
+    pools = [
+        installers | {"name": "one", "overflow": {"pool": "two"}},
+        installers | {"name": "two", "market": "other", "overflow": {"pool": "three"}},
+        installers | {"name": "three", "mode": "nearest", "tiers": "ranked"},
+    ]
+    rules = [
+        {"name": "known", "when": 'lead.kind == "known"', "then": {"owner": "boss"}},
+        {"name": "later", "when": 'lead.kind == "later"', "then": {"hold": "later"}},
+        {"name": "hot", "when": 'lead.kind == "hot"', "then": {"hot": True, "priority": 50}},
+        {"name": "friend", "when": 'lead.kind == "friend"', "then": {"pool": "one", "preferred": "b"}},
+    ]
+    made = document() | {"pools": pools, "rules": rules, "default": {"pool": "one"}}
+    house.publish_document(made | {"attributes": {"lead": {"kind": "text"}}})
+    house.member("a", capacity=1)
+    house.member("b", 40.01, capacity=2)
+    house.member("boss", 45.0, capacity=0)
+    for key, lat in (("c", 40.02), ("d", 40.03)):
+        there = MemberRow(key=key, name=key, market="other", places=(Point(lat, -75.0),), capacity=2)
+        house.members.upsert([there], actor="test")
+    kinds = ["known", "later", "hot", "friend", "friend", "", "", "", "", "", "", "known"]
+    leads = [house.lead(f"lead-{n}", attributes={"kind": kind}) for n, kind in enumerate(kinds)]
+    house.work()
+    house.overdue(*leads[2:5])
+    house.tick()
+    house.tick()
+    assert _all_the_same(house) >= 12
+    seen = {(row.pool, row.market) for row in house.rows("SELECT pool, market FROM decisions")}
+    assert seen == {("one", "main"), ("two", "other"), ("three", "main")}
+
+    again = Reexecution(house.engine, policy_file.parse)
+    assert [one.remade.same for one in again.gifts()] == [True, True]
+    assert [one.lead for one in again.gifts(lead=leads[0])] == [leads[0]]
+    assert again.by_people() == {}
+    house.run(
+        "SET session_replication_role = replica; UPDATE timeline SET detail = jsonb_set(detail, '{facts,lead.kind}', "
+        """'"hot"') WHERE detail->>'kind' = 'owner'; RESET session_replication_role"""
+    )
+    (one, _) = again.gifts()
+    assert one.remade.differences == ("it would not be given to an owner, but go by rule default: pool",)
+    house.run(
+        "SET session_replication_role = replica; "
+        "UPDATE timeline SET detail = jsonb_set(detail, '{kind}', '\"manual\"') "
+        "WHERE detail->>'kind' = 'owner'; RESET session_replication_role"
+    )
+    assert (list(again.gifts()), again.by_people()) == ([], {"manual": 2})
 
 
 def test_N4_what_was_changed_afterwards_is_shown(house: House) -> None:

@@ -3,24 +3,30 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from routing import seal_verify
-from storage.postgres.seals import Seals
+from routing.offer import Actor
+from storage.postgres.seals import KINDS, Seals
 from tests.integration.routing.house import House
 
+TABLES = ("decisions", "timeline", "audit", "policies", "corrections")
 VERIFIER = Path(seal_verify.__file__)
 
 
 @pytest.fixture
 def sealed(house: House) -> House:
+    house.publish(answers={"reject_reasons": {"too_far": "return", "other": "consume"}})
     house.member("one")
     house.member("two", 40.01, -75.01)
-    for n in range(3):
-        house.lead(f"lead-{n}")
+    leads = [house.lead(f"lead-{n}") for n in range(3)]
+    house.work()
+    offer = house.offer(leads[0])
+    house.desk.reject(offer, "too_far", actor=Actor.MEMBER)  # which gives the turn back
     house.work()
     assert Seals(house.engine).seal() > 10
     return house
@@ -44,37 +50,123 @@ def test_N5_what_was_written_is_sealed_once_and_found_sound(sealed: House, tmp_p
     assert seals.seal() == 0
     assert list(seals.check()) == []
     kinds = {line["seal"]["kind"] for line in seals.headers()}
-    assert kinds == {"policies", "audit", "decisions", "timeline"}
+    assert kinds == set(TABLES)
     sealed.lead("lead-9")
     sealed.work()
     assert seals.seal() > 0
     code, said = _verify(_file(seals.chain(), tmp_path / "chain.jsonl"))
     assert (code, "sound" in said, "NOT" in said) == (0, True, False)
-    rows = sum(sealed.value(f"SELECT count(*) FROM {t}") for t in ("decisions", "timeline", "audit", "policies"))  # noqa: S608
+    rows = sum(sealed.value(f"SELECT count(*) FROM {t}") for t in TABLES)  # noqa: S608
     assert f"over {rows} rows" in said
 
 
-@pytest.mark.parametrize(
-    ("table", "statement"),
-    [
-        ("decisions", "UPDATE decisions SET reason = 'friend' WHERE id = '{ref}'"),
-        ("timeline", "UPDATE timeline SET at = at - interval '1 second' WHERE id = {ref}"),
-        ("audit", "UPDATE audit SET actor = 'somebody else' WHERE id = {ref}"),
-        ("policies", "UPDATE policies SET note = 'better' WHERE version = {ref}"),
-        ("timeline", "DELETE FROM timeline WHERE id = {ref}"),
-    ],
-)
-def test_N5_a_row_that_was_changed_is_pointed_to(sealed: House, tmp_path: Path, table: str, statement: str) -> None:
-    key = "version" if table == "policies" else "id"
-    ref = str(sealed.value(f"SELECT {key} FROM {table} ORDER BY 1 LIMIT 1"))  # noqa: S608 - our own tables
-    sealed.run(
-        "SET session_replication_role = replica; " + statement.format(ref=ref) + "; RESET session_replication_role"
-    )
+#: How a value of each kind is made another one.
+_CHANGED = {
+    "text": "{c} || 'x'",
+    "bigint": "{c} + 1000000",
+    "integer": "{c} + 1",
+    "smallint": "{c} + 1",
+    "real": "{c} + 0.001",
+    "double precision": "{c} + 1e-9",
+    "timestamp with time zone": "{c} + interval '1 microsecond'",
+    "jsonb": "jsonb_build_object('was', {c})",
+    "boolean": "NOT {c}",
+    "uuid": "'00000000-0000-4000-8000-000000000000'",
+    "ARRAY": "{c} || {c}[1]",
+}
+_COLUMNS = """
+    SELECT column_name, data_type FROM information_schema.columns WHERE table_name = :table AND table_schema = 'public'
+"""
+_FREELY = "SET session_replication_role = replica; {}; RESET session_replication_role"
+
+
+def _every_change(house: House, table: str, key: str, ref: str) -> Iterator[tuple[str, str, str]]:
+    """Each sealed column of a row: its name, a statement that changes it, one that changes it back."""
+    types = {row.column_name: row.data_type for row in house.rows(_COLUMNS, table=table)}
+    for name in KINDS[table].columns:
+        if name == key:
+            continue
+        was = house.value(f"SELECT quote_nullable(CAST({name} AS text)) FROM {table} WHERE {key} = '{ref}'")  # noqa: S608
+        where = f"WHERE {key} = '{ref}'"
+        filled = {"ARRAY": "'{{1}}'", "jsonb": "'{{}}'", "uuid": _CHANGED["uuid"], "boolean": "true"}.get(
+            types[name], "'1'"
+        )
+        made = _CHANGED[types[name]] if was != "NULL" else filled
+        if types[name] == "timestamp with time zone" and was == "NULL":
+            made = "clock_timestamp()"
+        if was == "'{}'":
+            made = "'{{1}}'" if types[name] == "ARRAY" else made
+        yield (
+            name,
+            f"UPDATE {table} SET {name} = {made.format(c=name)} {where}",  # noqa: S608 - our own tables
+            f"UPDATE {table} SET {name} = {was} {where}",  # noqa: S608 - as above
+        )
+
+
+def test_N5_a_row_is_pointed_to_whichever_of_its_columns_was_changed(sealed: House) -> None:
+    seen = 0
+    for table in TABLES:
+        key = "version" if table == "policies" else "id"
+        ref = str(sealed.value(f"SELECT {key} FROM {table} ORDER BY 1 LIMIT 1"))  # noqa: S608 - our own tables
+        for name in sealed.rows(_CHECKS, table=table):
+            sealed.run(f"ALTER TABLE {table} DROP CONSTRAINT {name[0]}")
+        for name, change, back in _every_change(sealed, table, key, ref):
+            sealed.run(_FREELY.format(change).replace(":", "\\:"))
+            problems = list(Seals(sealed.engine).check())
+            assert [problem.split(" (")[0] for problem in problems] == [f"{table} {ref}"], name
+            sealed.run(_FREELY.format(back).replace(":", "\\:"))
+            seen += 1
+    assert seen > 60
+    assert list(Seals(sealed.engine).check()) == []
+
+
+_CHECKS = "SELECT conname FROM pg_constraint WHERE conrelid = CAST(:table AS regclass) AND contype = 'c'"
+
+
+def test_N5_rows_taken_out_swapped_or_put_in_are_named_in_every_table(sealed: House, tmp_path: Path) -> None:
+    for table in TABLES:
+        key = "version" if table == "policies" else "id"
+        ref = str(sealed.value(f"SELECT {key} FROM {table} ORDER BY 1 LIMIT 1"))  # noqa: S608 - our own tables
+        sealed.run(f"CREATE TABLE kept AS SELECT * FROM {table} WHERE {key} = '{ref}'")  # noqa: S608
+        sealed.run(_FREELY.format(f"DELETE FROM {table} WHERE {key} = '{ref}'"))  # noqa: S608
+        problems = list(Seals(sealed.engine).check())
+        assert [problem.split(" (")[0] for problem in problems] == [f"{table} {ref}"]
+        code, said = _verify(_file(Seals(sealed.engine).chain(), tmp_path / "chain.jsonl"))
+        assert (code, said.splitlines()[0]) == (1, problems[0])
+        over = "OVERRIDING SYSTEM VALUE" if table in {"timeline", "audit"} else ""
+        sealed.run(_FREELY.format(f"INSERT INTO {table} {over} SELECT * FROM kept; DROP TABLE kept"))  # noqa: S608
+    one, two = (row.id for row in sealed.rows("SELECT id FROM timeline ORDER BY id LIMIT 2"))
+    pairs = f"(({one}, {two}), ({two}, {one}))"
+    swap = "UPDATE timeline t SET what = o.what, at = o.at FROM timeline o WHERE (t.id, o.id) IN "
+    sealed.run(_FREELY.format(swap + pairs))
     problems = list(Seals(sealed.engine).check())
-    assert len(problems) == 1
-    assert problems[0].startswith(f"{table} {ref} ")
-    code, said = _verify(_file(Seals(sealed.engine).chain(), tmp_path / "chain.jsonl"))
-    assert (code, said.splitlines()[0]) == (1, problems[0])
+    assert [problem.split(" (")[0] for problem in problems] == [f"timeline {one}", f"timeline {two}"]
+
+
+def test_N5_seals_that_were_taken_out_are_missed_and_their_rows_named(sealed: House) -> None:
+    seals = Seals(sealed.engine)
+    sealed.lead("lead-9")
+    sealed.work()
+    sealed.run("ALTER TABLE seals DISABLE TRIGGER USER")
+    assert seals.seal() > 0
+    sealed.run("UPDATE seals SET at = at - interval '1 hour'")
+    numbers = {
+        row.kind: row.number for row in sealed.rows("SELECT kind, min(number) AS number FROM seals GROUP BY kind")
+    }
+    newest = seals.newest()
+    assert newest is not None
+    sealed.run("CREATE TABLE kept AS SELECT * FROM seals")
+    for kind in ("timeline", "decisions"):
+        sealed.run("DELETE FROM seals WHERE number = :number", number=numbers[kind])
+        refs = sealed.value("SELECT refs FROM kept WHERE number = :number", number=numbers[kind])
+        said = list(seals.check())
+        assert {f"{kind} {ref} was put in after its neighbours were sealed" for ref in refs} <= set(said)
+        assert any(f"seal {numbers[kind] + 1} comes after seal" in told for told in said)
+        sealed.run("INSERT INTO seals SELECT * FROM kept WHERE number = :number", number=numbers[kind])
+    sealed.run(
+        "DELETE FROM seals WHERE number = :number", number=newest[0]
+    )  # the tail: only who kept it elsewhere knows
+    assert f"seal {newest[0]}, which was kept elsewhere, is gone" in list(seals.check(newest))
 
 
 def test_N5_whoever_hashes_a_changed_row_anew_breaks_its_seal_or_the_chain(sealed: House, tmp_path: Path) -> None:
@@ -106,6 +198,22 @@ def test_N5_whoever_hashes_a_changed_row_anew_breaks_its_seal_or_the_chain(seale
     assert _verify(path)[0] == 0
     code, told = _verify(path, "--head", f"{newest[0]}:{newest[1]}")
     assert (code, "kept elsewhere" in told) == (1, True)
+
+
+def test_N5_a_decision_or_a_table_of_the_policy_that_was_put_in_or_changed_is_found(sealed: House) -> None:
+    sealed.run("ALTER TABLE seals DISABLE TRIGGER USER")
+    sealed.run("UPDATE seals SET at = at - interval '1 hour'")
+    forged = "00000000-0000-4000-8000-000000000001"
+    sealed.run("CREATE TABLE forged AS SELECT * FROM decisions ORDER BY seq LIMIT 1")
+    sealed.run(_FREELY.format(f"UPDATE forged SET id = '{forged}', seq = 0; INSERT INTO decisions TABLE forged"))  # noqa: S608
+    sealed.run("ALTER TABLE contents DROP CONSTRAINT ck_contents_digest")
+    sealed.run("INSERT INTO contents (digest, body) VALUES ('sha256\\:' || repeat('0', 64), 'a,b')")
+    said = [told for told in Seals(sealed.engine).check() if not told.startswith("seal ")]  # whose times we set back
+    assert said == [
+        f"decisions {forged} was put in after its neighbours were sealed",
+        f"the table or area sha256:{'0' * 64} is not what its digest says",
+    ]
+    sealed.run(_FREELY.format(f"DELETE FROM decisions WHERE id = '{forged}'"))  # noqa: S608
 
 
 def test_N5_a_row_put_in_between_sealed_ones_is_found(sealed: House) -> None:

@@ -1,6 +1,6 @@
 """The past as it was: rosters by version and by second, capacities, turns and policy, as the ledger has them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from routing.errors import BadInput
 from routing.lead import Point
 from routing.member import Roster
+from storage.postgres.books import Shelf, keep
 from storage.postgres.engine import transaction
 from storage.postgres.history import History
+from storage.postgres.last_before import last_before
 from storage.postgres.members import MemberRow, Members
 from tests.integration.routing.house import MARKET, House
 
@@ -80,6 +82,10 @@ def test_N12_capacity_turns_and_policy_are_those_of_any_second(house: House) -> 
     note()
     house.publish(answer_within="2h")
     note()
+    with transaction(house.engine) as connection:  # a mark, from which later times are added up
+        books = Shelf().read(connection, MARKET)
+        assert keep(connection, books)
+    house.dispatcher.rebuild(MARKET)
     house.members.pause(["two"])
     house.lead("lead-9")
     house.work()
@@ -92,6 +98,13 @@ def test_N12_capacity_turns_and_policy_are_those_of_any_second(house: House) -> 
         told = {a.member: round(a.standing * 1e6) for a in history.turns_at(when) if a.standing}
         assert told == {names[m]: s for m, s in owed.items()}
         assert {s.policy_version for s in history.stood(when)} == {version}
+    made = house.rows("SELECT generation, seq, at FROM decisions UNION SELECT generation, seq, at FROM corrections")
+    assert len({row.generation for row in made}) == 2
+    moments = [row.at + timedelta(microseconds=n) for row in made for n in (-1, 0, 1)]
+    for when in (*moments, made[0].at - timedelta(days=1)):
+        upto = max(((row.generation, row.seq) for row in made if row.at <= when), default=(0, 0))
+        with transaction(house.engine) as connection:
+            assert last_before(connection, MARKET, when) == upto
     by_name = {h.member: h for h in history.capacity_at(_now(house), house.ledger.published())}
     assert (by_name["one"].capacity, by_name["two"].capacity, by_name["two"].active) == (3, 5, False)
 

@@ -42,6 +42,9 @@ ILLS = {
     "SweepMissed": "UPDATE heartbeats SET at = at - interval '62 minutes' WHERE name = 'sweep.hourly'",
     "QueueIsDead": "UPDATE heartbeats SET at = at - interval '2 minutes' WHERE name = 'queue:leads'",
     "InvariantIsBroken": "UPDATE invariants SET violations = 2 WHERE name = 'two_offers'",
+    "SealsAreLate": """
+        INSERT INTO audit (actor, action, at)
+        VALUES ('w', 'for the test', clock_timestamp() - interval '11 minutes')""",
     "SomethingIsParked": "INSERT INTO parked (kind, ref, reason) VALUES ('lead', '1', 'for the test')",
     "WritesAreLate": """
         WITH one AS (INSERT INTO leads (salesforce_id, state, reason, received_at)
