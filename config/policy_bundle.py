@@ -15,7 +15,7 @@ from typing import Any
 from config import policy as policy_file
 from config import policy_text
 from routing.errors import BadInput
-from storage.postgres.policies import digest
+from storage.postgres.policy_rows import digest
 
 FORMAT = 1
 _BEGINNING = "sha256:"

@@ -1,5 +1,6 @@
 """The check of a policy document, its stored examples with it; findings say where in its text they stand."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from routing.check_people import People
 from routing.check_rules import Expected, Stored
 from routing.errors import BadInput
 from routing.finding import Finding, error
+from routing.limits import Uses
 from routing.policy import Policy
 from routing.policy_check import check, publishable
 from routing.vocabulary import Kind, Vocabulary
@@ -50,11 +52,14 @@ def look_through(
     return [one.to_dict() for one in found]
 
 
-def people(members: Members, open_counts: Callable[[str], Mapping[int, int]]) -> People:
-    """Everyone there is, by market, with what they hold."""
+def people(
+    members: Members, open_counts: Callable[[str], Mapping[int, int]], uses: Callable[[str], Uses] | None = None
+) -> People:
+    """Everyone there is, by market, with what they hold, and what of limits is used."""
     markets = sorted(members.versions())
     held = {member: count for market in markets for member, count in open_counts(market).items()}
-    return People({market: members.roster(market, full=True) for market in markets}, held)
+    used = {market: uses(market) for market in markets} if uses else {}
+    return People({market: members.roster(market, full=True) for market in markets}, held, used)
 
 
 def refuse(found: list[Finding]) -> None:
@@ -68,7 +73,15 @@ def refuse(found: list[Finding]) -> None:
 def unreadable(exc: BadInput) -> Finding:
     """As a finding, what keeps a document from being read."""
     said = str(exc).removeprefix(f"{exc.field}: ").removesuffix(exc.fix).rstrip(". ")
-    return error("unreadable", (exc.field,), said, exc.fix)
+    place = _PLACE.fullmatch(exc.field)
+    if place is None:
+        return error("unreadable", (exc.field,), said, exc.fix)
+    path, line, column = place["path"], int(place["line"]), int(place["column"] or 1)
+    return error("unreadable", (path,) if path else (), said, exc.fix).at((line, column))
+
+
+#: How errors of a document that was read from a file tell the place.
+_PLACE = re.compile(r"(?:(?P<path>\S+) \((?=.*\)$))?[^()]* line (?P<line>\d+)(?:, column (?P<column>\d+))?\)?")
 
 
 def _stored(document: Mapping[str, Any], policy: Policy, wrong: list[Finding]) -> Iterator[Stored]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -14,8 +14,9 @@ from config.policy_units import refuse_what_is_others
 from routing.errors import BadInput, FairturnError, TryLater
 from routing.policy import Policy
 from routing.policy_diff import Difference, differences
-from routing.versions import NotADraft, NotYours, Signed, UnknownVersion, Version, VersionChanged, Writer
-from storage.postgres.policies import Effect, Policies
+from routing.versions import NotADraft, NotYours, Signed, State, UnknownVersion, Version, VersionChanged, Writer
+from storage.postgres.policies import Policies
+from storage.postgres.policy_rows import Effect
 
 log = structlog.get_logger()
 
@@ -59,7 +60,11 @@ class Publisher:
     # --- drafts
 
     def draft(self, document: Mapping[str, Any], *, by: Writer, note: str = "", base: int | None = None) -> Version:
-        """Keep a sound document as a draft, written on the version in force. Raises BadInput with the place."""
+        """Keep a sound document as a draft, written on the version in force, or on `base`.
+
+        Raises BadInput with the place, UnknownVersion.
+        """
+        self._known(base)
         findings = self.check(document, self.parse(document, 0))
         return self.policies.draft(document, by=by, source=_source(document), note=note, base=base, findings=findings)
 
@@ -73,7 +78,9 @@ class Publisher:
         note: str | None = None,
         base: int | None = None,
     ) -> Version:
-        """Write a draft anew; `base`: on top of that version. Raises BadInput, VersionChanged, NotADraft."""
+        """Write a draft anew; `base`: on top of that version. Raises BadInput, VersionChanged, NotADraft, NotYours."""
+        self._may_drop(by, self.policies.one(version))
+        self._known(base)
         findings = self.check(document, self.parse(document, 0))
         return self.policies.edit(
             version,
@@ -92,13 +99,37 @@ class Publisher:
         self._in_charge(by, known.base, self.read(version))
         return self.policies.approve(version, by=by, edition=known.edition if edition is None else edition)
 
-    def cancel(self, version: int, *, by: Writer) -> Version:
-        """Do not publish what is scheduled; it is a draft again."""
+    def cancel(self, version: int, *, by: Writer, edition: int | None = None) -> Version:
+        """Do not publish what is scheduled; it is a draft again. Raises NotYours, VersionChanged."""
+        known = self._as_seen(version, edition)
+        if known.state is State.SCHEDULED and by.manages:
+            self._in_charge(by, known.base, self.read(version))
         return self.policies.cancel(version, by=by)
 
     def retire(self, version: int, *, by: Writer, edition: int | None = None) -> Version:
-        """Give up a draft."""
+        """Give up a draft. Raises NotYours for what others wrote about others' units."""
+        self._may_drop(by, self.policies.one(version))
         return self.policies.retire(version, by=by, edition=edition)
+
+    def _may_drop(self, by: Writer, known: Version) -> None:
+        """Raise NotYours where a manager of some units would undo what is neither theirs nor by them."""
+        wrote = any(one.wrote and one.person_id == by.id for one in known.signed)
+        if by.manages and known.state in {State.DRAFT, State.SCHEDULED} and not (wrote and known.state is State.DRAFT):
+            self._in_charge(by, known.base, self.read(known.version))
+
+    def _as_seen(self, version: int, edition: int | None) -> Version:
+        """What is known of a version. Raises VersionChanged when it is not in this edition."""
+        known = self.policies.one(version)
+        if edition is not None and known.edition != edition:
+            raise VersionChanged(
+                f"Version {version} has changed since you saw it; it is in edition {known.edition} now."
+            )
+        return known
+
+    def _known(self, base: int | None) -> None:
+        """Raise UnknownVersion when a draft is to be written on a version that there is not."""
+        if base:
+            self.policies.one(base)
 
     # --- publishing
 
@@ -133,13 +164,13 @@ class Publisher:
         read = (document, self.parse(document, 0))
         return self._at_once(read, by=by, note=note, replacing=replacing, findings=self.check(*read))
 
-    def rollback(self, to: int, *, by: Writer, note: str = "") -> Version:
+    def rollback(self, to: int, *, by: Writer, note: str = "", edition: int | None = None) -> Version:
         """Put the document of an earlier version in force again, as a new version: the next lead is routed by it.
 
         Offers that are out keep their deadlines. Those who stood for it then stand for it now, beside whoever rolls
         back. Raises UnknownVersion, NotADraft for one that never was in force, NotYours.
         """
-        known = self.policies.one(to)
+        known = self._as_seen(to, edition)
         if known.published_at is None:
             raise NotADraft(f"Version {to} never was in force: publish it, with `fairturn policy publish {to}`.")
         in_force = self.policies.in_force()
@@ -164,6 +195,10 @@ class Publisher:
         self._in_charge(by, base, read)
         edition = known.edition if edition is None else edition
         return self.policies.schedule(version, at, by=by, edition=edition, people=self.people, replacing=replacing)
+
+    def overtaken(self) -> list[Version]:
+        """Scheduled versions that will be refused when they are due, as another will be in force by then."""
+        return self.policies.overtaken()
 
     def publish_due(self) -> list[int]:
         """Publish what is due, each at most once; what cannot be published is a draft again, and says why."""
@@ -283,6 +318,14 @@ class Publisher:
         known = self.policies.all(limit=limit, before=before)
         uses = self.policies.uses([one.version for one in known])
         return [Entry(one, tuple(self.changes(one)), uses.get(one.version, 0)) for one in known]
+
+
+def still_to_come(at: datetime, now: datetime) -> datetime:
+    """The time, in UTC. Raises BadInput for one that is past, but for the minute that is going on."""
+    if at < now - timedelta(minutes=1):
+        fix = "Give a time to come, or publish it now."
+        raise BadInput(f"{at.isoformat()} is past", field="at", fix=fix)
+    return at.astimezone(UTC)
 
 
 def _source(document: Mapping[str, Any]) -> str | None:

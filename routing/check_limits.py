@@ -1,14 +1,15 @@
 """Checks of limits: those that never bind, those that leave nobody a lead, and leads too heavy for anybody."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import permutations
 
 from routing.check_people import People, capacity
 from routing.check_pools import lead_of
-from routing.finding import Finding, Way, note, warning
-from routing.limits import Limit, Per
-from routing.policy import Policy
+from routing.finding import Finding, Way, listed, note, warning
+from routing.limiting import bound_of
+from routing.limits import KEPT, Bound, Check, Limit, Per, checks_of, used
+from routing.policy import Policy, Pool
 from routing.witness import Example
 
 #: Calendar windows that lie whole within another; a week may lie in two months.
@@ -17,12 +18,13 @@ _WITHIN = frozenset(
 )
 
 
-def limits(policy: Policy, known: People | None, examples: Mapping[int, Example]) -> Iterator[Finding]:
+def limits(policy: Policy, known: People | None, examples: Mapping[int, Example], now: datetime) -> Iterator[Finding]:
     """What is to be said about the limits of a policy; `examples`: a lead of each rule, by its place."""
     for way, group in _groups(policy):
         yield from _never_binding(group, way)
         yield from _nothing(group, way)
     if known is not None:
+        yield from _used_up(policy, known, now)
         yield from _shares(policy, known)
         yield from _too_heavy(policy, known, examples)
 
@@ -66,6 +68,44 @@ def _nothing(group: Sequence[Limit], way: Way) -> Iterator[Finding]:
                 "Write a number above 0, or pause those who are to get none.",
                 {"given in one " + limit.words: 0},
             )
+
+
+def _used_up(policy: Policy, known: People, now: datetime) -> Iterator[Finding]:
+    """Limits of which more is used by now, in the windows of now, than they allow."""
+    if not policy.is_limited:
+        return
+    over: dict[tuple[Way, str], dict[str, tuple[int, int, str]]] = {}
+    for at, pool in enumerate(policy.pools):
+        uses = known.used.get(pool.market)
+        for member in known.active(pool.market) if uses else ():
+            bound = bound_of(policy, member.id, member.tier, member.attributes)
+            for one in checks_of(bound, policy.limits, pool.name, pool.limits, now):
+                have = used(uses or {}, one.counter, one.bucket, one.buckets)
+                if one.limit and not one.percent and have > one.most:
+                    way = _place_of(one, pool, at, bound)
+                    over.setdefault((way, one.limit), {}).setdefault(one.counter, (have, one.most, member.key))
+    for (way, limit), found in over.items():
+        have, most, key = max(found.values(), key=lambda one: one[0] - one[1])
+        yield warning(
+            "limit_below_held",
+            way,
+            f"{limit} allows {most}, and {have} are used by now: by {listed([_whose(*one) for one in found.items()])}",
+            "Nothing is taken back: nothing new comes there until the window has moved on.",
+            {"member.key": key, "limit": limit, "used": have, "most": most},
+        )
+
+
+def _place_of(one: Check, pool: Pool, at: int, bound: Bound) -> Way:
+    """Where a limit stands in the document."""
+    if one.counter.removeprefix(KEPT).startswith(f"{pool.name}/"):
+        return ("pools", at, "limits")
+    return ("tiers",) if one.limit in {limit.name for limit in bound.tier} else ("limits",)
+
+
+def _whose(counter: str, worst: tuple[int, int, str]) -> str:
+    """Whom a counter counts: a member by its key, a network by its name, or the pool."""
+    _, _, whose = counter.rpartition("/")
+    return worst[2] if whose.startswith("m") else f"the network {whose[1:]}" if whose.startswith("n") else "the pool"
 
 
 def _shares(policy: Policy, known: People) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from routing.course import Skill, Way
 from routing.distance import metres_many
 from routing.finding import Finding, listed, note, warning
 from routing.fit import meets
+from routing.limits import Uses
 from routing.member import Member, Roster
 from routing.policy import METRES, Policy, Pool
 from routing.rules import From
@@ -24,10 +25,11 @@ MOST_OF_MARKET, MEMBERS = 0.8, 10
 
 @dataclass(frozen=True)
 class People:
-    """The rosters by market, and how many leads each member holds."""
+    """The rosters by market, how many leads each member holds, and what is used of each market's limits."""
 
     rosters: Mapping[str, Roster]
     held: Mapping[int, int] = field(default_factory=dict)
+    used: Mapping[str, Uses] = field(default_factory=dict)
     _active: dict[str, list[Member]] = field(default_factory=dict, init=False)
 
     def active(self, market: str) -> list[Member]:
@@ -210,12 +212,13 @@ def _skills(known: People, examples: Mapping[int, Example]) -> Iterator[Finding]
         if course is None or pool is None or not course.skills:
             continue
         key = (pool.name, course.skills)
-        if key in told or _anybody(course.skills, known.active(pool.market)):
+        members = known.active(pool.market)
+        if key in told or not members or _anybody(course.skills, members):
             continue
         told.add(key)
         relaxes = any(step.drop for step in pool.relax)
         lasting = [s for s in course.skills if s.drop_after is None and (s.required or not relaxes)]
-        for_good = not _anybody(lasting, known.active(pool.market))
+        for_good = not _anybody(lasting, members)
         yield warning(
             "skills_nobody_has",
             ("rules", at, "then", "skills") if at >= 0 else ("default", "skills"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from routing.course import Course, Way
@@ -14,8 +13,10 @@ from routing.witness import Example, Found, NearMiss, Reach, Witnesses
 
 #: Of more rules than this, two are only compared where a lead was found that both match.
 ALL_PAIRS = 120
-#: Findings of one kind, before the rest is only counted.
-MOST_TOLD = 50
+#: Findings of one kind, before the rest is only counted; overlaps, which often are meant so.
+MOST_TOLD, MOST_OVERLAPS = 50, 10
+#: Ways that take a lead out before it is anybody's.
+_FILTERS = frozenset({Way.IGNORE, Way.QUARANTINE, Way.WAIT})
 _REWRITE = {
     "lead.country": "Write countries as ISO 3166 codes, such as GB.",
     "lead.precision": "It is exact, street, postal, city, region or country.",
@@ -28,20 +29,20 @@ def rules(policy: Policy, searched: Witnesses) -> Iterator[Finding]:
     book = searched.book
     found = [searched.reach(at) for at in range(len(book.rules))]
     yield from _capped("unreached", (one for at, each in enumerate(found) for one in _reach(at, each, searched)))
-    yield from _capped("contradictory_overlap", _overlaps(found, searched))
+    yield from _capped("contradictory_overlap", _overlaps(found, searched), MOST_OVERLAPS)
     yield from _default(book, searched)
     yield from _pools_left_out(policy, book, found)
     yield from _dead_rows(book, searched)
 
 
-def _capped(code: str, found: Iterator[Finding]) -> Iterator[Finding]:
+def _capped(code: str, found: Iterator[Finding], most: int = MOST_TOLD) -> Iterator[Finding]:
     told = 0
     for one in found:
         told += 1
-        if told <= MOST_TOLD:
+        if told <= most:
             yield one
-    if told > MOST_TOLD:
-        yield note(f"more_{code}", ("rules",), f"{told - MOST_TOLD} more of this kind", "Mend those above first.")
+    if told > most:
+        yield note(f"more_{code}", ("rules",), f"{told - most} more of this kind", "Mend those above first.")
 
 
 def _reach(at: int, found: Found, searched: Witnesses) -> Iterator[Finding]:
@@ -81,37 +82,48 @@ def _because(near: NearMiss | None) -> str:
 
 
 def _overlaps(found: list[Found], searched: Witnesses) -> Iterator[Finding]:
+    """One finding of each rule that shares leads with others before it, which send them elsewhere."""
     book = searched.book
-    destinations = [destination(rule.then) for rule in book.rules]
-    for early, late in _pairs(found, searched):
-        if None in (destinations[early], destinations[late]) or destinations[early] == destinations[late]:
+    for late, before in _before(found, searched).items():
+        overlapping = [(early, example) for early in before if (example := searched.overlap(early, late)) is not None]
+        if not overlapping:
             continue
-        if Reach.REACHED not in (found[late].reach, found[early].reach):
-            continue
-        example = searched.overlap(early, late)
-        if example is None:
-            continue
+        early, example = overlapping[0]
         first, second = book.rules[early], book.rules[late]
+        names = [book.rules[at].name for at, _ in overlapping]
+        others = f"; so do{'es' * (len(names) == 2)} {listed(names[1:])}" if names[1:] else ""
         yield warning(
             "contradictory_overlap",
             ("rules", late),
             f"{first.name} and {second.name} both match this lead; it goes {said(first.then)}, "
-            f"as {first.name} is the first, and not {said(second.then)}",
+            f"as {first.name} is the first, and not {said(second.then)}{others}",
             f"Say in one of them what tells the two apart, or leave it so if {first.name} is meant to win.",
             example.lead,
         )
 
 
-def _pairs(found: list[Found], searched: Witnesses) -> Iterator[tuple[int, int]]:
-    """The pairs of rules to compare, earlier first: all of a few, of many those that met on a lead."""
-    if len(found) <= ALL_PAIRS:
-        yield from combinations(range(len(found)), 2)
-        return
+def _before(found: list[Found], searched: Witnesses) -> dict[int, list[int]]:
+    """Of each rule the earlier ones to compare it with: of a few rules all, of many those that met it on a lead.
+
+    What takes leads out ahead, as a filter of test addresses does, is no contradiction to what comes after it.
+    """
+    thens = [rule.then for rule in searched.book.rules]
+    destinations = [destination(then) for then in thens]
     at = {rule.name: place for place, rule in enumerate(searched.book.rules)}
+    everyone = len(found) <= ALL_PAIRS
+    pairs: dict[int, list[int]] = {}
     for late, one in enumerate(found):
-        for name in one.by[:MOST_TOLD]:
-            if at[name] < late:
-                yield at[name], late
+        if one.reach is not Reach.REACHED or destinations[late] is None:
+            continue
+        pairs[late] = [
+            early
+            for early in (range(late) if everyone else sorted(at[name] for name in one.by[:MOST_TOLD]))
+            if early < late
+            and thens[early].way not in _FILTERS
+            and destinations[early] not in (None, destinations[late])
+            and found[early].reach is Reach.REACHED
+        ]
+    return pairs
 
 
 def destination(then: Then) -> tuple[object, ...] | None:

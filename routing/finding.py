@@ -39,6 +39,14 @@ class Finding:
         """The same with its place in the text."""
         return self if place is None else replace(self, line=place[0], column=place[1])
 
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Finding":
+        """As it was kept by `to_dict`."""
+        way = (str(kept["path"]),) if kept.get("path") else ()
+        code, message, fix = (str(kept.get(name, "")) for name in ("code", "message", "fix"))
+        shown, place = kept.get("witness") or {}, (kept.get("line"), kept.get("column"))
+        return cls(Severity(kept["severity"]), code, way, message, fix, shown, *place)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {

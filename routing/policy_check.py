@@ -7,6 +7,7 @@ fix, and shows a lead where one shows it: every such lead has been given to the 
 from collections.abc import Sequence
 from datetime import datetime
 
+from routing.check_hours import hours
 from routing.check_limits import limits
 from routing.check_people import People, people
 from routing.check_pools import pools
@@ -16,6 +17,13 @@ from routing.policy import Policy
 from routing.witness import Example, Reach, Witnesses
 
 _ORDER = list(Severity)
+#: Leads that wait for good, or rules that do nothing.
+_NOWHERE = frozenset(
+    {"empty_pool", "nobody_in_reach", "skills_nobody_has", "unknown_member", "lead_too_heavy", "limit_of_nothing"}
+    | {"no_capacity", "hours_never_open", "failing_example", "unreachable_rule", "impossible_rule", "dead_rows"}
+)
+#: What is wrong only where it is not meant.
+_AS_MEANT = frozenset({"contradictory_overlap", "more_contradictory_overlap", "tier_with_nobody", "tier_not_named"})
 #: Where leads are in examples that say nothing of it, if the policy has a pool for it.
 HOME = "US"
 
@@ -38,8 +46,14 @@ def check(
         shown = _shown(searched) if known is not None else {}
     if known is not None:
         found += people(policy, known, shown)
-    found += limits(policy, known, shown)
-    return sorted(found, key=lambda one: (_ORDER.index(one.severity), one.way[:1] != ("rules",), str(one.way[:1])))
+        found += hours(policy, known, now)
+    found += limits(policy, known, shown, now)
+    return sorted(found, key=lambda one: (_ORDER.index(one.severity), _weight(one), one.way[:1] != ("rules",)))
+
+
+def _weight(one: Finding) -> int:
+    """How much hangs on it: leads that go nowhere first, what may well be meant so last."""
+    return 0 if one.code in _NOWHERE else 2 if one.code in _AS_MEANT else 1
 
 
 def _home(policy: Policy, countries: frozenset[str]) -> str:

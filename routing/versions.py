@@ -91,7 +91,17 @@ class Overtaken(Refused):
     Look at the difference, and write the draft anew on top of it, or say by `replacing` that it goes first.
     """
 
-    def __init__(self, version: int, in_force: int | None, base: int | None) -> None:
+    def __init__(self, version: int, in_force: int | None, base: int | None, *, planned: bool = False) -> None:
+        if planned:
+            super().__init__(
+                f"Version {version} takes the place of version {base or 0}; by then version {in_force} is in force, "
+                f"which is scheduled before it. Schedule it with `--replacing {in_force}`, or first "
+                f"`fairturn policy cancel {in_force}`.",
+                version=version,
+                in_force=in_force,
+            )
+            self.in_force = in_force
+            return
         what = f"Version {version} was written while" if version else "It was to be published while"
         written, now = (f"version {one} was in force" if one else "none was in force" for one in (base, in_force))
         super().__init__(

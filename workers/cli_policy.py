@@ -2,23 +2,21 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from config import policy as policy_file
 from config import policy_bundle, policy_checking, wiring
-from config.publisher import Entry
+from config.publisher import still_to_come
 from routing.access import Role
 from routing.errors import BadInput
-from routing.policy_diff import Difference, differences
+from routing.policy_diff import differences
 from routing.versions import NeedsApproval, State, Version, Writer
 from workers import house, policy_report
 
@@ -34,8 +32,6 @@ REPLACING = click.option(
 )
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 VERSION = click.argument("version", type=click.IntRange(min=1))
-#: Differences of one version shown in the history; --json has them all.
-SHOWN = 8
 
 
 def add_to(cli: click.Group) -> None:
@@ -52,12 +48,15 @@ def policy() -> None:
 
 
 @policy.command("check")
-@FILE
+@click.argument("file")
 @click.option("--against-roster", is_flag=True, help="Hold it against the members there are and what they hold.")
 @JSON
 @DIR
-def policy_check(file: Path, *, against_roster: bool, as_json: bool, data_dir: Path | None) -> None:
-    """Say what is wrong with a policy file, each with a lead that shows it; exit 1 when it cannot be published."""
+def policy_check(file: str, *, against_roster: bool, as_json: bool, data_dir: Path | None) -> None:
+    """Say what is wrong with a policy, each with a lead that shows it; exit 1 when it cannot be published.
+
+    FILE is a YAML file; or a number of a version, or `live`: those are held against the members there are.
+    """
     found = policy_report.checked(file, against_roster=against_roster, data_dir=data_dir)
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
@@ -67,23 +66,25 @@ def policy_check(file: Path, *, against_roster: bool, as_json: bool, data_dir: P
 
 
 @policy.command("show")
-@click.argument("number", type=click.IntRange(min=1), required=False)
-@click.option("--version", type=click.IntRange(min=1), help="The same as the argument.")
+@click.argument("version", default="live")
+@click.option("--version", "number", type=click.IntRange(min=1), help="The same as the argument.")
 @JSON
 @DIR
-def policy_show(number: int | None, version: int | None, *, as_json: bool, data_dir: Path | None) -> None:
+def policy_show(version: str, number: int | None, *, as_json: bool, data_dir: Path | None) -> None:
     """Print the policy in force, or any version, as its author wrote it, with the comments."""
     with house.opened(data_dir, new=False):
-        publisher, wanted = wiring.publisher(), number or version
+        publisher, wanted = wiring.publisher(), number or policy_report.version_of(version)
         in_force = publisher.policies.in_force()
         if in_force is None or publisher.policies.text(wanted or in_force) is None:
             newest = publisher.policies.all(limit=1)
             fix = f"Versions go from 1 to {newest[0].version}." if newest else "`fairturn migrate` publishes the first."
-            raise BadInput("there is no such policy", field="--version", fix=fix)
+            raise BadInput(f"there is no version {wanted or ''}".rstrip(), field="version", fix=fix)
         trouble = wiring.ledger().policy_trouble() if not wanted else None
         if as_json:
             known = publisher.policies.one(wanted or in_force)
-            click.echo(json.dumps(version_told(known) | {"document": publisher.document(wanted)}, indent=2))
+            click.echo(
+                json.dumps(policy_report.version_told(known) | {"document": publisher.document(wanted)}, indent=2)
+            )
         else:
             click.echo(publisher.text(wanted), nl=False)
     if trouble is not None:
@@ -109,7 +110,7 @@ def policy_diff(one: str, other: str, *, as_json: bool, data_dir: Path | None) -
     if as_json:
         click.echo(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
     else:
-        _show_differences(found)
+        policy_report.show_differences(out, found)
     sys.exit(1 if found else 0)
 
 
@@ -127,10 +128,10 @@ def policy_history(*, limit: int, before: int | None, roster: bool, as_json: boo
     with house.opened(data_dir, new=False):
         entries = wiring.publisher().history(limit=limit, before=before)
     if as_json:
-        click.echo(json.dumps([entry_told(one) for one in entries], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([policy_report.entry_told(one) for one in entries], indent=2, ensure_ascii=False))
         return
     for entry in entries:
-        _show_entry(entry)
+        policy_report.show_entry(out, entry)
 
 
 def _roster_history(limit: int, data_dir: Path | None, *, as_json: bool) -> None:
@@ -169,13 +170,16 @@ def policy_schema() -> None:
 @click.option("--on", "base", type=click.IntRange(min=1), help="The version it is written on; else the one in force.")
 @NOTE
 @AS
+@JSON
 @DIR
-def policy_draft(file: Path, *, base: int | None, note: str, address: str, data_dir: Path | None) -> None:
+def policy_draft(
+    file: Path, *, base: int | None, note: str, address: str, as_json: bool, data_dir: Path | None
+) -> None:
     """Keep a policy file as a draft."""
     with house.opened(data_dir):
         house.migrate()
         made = wiring.publisher().draft(policy_file.load_file(file), by=writer(address), note=note, base=base)
-    _say_of_draft(made)
+    tell(made, as_json=as_json)
 
 
 @policy.command("edit")
@@ -184,15 +188,23 @@ def policy_draft(file: Path, *, base: int | None, note: str, address: str, data_
 @click.option("--edition", type=click.IntRange(min=1), help="Only if it is still in this edition.")
 @click.option("--on", "base", type=click.IntRange(min=1), help="It is written on top of this version now.")
 @AS
+@JSON
 @DIR
 def policy_edit(
-    version: int, file: Path, *, edition: int | None, base: int | None, address: str, data_dir: Path | None
+    version: int,
+    file: Path,
+    *,
+    edition: int | None,
+    base: int | None,
+    address: str,
+    as_json: bool,
+    data_dir: Path | None,
 ) -> None:
     """Write a draft anew from a file; what was approved before must be approved again."""
     with house.opened(data_dir, new=False):
         by, document = writer(address), policy_file.load_file(file)
         made = wiring.publisher().edit(version, document, by=by, edition=edition, base=base)
-    _say_of_draft(made)
+    tell(made, as_json=as_json)
 
 
 @policy.command("approve")
@@ -211,10 +223,13 @@ def policy_approve(version: int, *, address: str, data_dir: Path | None) -> None
 @NOTE
 @REPLACING
 @AS
+@JSON
 @DIR
-def policy_publish(what: str, *, note: str, replacing: int | None, address: str, data_dir: Path | None) -> None:
+def policy_publish(
+    what: str, *, note: str, replacing: int | None, address: str, as_json: bool, data_dir: Path | None
+) -> None:
     """Put WHAT in force: a draft by its number, or a policy file."""
-    document = None if what.isdigit() else policy_file.load_file(Path(what))
+    document = None if what.isdecimal() else policy_file.load_file(Path(what))
     with house.opened(data_dir):
         if document is not None:
             wiring.parse_policy(document, 0)
@@ -224,8 +239,8 @@ def policy_publish(what: str, *, note: str, replacing: int | None, address: str,
             made = wiring.publisher().publish(int(what), by=by, replacing=replacing)
         else:
             made = _published(document, by=by, note=note, replacing=replacing)
-    _show_findings(made.findings)
-    out.print(f"Version {made.version} is published.")
+        tell(made, as_json=as_json)
+        _tell_overtaken()
 
 
 @policy.command("schedule")
@@ -238,6 +253,7 @@ def policy_schedule(version: int, at: str, *, replacing: int | None, address: st
     """Have a draft published at a time, such as 2026-12-01T08:00+01:00."""
     with house.opened(data_dir, new=False):
         made = wiring.publisher().schedule(version, _time(at), by=writer(address), replacing=replacing)
+        _tell_overtaken()
     out.print(f"Version {version} will be published at {made.publish_at:%Y-%m-%d %H:%M:%S %Z}.")
 
 
@@ -248,8 +264,11 @@ def policy_schedule(version: int, at: str, *, replacing: int | None, address: st
 def policy_cancel(version: int, *, address: str, data_dir: Path | None) -> None:
     """Do not publish what is scheduled; it is a draft again."""
     with house.opened(data_dir, new=False):
-        wiring.publisher().cancel(version, by=writer(address))
-    out.print(f"Version {version} is a draft again.")
+        publisher = wiring.publisher()
+        planned = publisher.policies.one(version).state is State.SCHEDULED
+        made = publisher.cancel(version, by=writer(address))
+    again = "a draft again" if planned else f"a {made.state}: nothing was scheduled, and nothing is changed"
+    out.print(f"Version {version} is {again}.")
 
 
 @policy.command("retire")
@@ -272,6 +291,7 @@ def policy_rollback(version: int, *, note: str, address: str, data_dir: Path | N
     """Put an earlier version in force again, at once; offers that are out keep their deadlines."""
     with house.opened(data_dir, new=False):
         made = wiring.publisher().rollback(version, by=writer(address), note=note)
+        _tell_overtaken()
     out.print(f"Version {made.version} is published: it says what version {version} said.")
 
 
@@ -295,8 +315,9 @@ def policy_export(version: int | None, *, to: Path, data_dir: Path | None) -> No
 @click.option("--publish", is_flag=True, help="Publish it at once, instead of keeping a draft.")
 @NOTE
 @AS
+@JSON
 @DIR
-def policy_import(place: Path, *, publish: bool, note: str, address: str, data_dir: Path | None) -> None:
+def policy_import(place: Path, *, publish: bool, note: str, address: str, as_json: bool, data_dir: Path | None) -> None:
     """Take in what `export` wrote, as a draft."""
     found = policy_bundle.read(place)
     with house.opened(data_dir):
@@ -304,22 +325,19 @@ def policy_import(place: Path, *, publish: bool, note: str, address: str, data_d
         publisher, by = wiring.publisher(), writer(address)
         document = publisher.take_in(found)
         note = note or str(found.origin.get("note", ""))
-        keep(document, publish=publish, by=by, note=note)
+        keep(document, publish=publish, by=by, note=note, as_json=as_json)
 
 
 # --- what all of them need
 
 
-def keep(document: Mapping[str, Any], *, publish: bool, by: Writer, note: str) -> None:
+def keep(document: Mapping[str, Any], *, publish: bool, by: Writer, note: str, as_json: bool = False) -> None:
     """Publish a document, or keep it as a draft, and say which."""
     if publish:
         made = _published(document, by=by, note=note, replacing=None)
     else:
         made = wiring.publisher().draft(document, by=by, note=note)
-    if made.state is State.PUBLISHED:
-        out.print(f"Version {made.version} is published.")
-    else:
-        _say_of_draft(made)
+    tell(made, as_json=as_json)
 
 
 def writer(address: str) -> Writer:
@@ -352,9 +370,9 @@ def _document(ref: str) -> Mapping[str, Any]:
     """What a reference means: a file, a version's number, or the policy in force."""
     if Path(ref).is_file():
         return dict(policy_file.load_file(Path(ref)))
-    if ref != "live" and not ref.isdigit():
+    if ref != "live" and not ref.isdecimal():
         raise BadInput(f"{ref!r} is no version and no file", field="version", fix="Give a number, `live`, or a file.")
-    return dict(wiring.publisher().document(None if ref == "live" else int(ref)))
+    return dict(wiring.publisher().document(policy_report.version_of(ref)))
 
 
 def _time(text: str) -> datetime:
@@ -365,70 +383,30 @@ def _time(text: str) -> datetime:
         raise BadInput(f"{text!r} is no time", field="at", fix=fix) from exc
     if found.tzinfo is None:
         raise BadInput("it has no time zone", field="at", fix=fix)
-    return found
+    return still_to_come(found, datetime.now(UTC))
 
 
-def _say_of_draft(made: Version) -> None:
-    _show_findings(made.findings)
+def _tell_overtaken() -> None:
+    """Name the scheduled versions that were written on another one than the one they would replace."""
+    for one in wiring.publisher().overtaken():
+        err.print(
+            f"Version {one.version} is scheduled for {one.publish_at:%Y-%m-%d %H:%M %Z} on top of version {one.base}, "
+            "which will not be in force then: it will be refused. Schedule it again, with --replacing.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def tell(made: Version, *, as_json: bool) -> None:
+    """What was found in a version, and what it is now."""
+    if as_json:
+        click.echo(json.dumps(policy_report.version_told(made), indent=2, ensure_ascii=False))
+        return
+    for line in policy_report.kept(made):
+        err.print(line, style="yellow", markup=False, soft_wrap=True)
+    if made.state is State.PUBLISHED:
+        out.print(f"Version {made.version} is published.")
+        return
     base = f", written on version {made.base}" if made.base else ""
     out.print(f"Version {made.version} is a draft{base}. See it: `fairturn policy diff live {made.version}`.")
-
-
-def _show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
-    for finding in findings:
-        shown = f" Shown by {json.dumps(finding['witness'], ensure_ascii=False)}." if finding.get("witness") else ""
-        text = f"{finding['severity']}: {finding['path']}: {finding['message']}.{shown} {finding['fix']}"
-        err.print(text, style="yellow", markup=False, soft_wrap=True)
-
-
-def _show_differences(found: Sequence[Difference]) -> None:
-    for one in found:
-        style = {"+": "green", "-": "red"}.get(one.told[0], "yellow")
-        out.print(one.told, style=style, markup=False, soft_wrap=True)
-    if not found:
-        out.print("They say the same.")
-
-
-def _show_entry(entry: Entry) -> None:
-    one = entry.version
-    table = Table.grid(padding=(0, 2))
-    when = one.published_at or one.publish_at or one.created_at
-    table.add_row(f"[bold]version {one.version}[/bold]", str(one.state), f"{when:%Y-%m-%d %H:%M:%S %Z}")
-    out.print(table)
-    by = f", published by {one.published_by}" if one.published_at else ""
-    out.print(f"  by {' and '.join(one.names) or 'nobody'}{by}; {entry.decisions:,} decisions", markup=False)
-    for line in filter(None, (one.note, one.problem)):
-        out.print(f"  {line}", markup=False, soft_wrap=True)
-    for change in entry.changes[:SHOWN]:
-        out.print(f"    {escape(change.told)}", soft_wrap=True)
-    if len(entry.changes) > SHOWN:
-        out.print(f"    ... and {len(entry.changes) - SHOWN} more (--json has all)")
-
-
-def version_told(one: Version) -> dict[str, Any]:
-    """A version as plain JSON values."""
-    times = {
-        name: at.isoformat() if (at := getattr(one, name)) else None
-        for name in ("created_at", "publish_at", "published_at", "retired_at")
-    }
-    names = (
-        "version",
-        "edition",
-        "digest",
-        "author",
-        "note",
-        "base",
-        "replaced",
-        "restores",
-        "published_by",
-        "problem",
-    )
-    approved = [{"name": by.name, "wrote": by.wrote, "at": by.at.isoformat()} for by in one.signed]
-    known = {name: getattr(one, name) for name in names} | {"state": str(one.state), "names": list(one.names)}
-    return known | times | {"signed": approved, "findings": list(one.findings)}
-
-
-def entry_told(entry: Entry) -> dict[str, Any]:
-    """An entry of the history as plain JSON values."""
-    changes = [one.to_json() for one in entry.changes]
-    return version_told(entry.version) | {"decisions": entry.decisions, "changes": changes}

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from config.wiring.versions import answering_now as answering_now
     from config.wiring.versions import done_at_once as done_at_once
     from config.wiring.versions import members_too as members_too
+    from config.wiring.versions import people_now as people_now
     from config.wiring.versions import publish_policy as publish_policy
     from config.wiring.versions import publisher as publisher
     from config.wiring.versions import roster_changes as roster_changes
@@ -162,6 +163,7 @@ _HOMES = {
     "parked": "rows",
     "parse_policy": "rows",
     "people": "callers",
+    "people_now": "versions",
     "policies": "rows",
     "policy_contents": "rows",
     "positions": "rows",

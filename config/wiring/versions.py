@@ -9,6 +9,7 @@ from config import policy_checking, policy_text, settings
 from config.publisher import Publisher
 from routing.journey import Verb
 from routing.policy import Answering, Policy
+from storage.postgres.quotas import Quotas
 from storage.postgres.roster_changes import RosterChanges
 
 if TYPE_CHECKING:
@@ -37,8 +38,12 @@ def roster_changes() -> RosterChanges:
 
 def _look_through(document: Mapping[str, Any], policy: Policy) -> Sequence[Mapping[str, Any]]:
     """What the check finds, held against the members there are. Raises BadInput for what must not be published."""
-    known = policy_checking.people(wiring.members(), wiring.ledger().open_counts)
-    return policy_checking.look_through(document, policy, known, contents=wiring.contents().get)
+    return policy_checking.look_through(document, policy, people_now(), contents=wiring.contents().get)
+
+
+def people_now() -> policy_checking.People:
+    """Everyone there is, with what they hold and have used, as the ledger knows it."""
+    return policy_checking.people(wiring.members(), wiring.ledger().open_counts, Quotas(wiring.engine()).uses)
 
 
 def answering(pool: str) -> Answering | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from routing.errors import Away, BadInput, FairturnError, TryLater
 from routing.policy import Policy
-from storage.postgres.policies import Policies, Text, digest
+from storage.postgres.policies import Policies, Text
+from storage.postgres.policy_rows import digest
 
 #: What could not be read is tried again after so long: somebody may have mended it.
 AGAIN_S = 30.0

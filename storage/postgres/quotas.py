@@ -60,6 +60,11 @@ class Quotas:
             uses = held(conn, row.market, {one.counter for _, one in own})
         return [_left(pool, one, uses) for pool, one in own]
 
+    def uses(self, market: str) -> dict[str, dict[int, int]]:
+        """What is used of every limit of the market: counter to bucket to units."""
+        with transaction(self._engine) as conn:
+            return all_of(conn, market)
+
 
 def _left(pool: str, one: Check, uses: Uses) -> Left:
     until = datetime.fromtimestamp(one.until, UTC)

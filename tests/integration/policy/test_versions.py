@@ -147,8 +147,8 @@ def test_what_is_due_and_cannot_be_published_is_a_draft_again_and_says_why(press
     publisher = press.publisher()
     late = publisher.draft(press.written(reassignments=1), by=COMMAND_LINE).version
     broken = publisher.draft(press.written(reassignments=2), by=COMMAND_LINE).version
-    for version in (late, broken):
-        publisher.schedule(version, at(SOON), by=COMMAND_LINE)
+    publisher.schedule(late, at(SOON), by=COMMAND_LINE)
+    publisher.schedule(broken, at(SOON), by=COMMAND_LINE, replacing=late)
     press.house.run("UPDATE policies SET document = '{\"pools\": 1}', source = NULL WHERE version = :v", v=broken)
     other = publisher.publish_document(press.written(reassignments=3), by=COMMAND_LINE)
     assert publisher.publish_due() == []
@@ -164,7 +164,17 @@ def test_a_second_version_is_scheduled_on_top_of_one_that_is_to_come(press: Pres
     monday, tuesday = (publisher.draft(press.written(reassignments=n), by=COMMAND_LINE).version for n in (1, 2))
     publisher.schedule(monday, at(SOON - timedelta(seconds=1)), by=COMMAND_LINE)
     publisher.schedule(tuesday, at(SOON), by=COMMAND_LINE, replacing=monday)
-    assert publisher.publish_due() == [monday, tuesday]
+    after, before = (publisher.draft(press.written(reassignments=n), by=COMMAND_LINE).version for n in (5, 6))
+    publisher.schedule(before, at(SOON), by=COMMAND_LINE, replacing=tuesday)
+    with pytest.raises(Overtaken, match=f"which is scheduled before it. Schedule it with `--replacing {before}`"):
+        publisher.schedule(after, at(SOON), by=COMMAND_LINE)
+    publisher.schedule(after, at(SOON), by=COMMAND_LINE, replacing=before)
+    assert publisher.overtaken() == []
+    assert publisher.publish_due() == [monday, tuesday, before, after]
+    late = publisher.draft(press.written(reassignments=7), by=COMMAND_LINE).version
+    publisher.schedule(late, at(timedelta(hours=1)), by=COMMAND_LINE)
+    publisher.rollback(monday, by=COMMAND_LINE)
+    assert [one.version for one in publisher.overtaken()] == [late]
     unknown = publisher.draft(press.written(reassignments=4), by=COMMAND_LINE).version
     with pytest.raises(Overtaken):
         publisher.schedule(unknown, at(SOON), by=COMMAND_LINE, replacing=1)

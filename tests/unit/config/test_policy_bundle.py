@@ -12,7 +12,7 @@ from config import policy_bundle
 from config.policy import dump
 from config.policy_text import read
 from routing.policy_diff import differences
-from storage.postgres.policies import digest
+from storage.postgres.policy_rows import digest
 
 #: What YAML can write and a policy hold: everything that is seen.
 TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=20) | st.sampled_from(

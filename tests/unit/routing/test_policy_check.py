@@ -34,12 +34,17 @@ def policy(pools: str = "", rules: str = "", default: str = "{pool: installers}"
     return written + (f"default: {default}\nrules:\n{rules}" if rules else "")
 
 
-def people(*members: dict[str, Any], held: dict[int, int] | None = None, market: str = "main") -> People:
+def people(
+    *members: dict[str, Any],
+    held: dict[int, int] | None = None,
+    used: dict[str, dict[int, int]] | None = None,
+    market: str = "main",
+) -> People:
     made = []
     for at, one in enumerate(members, 1):
         usual: dict[str, Any] = {"tier": "gold", "places": (Point(40 + at, -74),), "country": "US"}
         made.append(Member(id=at, key=f"m{at}", name=f"M {at}", market=market, **usual | one))
-    return People({market: Roster(market, 1, made)}, held or {})
+    return People({market: Roster(market, 1, made)}, held or {}, {market: used or {}})
 
 
 MONDAYS = [f"{datetime.fromordinal(NOW.toordinal() + 7 * week):%Y-%m-%d}" for week in range(-1, 60)]
@@ -244,6 +249,55 @@ def test_tiers_and_rungs_without_anybody_are_told_and_so_is_a_tier_that_is_not_n
 def test_limits_below_what_is_held_are_told_with_the_member() -> None:
     told = one(policy(), "limit_below_held", people({}, {}, {}, {"capacity": 1}, held={1: 4, 4: 3}))
     assert told.witness == {"member.key": "m4", "member.open": 3, "member.capacity": 1}
+
+
+def test_limits_below_what_is_used_are_told_with_the_member_the_pool_or_the_network() -> None:
+    today, month = NOW.date().toordinal(), NOW.year * 12 + NOW.month
+    used = {"/daily/day/m1": {today: 6}, "/daily/day/m2": {today: 5, today - 1: 9}, "/daily/day/m4": {today: 7}}
+    used |= {"kept/installers/all-of-it/month/all": {month: 30}, "/net/day/nblue": {today: 4}}
+    own = ", limits: [{name: all-of-it, of: pool, most: 20, per: month, counts: kept}]"
+    more = "limits: [{name: daily, of: member, most: 5, per: day}, {name: net, of: network, most: 3, per: day}]\n"
+    blue = {"attributes": {"network": "blue"}}
+    told = found(policy(own=own, more=more), people(blue, {}, blue, {}, used=used))
+    below = {one.witness["limit"]: one for one in told if one.code == "limit_below_held"}
+    assert below["daily"].witness == {"member.key": "m4", "limit": "daily", "used": 7, "most": 5}
+    assert "by m1, m4" in below["daily"].message
+    assert (below["all-of-it"].path, "the pool" in below["all-of-it"].message) == ("pools[0].limits", True)
+    assert "the network blue" in below["net"].message
+    assert below.keys() == {"daily", "all-of-it", "net"}
+
+
+def test_M11_a_gap_in_the_hours_at_which_anybody_works_is_told_with_a_lead_that_comes_in_it() -> None:
+    week = {"mon": ["08:00-17:00"], "tue": ["08:00-17:00"], "thu": ["08:00-17:00"], "fri": ["08:00-17:00"]}
+    own = f", working_hours: {{zone: America/New_York, {', '.join(f'{day}: {spans}' for day, spans in week.items())}}}"
+    told = one(policy(own=own), "gap_in_hours", FOUR)  # nobody works on Wednesdays
+    assert told.severity is Severity.NOTE
+    assert (told.witness["lead.received_at"], told.witness["nobody until"]) == (
+        "2026-11-24T22:00:00+00:00",
+        "2026-11-26T13:00:00+00:00",
+    )
+    on_wednesdays = people({}, {"attributes": {"hours": "wed 12:00-13:00"}})
+    assert [each.code for each in found(policy(own=own), on_wednesdays) if "hours" in each.code] == []
+    usual = own.replace("thu", "wed: ['08:00-17:00'], thu")
+    assert [each.code for each in found(policy(own=usual), FOUR) if "hours" in each.code] == []
+    once = ", working_hours: {zone: UTC, mon: ['08:00-12:00']}"
+    assert one(policy(own=once), "gap_in_hours", FOUR).severity is Severity.WARNING
+    always = people({}, {"attributes": {"hours": "mon-sun 00:00-24:00"}})
+    assert [each.code for each in found(policy(own=own), always) if "hours" in each.code] == []
+
+
+def test_what_matters_most_is_told_first_and_overlaps_of_a_rule_are_told_together_and_last() -> None:
+    rules = """
+  - {name: spam, when: 'lead.source == "Test"', then: {quarantine: spam}}
+  - {name: roofs, when: 'lead.product == "roof"', then: {review: x}}
+  - {name: heat, when: 'lead.product == "heat"', then: {hold: later}}
+  - {name: big, when: 'lead.score > 5.0', then: {pool: installers}}
+  - {name: bigger, when: 'lead.score > 9.0', then: {hold: later}}
+"""
+    told = found(policy(rules=rules, own=", mode: least_recent"), FOUR)
+    assert [one.code for one in told] == ["unreachable_rule", "weights_ignored", "contradictory_overlap"]
+    assert told[-1].message.startswith("roofs and big both match this lead")
+    assert told[-1].message.endswith("; so does heat")
 
 
 def test_a_first_ring_that_holds_nearly_everyone_is_told() -> None:
