@@ -17,6 +17,8 @@ from routing.policy import Answering, TurnEffect
 TAKEN = "taken"
 #: The reason where a person who manages the programme gave none.
 BY_HAND = "by_hand"
+#: The reason of an offer that was taken back as its lead has changed.
+REROUTED = "rerouted"
 #: Whose answers count as the member's own, for its limits.
 ITS_OWN = frozenset({Actor.MEMBER, Actor.LINK})
 #: A reason is a word of a list; nothing personal fits into it.

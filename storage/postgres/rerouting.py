@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
+from routing.answering import REROUTED
 from routing.intake import Sheet, Taken
 from routing.lane import Lane
 from routing.offer import Actor, OfferState
@@ -16,15 +17,12 @@ from storage.postgres.corrections import owe_correction
 from storage.postgres.ending import end_offers
 from storage.postgres.onward import go_on
 
-#: The reason of offers that are taken back so.
-WHY = "rerouted"
-
 
 def take_back(conn: sa.Connection, leads: Mapping[int, Sheet], task_id: str) -> Taken:
     """End what was offered and send the leads on, as none of their reassignments; who was asked gets its turn back."""
     taken, ids = Taken(), sorted(leads)
-    ended = end_offers(conn, ids, OfferState.WITHDRAWN, WHY, task_id, by=Actor.SALESFORCE)
-    owe_correction(conn, [one.offer for one in ended], TurnEffect.RETURN, WHY)
+    ended = end_offers(conn, ids, OfferState.WITHDRAWN, REROUTED, task_id, by=Actor.SALESFORCE)
+    owe_correction(conn, [one.offer for one in ended], TurnEffect.RETURN, REROUTED)
     onward = go_on(conn, ids, {}, task_id, counts=False)
     for lead_id, lane in onward.again.items():
         (taken.to_route if leads[lead_id].place else taken.to_locate).append(lead_id)
