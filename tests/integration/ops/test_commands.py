@@ -1,9 +1,6 @@
 """The command line where something is missing: one sentence with the fix, and no traceback."""
 
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,25 +9,16 @@ from rich.console import Console
 
 from config import settings
 from routing.errors import BadInput
+from tests import command_line
 from workers import demo, house, running
 from workers.cli import cli
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("command", ["verify", "doctor"])
 def test_a_ledger_without_its_tables_is_told_with_the_command_that_makes_them(
     command: str, empty_database_url: str, redis_url: str
 ) -> None:
-    told = subprocess.run(
-        [sys.executable, "-m", "workers.cli", command],
-        cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    told = command_line.said({"DATABASE_URL": empty_database_url, "REDIS_URL": redis_url}, command)
     assert told.returncode == 1
     assert "run `fairturn migrate`" in f"{told.stdout}{told.stderr}"
     assert "Traceback" not in told.stderr

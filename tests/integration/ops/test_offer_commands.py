@@ -1,16 +1,11 @@
 """`fairturn offer`: a manager's hand on an offer."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.command_line import fairturn
 from tests.integration.routing.house import House
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -24,12 +19,6 @@ def routed(database_url: str, redis_url: str) -> Iterator[House]:
     yield made
     assert made.breaches() == {}
     made.close()
-
-
-def fairturn(house: House, *words: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"DATABASE_URL": house.database_url, "REDIS_URL": house.redis_url, "COLUMNS": "200"}
-    command = [sys.executable, "-m", "workers.cli", *words]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=90, check=False)
 
 
 def test_O7_a_manager_takes_an_offer_back_by_its_lead_and_hears_what_follows(routed: House) -> None:

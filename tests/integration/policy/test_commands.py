@@ -1,32 +1,21 @@
 """`fairturn policy`, as people type it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from config import policy as policy_file
 from config.ops import Ops
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.vitals import Vitals
 from storage.redis.broker import Broker
+from tests import command_line
 from tests.integration.policy.conftest import Press
 from tests.integration.routing.house import document
 
-pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
-def fairturn(press: Press, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    servers = {"DATABASE_URL": press.house.database_url, "REDIS_URL": press.house.redis_url, "COLUMNS": "200"}
+def fairturn(press: Press, *words: str, **more: str) -> command_line.Told:
     group = [] if words[0] == "doctor" else ["policy"]
-    command = [sys.executable, "-m", "workers.cli", *group, *words]
-    env = os.environ | servers | more
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return command_line.fairturn(press.house, *group, *words, **more)
 
 
 def test_M10_a_draft_is_compared_published_and_rolled_back_by_the_command_line(press: Press, tmp_path: Path) -> None:

@@ -1,12 +1,8 @@
 """Turns set right: by the reason with which an offer ended, by a person, and whoever dies in between."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +26,7 @@ from storage.postgres.verify import Verify
 from storage.redis.audit import TurnstileAudit
 from storage.redis.keys import MarketKeys
 from storage.redis.turnstile import RedisTurnstile
+from tests.command_line import fairturn
 from tests.integration.routing.house import MARKET, House
 
 KEYS = MarketKeys(MARKET)
@@ -411,19 +408,6 @@ def test_F15_wrong_input_is_named_with_its_fix(house: House) -> None:
 def test_F15_a_manager_gives_a_turn_by_the_command_line(house: House) -> None:
     first, *_ = crowd(house)
     before = accounts(house)
-    told = subprocess.run(
-        [sys.executable, "-m", "workers.cli", "turns", "give", "m0", "1", "--reason", "the lead was a test of ours"],
-        cwd=Path(__file__).parents[3],
-        env=os.environ
-        | {
-            "DATABASE_URL": house.database_url,
-            "FAIRTURN_TURNSTILE_URL": house.redis_url,
-            "FAIRTURN_BROKER_URL": house.redis_url,
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    told = fairturn(house, "turns", "give", "m0", "1", "--reason", "the lead was a test of ours")
     assert told.stdout == "Member m0 is given 1 turn in rotation installers.\n", told.stderr
     assert round(moved(before, accounts(house))[first] / TURN, 3) == 1

@@ -1,6 +1,6 @@
 """Leads that rules keep apart, over the API and the command line: listed with the check, released by one word."""
 
-from tests.integration.ops.test_offer_commands import fairturn
+from tests.command_line import fairturn
 from tests.integration.routing.test_special_cases import ruled, when
 from tests.integration.web.conftest import Api
 
