@@ -73,8 +73,7 @@ def _ruled(plan: "Plan") -> dict[str, object]:
 def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -> Lead:  # noqa: A002 - a lead's field
     """The lead as it was when it was decided; `at` stands in for when it came, where that was not looked at."""
     known = inputs[LEAD]
-    received, ruled = known.get("received_at"), inputs.get(RULED, {})
-    searched = ruled.get("searched")
+    received = known.get("received_at")
     return Lead(
         id=id,
         received_at=datetime.fromisoformat(received) if received else at.astimezone(UTC),
@@ -89,10 +88,16 @@ def lead_of(inputs: Mapping[str, Any], *, id: int, attempt: int, at: datetime) -
         chances=tuple(known.get("chances", ())),
         lane=Lane.HOT if inputs.get("lead.hot") else Lane.LIVE,
         facts={name: value for name, value in inputs.items() if name.startswith("lead.")},
-        ruled=Ruled(
-            released=frozenset(ruled.get("released", ())),
-            passed=dict(ruled.get("passed", {})),
-            searched=(searched[0], datetime.fromisoformat(searched[1])) if searched else None,
-            dropped=tuple(ruled.get("dropped", ())),
-        ),
+        ruled=ruled_of(inputs.get(RULED, {})),
+    )
+
+
+def ruled_of(kept: Mapping[str, Any]) -> Ruled:
+    """What rules had made of the lead before, read."""
+    searched = kept.get("searched")
+    return Ruled(
+        released=frozenset(kept.get("released", ())),
+        passed=dict(kept.get("passed", {})),
+        searched=(searched[0], datetime.fromisoformat(searched[1])) if searched else None,
+        dropped=tuple(kept.get("dropped", ())),
     )

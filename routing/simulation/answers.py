@@ -1,17 +1,24 @@
 """Answers in memory: what follows when offers are taken, turned down, given back or forgotten."""
 
-from routing.answering import TAKEN, day_of, month_of, returns_allowed, turn_effect, work_times, zone_of
+from dataclasses import replace
+
+from routing.answering import REROUTED, TAKEN, day_of, month_of, returns_allowed, turn_effect, work_times, zone_of
+from routing.entry import LOOKED_AT_AGAIN
 from routing.lane import Lane
 from routing.lead import LeadState, Reason
 from routing.offer import OPEN, OfferState
 from routing.policy import Answering, TurnEffect
 from routing.simulation.ledger import MemoryLedger
-from routing.simulation.past import moment, us
+from routing.simulation.past import PastEdit, moment, us
 from routing.simulation.rows import OfferRow
 from routing.turns import Correction, Effect, of_offer
 
 #: The reason of an accepted offer that ended because nothing happened on it.
 WORK_OVERDUE = "work_overdue"
+
+
+#: What a person's word to route on frees: whatever rules keep apart.
+_KEPT_APART = frozenset({Reason.HELD, Reason.QUARANTINED, Reason.RULED, Reason.MISSING_FACTS, Reason.OVERFLOW})
 
 
 class Answers(MemoryLedger):
@@ -81,6 +88,8 @@ class Answers(MemoryLedger):
         if offer.state not in OPEN:
             return False
         self._end(offer, OfferState.WITHDRAWN, reason)
+        if reason == REROUTED:
+            self._owe(offer, TurnEffect.RETURN, reason)
         self._go_on(offer.lead, counts=reason == WORK_OVERDUE)
         return True
 
@@ -106,6 +115,20 @@ class Answers(MemoryLedger):
             self._end(offer, OfferState.WITHDRAWN, reason)
         self.review(lead, reason)
 
+    def edit(self, lead: int, edit: PastEdit) -> bool:
+        """What others did to the lead, done; whether it is to be routed anew."""
+        row = self.leads[lead]
+        self._stays(row)
+        if edit.lead is not None:
+            row.lead = edit.lead
+        if edit.rule:
+            row.ruled = replace(row.ruled, released=row.ruled.released | {edit.rule})
+        if row.state in {LeadState.WAITING, LeadState.REVIEW} and _frees(edit.what, row.reason):
+            row.state, row.reason, row.basket, row.next_try, row.open_until = LeadState.NEW, None, "", None, None
+        elif row.state is LeadState.WAITING:
+            self._waiting.add(row.key, row.lead.place)
+        return row.state is LeadState.NEW
+
     def give(self, lead: int, offer: OfferRow) -> bool:
         """A person gives the lead to a member, whoever else was asked; it is accepted at once."""
         row = self.leads[lead]
@@ -113,6 +136,7 @@ class Answers(MemoryLedger):
             return False
         for other in self.open_offers(row):
             self._end(other, OfferState.WITHDRAWN, Reason.OWNED)
+            self._owe(other, TurnEffect.RETURN, Reason.OWNED)
         self._stays(row)
         self.hold(offer)
         row.state, row.reason = LeadState.ACCEPTED, None
@@ -196,3 +220,10 @@ class Answers(MemoryLedger):
         mine = [self.offers[i] for i in self._of_member[member]]
         accepted = sum((o.accepted or 0) >= since for o in mine)
         return accepted, sum(o.state is OfferState.RETURNED and (o.ended or 0) >= since for o in mine)
+
+
+def _frees(what: str, reason: Reason | None) -> bool:
+    """Whether a lead that stands so is routed anew: its facts changed, or a person said so."""
+    if what == "ruled_again":
+        return reason in LOOKED_AT_AGAIN
+    return reason in _KEPT_APART if what == "released" else what in {"moved", "reprocessed"}

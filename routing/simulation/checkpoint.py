@@ -41,7 +41,7 @@ def taken(world: "World") -> dict[str, Any]:
 def resume(world: "World", told: Mapping[str, Any]) -> set[int]:
     """Put everything back as it was; the leads that are known by it."""
     ledger = world.ledger
-    leads = {one.lead.id: one.lead for one in world.past.leads}
+    leads = {one.lead.id: one.at(world.past.since) for one in world.past.leads}
     offers = {UUID(one["id"]): _offer_of(one) for one in told["offers"]}
     world.ids = told["ids"]
     for i, (rotation, chosen, shares) in told["shares"].items():

@@ -10,7 +10,7 @@ from routing.lead import LeadState, Reason
 from routing.offer import Kind, OfferState
 from routing.simulation.answers import WORK_OVERDUE
 from routing.simulation.ledger import GENERATION
-from routing.simulation.past import PastOffer
+from routing.simulation.past import PastEdit, PastOffer
 from routing.simulation.rows import OfferRow
 from routing.turns import Correction
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: After a change of the roster or the policy, waiting leads are looked at this much later, in microseconds.
 ROUND = 5_000_000
+#: What history did within so long is what it did about that, in microseconds.
+SOON = 60_000_000
 #: Leads, or offers, in one batch.
 TOGETHER = 100
 
@@ -29,18 +31,19 @@ class Happens(IntEnum):
     POLICY = 0
     ROSTER = 1
     LEAVES = 2  # a lead is taken out by others
-    ANSWER = 3
-    END = 4  # of an accepted offer
-    EXPIRY = 5
-    CHANCE = 6  # somebody asks for a lead again
-    BY_HAND = 7
-    CORRECTION = 8
-    FREE = 9
-    ARRIVAL = 10
-    LOOK = 11  # at leads that wait
-    DUE = 12  # leads that were to be looked at again
-    SHUT = 13  # the open pool
-    FILL = 14
+    EDIT = 3  # its facts change, or a person sends it on
+    ANSWER = 4
+    END = 5  # of an accepted offer
+    EXPIRY = 6
+    CHANCE = 7  # somebody asks for a lead again
+    BY_HAND = 8
+    CORRECTION = 9
+    FREE = 10
+    ARRIVAL = 11
+    LOOK = 12  # at leads that wait
+    DUE = 13  # leads that were to be looked at again
+    SHUT = 14  # the open pool
+    FILL = 15
 
 
 def policy(world: "World", versions: Sequence[int]) -> None:
@@ -67,6 +70,14 @@ def leaves(world: "World", leaving: Sequence[tuple[int, Reason]]) -> None:
             world.ledger.stop(lead, reason)
         else:
             world.ledger.leave(lead, reason)
+
+
+def edited(world: "World", edits: Sequence[tuple[int, PastEdit]]) -> None:
+    """Others change leads, or send them on: who is new by that is routed when history did, or soon."""
+    for lead, edit in edits:
+        if lead in world.ledger.leads and world.ledger.edit(lead, edit):
+            at = world.script.next_look(lead, world.now, SOON)
+            world.at(world.now + world.script.lag if at is None else at, Happens.ARRIVAL, lead)
 
 
 def answer(world: "World", offers: Sequence[UUID]) -> None:
@@ -229,6 +240,7 @@ HAPPENS: Mapping[Happens, Callable[["World", Sequence[Any]], None]] = {
     Happens.POLICY: policy,
     Happens.ROSTER: roster,
     Happens.LEAVES: leaves,
+    Happens.EDIT: edited,
     Happens.ANSWER: answer,
     Happens.END: end,
     Happens.EXPIRY: expiry,

@@ -79,6 +79,7 @@ class MemoryLedger:
         self.policies: dict[int, Policy] = {}
         self.version = 0
         self.shares: dict[UUID, Shares] = {}  # of offers that moved standings
+        self.awaits: Callable[[int, int], bool] = lambda _lead, _attempt: False  # it is known to be looked at later
         self._members = members
         self._rosters: dict[str, Roster] = {}
         self._open: Counter[int] = Counter()
@@ -141,6 +142,8 @@ class MemoryLedger:
         for key in self._waiting.around(places, radius_m, after.key if after else None):
             row = self.leads[key[2]]
             if key[2] in without or row.reason in _NOT_NEAR or not self._may_have(row, member_id, again=again):
+                continue
+            if self.awaits(row.lead.id, row.attempt):
                 continue
             if room is not None and row.units > room:
                 continue
@@ -309,6 +312,8 @@ class MemoryLedger:
         if row.state is LeadState.NEW:
             return True
         due = row.next_try is not None and row.next_try <= self.now()
+        if self.awaits(row.lead.id, row.attempt):
+            return False
         return row.state is LeadState.WAITING and row.reason not in NOT_WOKEN and (woken or due)
 
     def _lead(self, row: LeadRow) -> Lead:

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from routing.lane import Lane
-from routing.lead import LeadState, Reason
+from routing.lead import NOTHING_RULED, LeadState, Reason
 from routing.offer import OPEN, OfferState
 from routing.simulation.answers import WORK_OVERDUE
 from routing.simulation.happenings import Happens, accepted, as_it_was
@@ -15,6 +16,8 @@ from routing.simulation.rows import LeadRow, OfferRow
 if TYPE_CHECKING:
     from routing.simulation.world import World
 
+#: Why a lead waits that was decided, and went to nobody.
+WAITS = frozenset({Reason.NO_ROOM, Reason.NO_PARTNER_IN_RANGE, Reason.NOBODY_FITS, Reason.HELD})
 #: Ends that use up a move.
 _MOVES = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.RETURNED})
 
@@ -37,20 +40,23 @@ def begin_leads(world: "World", known: Collection[int] | None = None) -> None:
 
 
 def _begin_lead(world: "World", one: PastLead, offers: Sequence[PastOffer], decided: PastDecision | None) -> None:
-    since, lead = world.past.since, one.lead
+    since, lead = world.past.since, one.at(world.past.since)
     received = us(lead.received_at)
     earlier = [offer for offer in offers if offer.offered < since]
-    row = LeadRow(lead, lane=lead.lane)
+    released = frozenset(edit.rule for edit in one.edits if edit.rule and edit.at < since)
+    row = LeadRow(lead, lane=lead.lane, ruled=replace(NOTHING_RULED, released=released))
     if received >= world.past.until:
         return
-    for at, reason in one.left:
-        if at >= since:
-            world.at(at, Happens.LEAVES, (lead.id, reason))
+    _expect_others(world, one)
     if not earlier and decided is None:
         world.ledger.add(row)
         if not (one.left and one.left[0][0] < since):
-            world.at(max(world.script.routed.get((lead.id, 1), received), received), Happens.ARRIVAL, lead.id)
+            seen = world.script.next_look(lead.id, since)
+            world.at(max(received if seen is None else seen, received), Happens.ARRIVAL, lead.id)
         return
+    if decided is not None:
+        world.decided_at[lead.id] = decided.at
+        row.ruled = replace(decided.ruled, released=decided.ruled.released | released)
     _stand(world, row, one, earlier, decided)
     world.ledger.add(row)
     for offer in earlier:
@@ -66,17 +72,25 @@ def _begin_lead(world: "World", one: PastLead, offers: Sequence[PastOffer], deci
 
 
 def _go_on(world: "World", one: PastLead, *, there: bool) -> None:
-    since, lead = world.past.since, one.lead
+    since, lead = world.past.since, one.at(world.past.since)
     received = us(lead.received_at)
-    for at, reason in one.left:
-        if at >= since:
-            world.at(at, Happens.LEAVES, (lead.id, reason))
+    _expect_others(world, one)
     if there or received >= world.past.until:
         return
-    decided = world.script.routed.get((lead.id, 1))
+    decided = world.script.next_look(lead.id, since)
     if received >= since or decided is not None:
         world.ledger.add(LeadRow(lead, lane=lead.lane))
         world.at(max(decided or received, received), Happens.ARRIVAL, lead.id)
+
+
+def _expect_others(world: "World", one: PastLead) -> None:
+    """What others do to the lead from the beginning on."""
+    for at, reason in one.left:
+        if at >= world.past.since:
+            world.at(at, Happens.LEAVES, (one.lead.id, reason))
+    for edit in one.edits:
+        if edit.at >= world.past.since:
+            world.at(edit.at, Happens.EDIT, (one.lead.id, edit))
 
 
 def _stand(
@@ -95,7 +109,7 @@ def _stand(
         taken = any(o.accepted is not None and o.accepted < since for o in held)
         row.state = LeadState.ACCEPTED if taken else LeadState.OFFERED
     elif decided and decided.chosen is None and (last is None or last.offered < decided.at):
-        waits = decided.reason in {Reason.NO_ROOM, Reason.NO_PARTNER_IN_RANGE}
+        waits = decided.reason in WAITS
         row.state, row.reason = (LeadState.WAITING if waits else LeadState.REVIEW), Reason(decided.reason)
     elif last and last.state in {OfferState.COMPLETED, OfferState.LOST}:
         row.state = LeadState.DONE

@@ -99,7 +99,7 @@ def of_history(past: Past) -> Outcome:
         if d.chosen is not None:
             eligible = [(m, w) for m, w, gate in zip(d.member, d.weight, d.gate, strict=True) if gate == 0]
             total = max(sum(w for _, w in eligible), 1)
-            shares = {m: w * TURN // total for m, w in eligible}
+            shares = {m: w * d.turn // total for m, w in eligible}
             books.setdefault(d.rotation, Deviation()).add(Turn(Mode(d.mode), d.chosen, shares))
             made.fairness[d.rotation] = d.mode, 0.0
     for one in past.corrections:

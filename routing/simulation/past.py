@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from routing.lead import Lead, Point, Reason
+from routing.fairness import TURN
+from routing.lead import NOTHING_RULED, Lead, Point, Reason, Ruled
 from routing.member import Roster
 from routing.offer import Kind, OfferState
 from routing.policy import Policy
@@ -27,6 +28,16 @@ def moment(at_us: int) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class PastEdit:
+    """What others did to a lead on its way: facts that changed, a word that sent it back to routing."""
+
+    at: int  # microseconds
+    what: str  # updated, moved, ruled_again, released, reprocessed
+    lead: Lead | None = None  # as it is from then on; None: as before
+    rule: str = ""  # that is passed over from then on
+
+
+@dataclass(frozen=True, slots=True)
 class PastLead:
     """A lead as it came in, before any offer; `left` says when and why it was taken out by others, if it was."""
 
@@ -35,6 +46,13 @@ class PastLead:
     postal_code: str = ""
     region: str = ""
     left: tuple[tuple[int, Reason], ...] = ()  # microseconds, and why
+    edits: tuple[PastEdit, ...] = ()  # by time
+    asides: tuple[int, ...] = ()  # when a rule set it aside: it was looked at, and nothing was decided
+
+    def at(self, moment_us: int) -> Lead:
+        """The lead as it was at a moment."""
+        known = [edit.lead for edit in self.edits if edit.at < moment_us and edit.lead is not None]
+        return known[-1] if known else self.lead
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +75,7 @@ class PastOffer:
     distance_m: float = 0.0
     work_by: int | None = None
     units: int = 1
+    by_rule: bool = False  # a rule named its member, outside of any rotation
 
     def open_at(self, at: int) -> bool:
         """Whether it held a place then."""
@@ -91,6 +110,8 @@ class PastDecision:
     open: Sequence[int] = ()
     standing: Sequence[int] = ()
     served: Sequence[int] = ()
+    turn: int = TURN  # micro-turns that it cost
+    ruled: Ruled = NOTHING_RULED  # what rules had made of the lead by then; of earlier ones only
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The order in which things happened, read out of what the choosers saw: when leads were looked at, places freed."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,15 @@ from routing.simulation.past import Past, PastDecision, PastOffer
 
 #: Where nothing was seen: from the end of an offer to the next decision, and to the freed place, in microseconds.
 LAG = 50_000
-_SEEN = frozenset({int(Gate.ELIGIBLE), int(Gate.FULL)})
+_SEEN = frozenset({int(Gate.ELIGIBLE), int(Gate.FULL), int(Gate.QUOTA)})
 _TOGETHER = 60_000_000  # places that are freed one after the other belong together within this time
 _SKEW = 2_000_000  # the clocks of ledger and turnstile are apart by less than this
+
+
+#: When a lead was looked at, and for which attempt.
+Look = tuple[int, int]
+#: Stands for the attempt where a rule set the lead aside.
+ASIDE = 0
 
 
 @dataclass(slots=True)
@@ -24,19 +31,40 @@ class Script:
     """When things happened, in microseconds by the turnstile's clock; a call's decisions are one moment."""
 
     routed: dict[tuple[int, int], int] = field(default_factory=dict)  # (lead, attempt) -> its first decision
-    looks: list[tuple[int, str, list[int]]] = field(default_factory=list)  # leads that waited and were looked at again
+    looks: list[tuple[int, str, list[int]]] = field(
+        default_factory=list
+    )  # at leads, if they wait
     freed: dict[UUID, int] = field(default_factory=dict)  # offer -> its place was free from here on
     corrected: dict[UUID, int] = field(default_factory=dict)
+    moments: defaultdict[int, list[Look]] = field(default_factory=lambda: defaultdict(list))  # lead -> by time
     lag: int = LAG
+
+    def next_look(self, lead: int, after: int, within: int | None = None) -> int | None:
+        """When history next looked at the lead, not before a moment; None: never, or not within so long."""
+        known = self.moments.get(lead, [])
+        at = bisect_left(known, (after, 0))
+        found = known[at][0] if at < len(known) else None
+        return found if found is None or within is None or found - after <= within else None
+
+    def awaits(self, lead: int, attempt: int, last: int | None, now: int) -> bool:
+        """Whether history looked at this attempt of the lead later and not now, or never again after the last look."""
+        known = self.moments.get(lead, [])
+        at = bisect_left(known, (now, 0))
+        if at < len(known):
+            return known[at][0] > now and known[at][1] in {ASIDE, attempt}
+        return last is not None and (last, attempt) in known
 
 
 def script(past: Past) -> Script:
     """The order of a stretch of history; empty where there is none."""
     made = Script()
+    for row in past.before:
+        made.moments[row.lead].append((row.at, row.attempt))
     for one in past.corrections:
         made.corrected[one.correction.id] = one.at
     for market, rows in groupby(past.decisions, key=lambda d: d.market):
         _one_market(made, market, list(rows), past)
+    _looked_at(made, past)
     made.looks.sort(key=lambda look: look[0])
     lags = [
         made.routed[lead, attempt] - ended
@@ -45,6 +73,17 @@ def script(past: Past) -> Script:
     ]
     made.lag = max(1, round(median(lags))) if lags else LAG
     return made
+
+
+def _looked_at(made: Script, past: Past) -> None:
+    """Leads that rules set aside, or gave to somebody, were looked at without a decision."""
+    beside = [(o.lead, o.offered) for o in past.offers if o.by_rule]
+    beside += [(one.lead.id, at) for one in past.leads for at in one.asides]
+    for lead, at in beside:
+        made.moments[lead].append((at, ASIDE))
+    for moments in made.moments.values():
+        moments.sort()
+    made.looks += [(at, "", [lead]) for lead, at in beside]
 
 
 def _ends(offers: Sequence[PastOffer]) -> list[tuple[int, int, int]]:
@@ -61,11 +100,9 @@ def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past)
         if last is None or row.seq != last.seq + 1 or row.at != last.at + 1 or row.generation != last.generation:
             start = row.at
         last = row
-        key = row.lead, row.attempt
-        if key in made.routed:
-            looked[start].append(row.lead)
-        else:
-            made.routed[key] = start
+        made.moments[row.lead].append((start, row.attempt))
+        looked[start].append(row.lead)
+        made.routed.setdefault((row.lead, row.attempt), start)
         places.look(row, start)
     made.looks += [(at, market, leads) for at, leads in looked.items()]
     made.freed |= _with_unseen(places.freed, [o for o in past.offers if o.market == market])
@@ -88,7 +125,7 @@ class _Places:
     def __init__(self, offers: Sequence[PastOffer], since: int) -> None:
         self.freed: dict[UUID, int] = {}
         self._held: defaultdict[int, int] = defaultdict(int)
-        self._ending: defaultdict[int, list[tuple[int, UUID]]] = defaultdict(list)  # of those held, by their end
+        self._ending: defaultdict[int, list[tuple[int, UUID, int]]] = defaultdict(list)  # held ones, by their end
         self._made = {o.id: o for o in offers}
         self._turns: Mapping[tuple[int, int, int], PastOffer] = {(o.lead, o.attempt, o.member): o for o in offers}
         beside = (o for o in offers if o.kind in {Kind.OPEN, Kind.MANUAL} and o.offered >= since)
@@ -110,9 +147,9 @@ class _Places:
                 self._take(offer)
 
     def _take(self, offer: PastOffer) -> None:
-        self._held[offer.member] += 1
+        self._held[offer.member] += offer.units
         if offer.ended is not None:
-            heappush(self._ending[offer.member], (offer.ended, offer.id))
+            heappush(self._ending[offer.member], (offer.ended, offer.id, offer.units))
 
     def _learn(self, member: int, open_: int, at: int) -> None:
         beside = self._beside.get(member)
@@ -120,6 +157,6 @@ class _Places:
             self._take(beside.pop())
         ending = self._ending.get(member)
         while ending and self._held[member] > open_ and ending[0][0] <= at + _SKEW:
-            _, offer = heappop(ending)
-            self._held[member] -= 1
+            _, offer, units = heappop(ending)
+            self._held[member] -= units
             self.freed[offer] = at

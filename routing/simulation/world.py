@@ -6,7 +6,7 @@ follows after the lag that history shows.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Any
@@ -23,7 +23,7 @@ from routing.ports import Snapshot
 from routing.simulation.answers import Answers
 from routing.simulation.checkpoint import books_of, resume
 from routing.simulation.habits import Habits, Reply, seen
-from routing.simulation.happenings import HAPPENS, Happens, accepted
+from routing.simulation.happenings import HAPPENS, SOON, Happens, accepted
 from routing.simulation.ledger import GENERATION
 from routing.simulation.opening import begin_leads
 from routing.simulation.past import Past, PastCorrection, PastOffer, PastPolicy
@@ -128,6 +128,8 @@ class World:
         self.now = past.since
         self.limited = any(offer.work_by is not None for offer in past.offers)
         self.ledger = Answers(lambda: self.now, past.members)
+        if self.policy is None:  # as long as a lead goes as it went, it is looked at when it was
+            self.ledger.awaits = lambda i, attempt: self.script.awaits(i, attempt, self.decided_at.get(i), self.now)
         self.turnstile = Turns(lambda: self.now, self._heard)
         self.dispatcher = Dispatcher(ledger=self.ledger, turnstile=self.turnstile, new_id=self._new_id)
         offers: defaultdict[tuple[int, int], list[PastOffer]] = defaultdict(list)
@@ -225,12 +227,18 @@ class World:
             if at >= self.past.since and lead in self.ledger.leads:
                 self.at(at, Happens.CHANCE, (lead, member))
         for one in self.past.corrections:
-            if one.at >= self.past.since and one.correction.effect in {Effect.GIVE, Effect.TAKE}:
+            if one.at >= self.past.since and one.correction.effect not in self._owed_here():
                 self.at(one.at, Happens.CORRECTION, one.correction)
-        beside = (o for o in self.past.offers if o.kind in {Kind.OPEN, Kind.MANUAL} and o.offered >= self.past.since)
+        given = (o for o in self.past.offers if o.kind in {Kind.OPEN, Kind.MANUAL} and not o.by_rule)
+        beside = (o for o in given if o.offered >= self.past.since)
         for offer in beside:
             if offer.lead in self.ledger.leads:
                 self.at(offer.offered, Happens.BY_HAND, offer)
+
+    def _owed_here(self) -> Collection[Effect]:
+        """What follows from offers is owed here as well; under a draft, only a person's word is as it was."""
+        own = {Effect.RETURN, Effect.PENALISE}
+        return own if self.policy is None else own | {Effect.COUNT, Effect.REPAY, Effect.FORGET}
 
     # --- what follows
 
@@ -317,7 +325,10 @@ class World:
         row = self.ledger.leads[lead]
         last = self.ledger.offers[row.offers[-1]] if row.offers else None
         past = self.replies[last.id].past if last and last.id in self.replies else None
-        at = self.script.routed.get((lead, row.attempt)) if last and past and self._same(last, past) else None
+        at = None
+        if last and past and self._same(last, past):
+            first = self.script.next_look(lead, self.now, SOON)  # a rule may have set it aside before it was decided
+            at = first if first is not None else self.script.routed.get((lead, row.attempt))
         self.at(at if at is not None and at >= self.now else self.now + self.script.lag, Happens.ARRIVAL, lead)
 
     def _same(self, offer: OfferRow, past: PastOffer) -> bool:

@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from routing.errors import BadInput
+from routing.given import ruled_of
 from routing.lane import Lane
 from routing.lead import Lead, Point, Precision, Reason
 from routing.limits import read_uses
@@ -32,6 +34,7 @@ from storage.postgres.bases import base_of
 from storage.postgres.books import Books, turns
 from storage.postgres.engine import guarded
 from storage.postgres.history import History
+from storage.postgres.past_edits import with_edits
 
 #: Reasons for which others took a lead out, or asked for a person's look: nothing of it follows from the policy.
 BY_OTHERS = (Reason.OWNED, Reason.RESCINDED, Reason.DELETED, Reason.CONVERTED, Reason.BY_HAND, Reason.ERROR)
@@ -66,8 +69,10 @@ class PastReader:
             offers = [_offer(row) for row in conn.execute(_OFFERS, values)]
             progress("decisions")
             decisions = [_decision(row) for row in _rows(conn, _DECISIONS, values)]
-            before = [_decision(row) for row in _rows(conn, _BEFORE, values)]
+            before = [_earlier(row) for row in _rows(conn, _BEFORE, values)]
             corrections = [_correction(row) for row in conn.execute(_CORRECTIONS, values)]
+            progress("changes")
+            leads = with_edits(conn, leads, values, self._policy)
             chances = [(us(row.asked_at), row.lead_id, row.member_id) for row in conn.execute(_CHANCES, values)]
             members = {row.id: MemberFacts(*row) for row in conn.execute(_MEMBERS)}
             progress("standings")
@@ -199,6 +204,7 @@ def _offer(row: Any) -> PastOffer:
         row.distance_m,
         None if row.work_by is None else us(row.work_by),
         row.units,
+        row.by_rule,
     )
 
 
@@ -206,6 +212,11 @@ def _decision(row: Any) -> PastDecision:
     *values, at = row
     made = dict(zip(_FIELDS, values, strict=True))
     return PastDecision(at=us(at), **made)
+
+
+def _earlier(row: Any) -> PastDecision:
+    *values, ruled = row
+    return replace(_decision(values), ruled=ruled_of(ruled or {}))
 
 
 def _correction(row: Any) -> PastCorrection:
@@ -259,12 +270,12 @@ def _first_and_last(conn: sa.Connection) -> str:
 _FIELDS = (
     "market", "generation", "seq", "lead", "attempt", "policy_version", "roster_version", "pool", "rotation", "mode",
     "chosen", "reason", "nearest_m", "rings_m", "ring", "distance_m", "member", "weight", "capacity", "gate", "open",
-    "standing", "served",
+    "standing", "served", "turn",
 )  # fmt: skip
 _SEEN = """
     SELECT d.market, d.generation, d.seq, d.lead_id, d.attempt, d.policy_version, d.roster_version, d.pool, d.rotation,
            d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring, d.distance_m, d.member, d.weight, d.capacity,
-           d.gate, d.open, d.standing, d.served, d.at
+           d.gate, d.open, d.standing, d.served, d.turn, d.at
     FROM decisions d
 """
 _DECISIONS = sa.text(_SEEN + " WHERE d.at >= :since AND d.at < :until ORDER BY d.market, d.generation, d.seq")
@@ -273,7 +284,8 @@ _BEFORE = sa.text("""
            d.roster_version, d.pool, d.rotation, d.mode, d.chosen, d.reason, d.nearest_m, d.rings_m, d.ring,
            CAST('{}' AS real[]),
            CAST('{}' AS int[]), CAST('{}' AS int[]), CAST('{}' AS int[]), CAST('{}' AS smallint[]),
-           CAST('{}' AS int[]), CAST('{}' AS bigint[]), CAST('{}' AS bigint[]), d.at
+           CAST('{}' AS int[]), CAST('{}' AS bigint[]), CAST('{}' AS bigint[]), d.turn, d.at,
+           d.inputs -> 'ruled' AS ruled
     FROM decisions d
     WHERE d.lead_id = ANY(CAST(:leads AS bigint[])) AND d.at < :since
     ORDER BY d.lead_id, d.generation DESC, d.seq DESC
@@ -295,7 +307,9 @@ _LEFT = sa.text("""
 """)
 _OFFERS = sa.text("""
     SELECT id, lead_id, member_id, market, attempt, slot, kind, state, reason, offered_at, expires_at, accepted_at,
-           ended_at, distance_m, work_by, units
+           ended_at, distance_m, work_by, units, kind = 'manual' AND EXISTS (
+               SELECT FROM timeline t WHERE t.lead_id = offers.lead_id AND t.what = 'offered'
+                  AND t.detail ->> 'kind' = 'owner' AND t.detail ->> 'offer' = CAST(offers.id AS text)) AS by_rule
     FROM offers WHERE lead_id = ANY(CAST(:leads AS bigint[])) AND state <> 'void' AND offered_at < :until
     ORDER BY offered_at, id
 """)

@@ -12,7 +12,6 @@ import gc
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from config.policy import parse
@@ -20,9 +19,8 @@ from routing.simulation.habits import Habits
 from routing.simulation.past import Past
 from routing.simulation.report import Report, simulate
 from storage.postgres import schema
-from storage.postgres.past import PastReader
 from tests.integration.routing.house import House
-from tests.integration.simulation.history import Town, policy
+from tests.integration.simulation.history import Town, policy, read
 from workers import embedded
 
 SHARE, SECONDS = 0.999, 120.0
@@ -45,7 +43,7 @@ def made(house: House, count: int) -> Past:
         sys.stdout.write(f"\r{(number + 1) * TOGETHER:,} leads lived through")
         sys.stdout.flush()
     sys.stdout.write("\n")
-    return PastReader(house.engine, house.ledger.policy).read(town.begun, datetime.now(UTC))
+    return read(house, town.begun)
 
 
 def timed(past: Past, name: str, document: dict[str, object] | None = None) -> tuple[Report, float]:

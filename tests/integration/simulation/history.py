@@ -2,11 +2,14 @@
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from routing.offer import Actor, OfferExpired
+from routing.simulation.past import Past
+from storage.postgres.past import PastReader
 from tests.integration.routing.house import House
 
 AREA = (40.0, -75.0)
@@ -33,6 +36,13 @@ def policy(**pool: Any) -> dict[str, Any]:
         "tiers": [{"name": "gold", "weight": 2, "capacity": 4}],
         "default_tier": {"weight": 1, "capacity": 2},
     }
+
+
+def read(house: House, since: datetime) -> Past:
+    """Up to the last thing that happened: after it nobody in this house looks what is due."""
+    past = PastReader(house.engine, house.ledger.policy).read(since, datetime.now(UTC))
+    last = max(*(d.at for d in past.decisions), *(o.ended or 0 for o in past.offers))
+    return replace(past, until=last + 1)
 
 
 class Town:

@@ -1,23 +1,12 @@
 """Simulations of history that the real house made."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
-
 from routing.simulation.compared import compare
 from routing.simulation.habits import Habits
 from routing.simulation.past import Past
 from routing.simulation.script import script
 from routing.simulation.world import World
-from storage.postgres.past import PastReader
 from tests.integration.routing.house import House
-from tests.integration.simulation.history import Town
-
-
-def read(house: House, since: datetime) -> Past:
-    """Up to the last thing that happened: after it nobody in this house looks what is due."""
-    past = PastReader(house.engine, house.ledger.policy).read(since, datetime.now(UTC))
-    last = max(*(d.at for d in past.decisions), *(o.ended or 0 for o in past.offers))
-    return replace(past, until=last + 1)
+from tests.integration.simulation.history import Town, read
 
 
 def simulated(past: Past) -> World:
