@@ -32,6 +32,7 @@ _RESERVED = frozenset(
     )
 )  # fmt: skip
 _OURS = frozenset({"lead", "member", "now", "area", "has", "pool", "account"})
+_WAYS = tuple(way.value for way in Way)
 _NUMBERS, _TEXTS, _FLAGS = (Kind.NUMBER, Kind.WHOLE), (Kind.TEXT,), (Kind.FLAG,)
 
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
@@ -136,7 +137,7 @@ class ThenPart(BaseModel):
     @property
     def ways(self) -> list[str]:
         """The words that send the lead somewhere."""
-        return [way.value for way in Way if getattr(self, way.value) is not None]
+        return [way for way in _WAYS if getattr(self, way) is not None]
 
     @property
     def is_empty(self) -> bool:

@@ -21,6 +21,8 @@ HAS = "has."
 
 _ORDERED = {"_<_": "less", "_<=_": "less_equals", "_>_": "greater", "_>=_": "greater_equals"}
 _EQUAL = {"_==_": "equals", "_!=_": "not_equals"}
+_MOST_KNOWN = 4096
+_failures: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()  # by engine and condition
 _engines: WeakKeyDictionary[Vocabulary, Any] = WeakKeyDictionary()
 
 #: Strings and comments are left alone; what is left of `has(lead.score)` becomes the name `has.lead.score`.
@@ -34,11 +36,22 @@ _HAS_CALL = re.compile(
 
 
 def engine(vocabulary: Vocabulary) -> Any:
-    """The engine that knows these names."""
+    """The engine that knows these names; the same for every vocabulary that has the same ones."""
     found = _engines.get(vocabulary)
     if found is None:
         found = _engines[vocabulary] = _engine(tuple(sorted(vocabulary.kinds.items())))
     return found
+
+
+def fails(engine: Any, condition: str) -> str:
+    """What a condition that asks no fact comes to grief with; nothing when it does not."""
+    known = _failures.setdefault(engine, {})
+    if condition not in known:
+        answer = engine.compile(condition).eval(data={})
+        known[condition] = str(answer.value()) if answer.type().name() == "ERROR" else ""
+        if len(known) > _MOST_KNOWN:
+            del known[next(iter(known))]
+    return known[condition]
 
 
 def as_flags(source: str) -> str:

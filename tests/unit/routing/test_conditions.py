@@ -174,3 +174,13 @@ def test_a_condition_says_which_facts_it_reads() -> None:
     condition = conditions.compile("has(lead.score) && lead.tags.exists(t, t == lead.city)", WORDS, where="here")
     assert condition.names == ("lead.city", "lead.score", "lead.tags")
     assert condition.tested == ("lead.score",)
+
+
+def test_the_same_words_over_the_same_names_are_compiled_once_while_they_are_held() -> None:
+    held = conditions.compile("lead.score > 3", WORDS, where="here")
+    assert conditions.compile("lead.score > 3", Vocabulary(dict(WORDS.kinds)), where="there") is held
+    whole = Vocabulary({**WORDS.kinds, "lead.score": Kind.WHOLE})
+    other = conditions.compile("lead.score > 3", whole, where="here")
+    assert other is not held
+    assert not other.holds({"lead.score": 3.5})
+    assert held.holds({"lead.score": 3.5})
