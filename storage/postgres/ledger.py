@@ -46,7 +46,7 @@ class RoutingLedger:
         self._turns = Turns(engine, self._shelf)
 
     def batch(self, ids: Sequence[int], *, woken: bool, task_id: str) -> AbstractContextManager[Batch]:
-        usable = self._reader.usable
+        usable = self._reader.going
         return routing_batch(self._engine, ids, woken=woken, task_id=task_id, shelf=self._shelf, usable=usable)
 
     def policy(self, version: int) -> Policy:
@@ -77,7 +77,7 @@ class RoutingLedger:
     def standing_at(self, market: str) -> Stand:
         with transaction(self._engine) as conn:
             row = conn.execute(_STAND, {"market": market}).one()
-        version = self._reader.usable(row.policy_version)
+        version = self._reader.going(row.policy_version)
         return Stand(version, row.roster_version, row.generation, bool(row.alone), row.seq)
 
     def waiting_near(

@@ -4,8 +4,10 @@ A version may be beyond this program because a newer or older one wrote it, or b
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from routing.errors import Away, BadInput, FairturnError, TryLater
@@ -17,6 +19,8 @@ from storage.postgres.policy_rows import digest
 AGAIN_S = 30.0
 #: Versions kept in memory; leads of older ones are few.
 KEPT = 8
+#: Of so many rules it takes a quarter of a second to read them.
+MANY = 500
 
 Parse = Callable[[Mapping[str, Any], int], Policy]
 
@@ -59,8 +63,12 @@ class PolicyReader:
         read: Callable[[str], Mapping[str, Any]] | None = None,
         tell: Callable[[Trouble], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        many: int = MANY,
     ) -> None:
         self._policies, self._parse, self._text, self._tell, self._clock = policies, parse, read, tell, clock
+        self._many, self._going = many, 0
+        self._beside: Future[int] | None = None
+        self._reading, self._one_at_a_time = ThreadPoolExecutor(1, "policy"), Lock()
         self._read: dict[int, Policy] = {}
         self._troubles: dict[int, tuple[Trouble, float]] = {}
         self._looked: tuple[tuple[int, str], Trouble | None, float] | None = None
@@ -75,6 +83,30 @@ class PolicyReader:
         trouble = self._trouble(version)
         return trouble.instead if trouble else version
 
+    def going(self, version: int) -> int:
+        """What routing goes by while this version is in force: what is `usable` in its place.
+
+        One of many rules takes seconds to be read. It is read beside, and what was in force before goes on meanwhile.
+        """
+        beside = self._beside
+        if beside is not None and beside.done():
+            self._beside = None
+            beside.result()  # what hindered it is told here
+            beside = None
+        if beside is None and self._takes_long(version):
+            beside = self._beside = self._reading.submit(self.usable, version)
+        if beside is None:
+            self._going = self.usable(version)
+        return self._going
+
+    def _takes_long(self, version: int) -> bool:
+        """Whether it is still to be read, has many rules, and another can go on meanwhile."""
+        if self._going not in self._read or version in {0, *self._read} or self._held(version):
+            return False
+        text = self._policies.text(version)
+        rules = text.document.get("rules", ()) if text and isinstance(text.document, Mapping) else ()
+        return isinstance(rules, Sequence) and len(rules) >= self._many
+
     def policy(self, version: int) -> Policy:
         """The version itself, or the last good one before it. Raises NoPolicy when there is none that can be read."""
         usable = self.usable(version)
@@ -87,7 +119,7 @@ class PolicyReader:
         current = self._policies.in_force()
         if current is None:
             raise NoPolicy
-        return self.policy(current)
+        return self.policy(self.going(current))
 
     def trouble(self) -> Trouble | None:
         """What is wrong with the version that should be in force; None when nothing is. Cheap while nothing changes.
@@ -103,18 +135,24 @@ class PolicyReader:
         return last[1]
 
     def _trouble(self, version: int) -> Trouble | None:
+        with self._one_at_a_time:
+            if (known := self._held(version)) or version in self._read:
+                return known
+            policy, trouble = self._look(version)
+            self._keep(policy)
+            before = self._troubles.pop(version, None)
+            if trouble is None:
+                return None
+            if before is None or before[0] != trouble:
+                self._tell(trouble)
+            self._troubles[version] = (trouble, self._clock())
+            return trouble
+
+    def _held(self, version: int) -> Trouble | None:
+        """What is known to be wrong with a version, while it is not to be looked at again."""
         held = self._troubles.get(version)
-        if held and self._clock() - held[1] < AGAIN_S and held[0].instead in self._read:
-            return held[0]
-        policy, trouble = self._look(version)
-        self._keep(policy)
-        if trouble is None:
-            self._troubles.pop(version, None)
-            return None
-        if held is None or held[0] != trouble:
-            self._tell(trouble)
-        self._troubles[version] = (trouble, self._clock())
-        return trouble
+        fresh = held and self._clock() - held[1] < AGAIN_S and held[0].instead in self._read
+        return held[0] if held and fresh else None
 
     def _look(self, version: int) -> tuple[Policy, Trouble | None]:
         """Read a version, or what goes on in its place."""
