@@ -8,9 +8,6 @@ from storage.postgres.vitals import Taken, Turns, Vitals
 
 _MICRO = 1_000_000
 
-#: What the fair mode keeps to: no member ever farther from its entitlement.
-BOUND_TURNS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -18,7 +15,7 @@ class Account:
 
     rotation: str
     member: str
-    received: int
+    received: float
     entitled: float | None  # None in modes that keep no account
     deviation: float | None  # entitled - received
 

@@ -58,12 +58,6 @@ class Problem(BaseModel):
     fix: str | None = Field(None, description="How to mend it.")
 
 
-#: For OpenAPI: what any operation may answer besides its own result.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {}}, "model": Problem}
-    for status in (401, 403, 404, 422, 503)
-}
-
 #: Problems of HTTP itself, by status: the type's name.
 BY_STATUS = {
     400: "bad-request",

@@ -24,6 +24,11 @@ GUESSES = Allowance(per_s=10.0, burst=600)
 _LIMIT = "rate_limit"
 
 
+def longest(path: str, api: str) -> int:
+    """How many bytes a body for this address may have."""
+    return MOST_OF_A_POLICY if path.startswith(f"{api}/policy/") else MOST_BYTES
+
+
 def allowance(per_minute: int) -> Allowance:
     """So many requests a minute, a tenth of them at once."""
     return Allowance(per_minute / 60, max(10, per_minute // 10))
@@ -74,7 +79,7 @@ class Limits:
             await self._app(scope, receive, send)
             return
         request_id, headers = str(scope.get("request_id", "")), Headers(scope=scope)
-        most = MOST_OF_A_POLICY if scope["path"].startswith(f"{self._api}/policy/") else MOST_BYTES
+        most = longest(scope["path"], self._api)
         if int(headers.get("content-length", "0")) > most:  # the server has seen to it that it is a number
             detail = f"No body is longer than {most} bytes here."
             await problem(request_id, 413, detail, kind=BY_STATUS[413])(scope, receive, send)

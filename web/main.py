@@ -12,11 +12,13 @@ from config.version import VERSION
 from routing.access import Scope
 from tasks.app import announce, nudge
 from web import docs, errors, health, identity, links, openapi, panel, phone
-from web.api import fairness, invariants, kept, leads, policy, pools, stats, trials
+from web.api import fairness, invariants, kept, leads, pools, stats, trials
 from web.api.partner import routes as partner
 from web.api.partner.once import Once
+from web.api.policy import routes as policy
+from web.api.policy.press import Press
 from web.door import Door
-from web.limits import Limits
+from web.limits import Limits, allowance, within
 from web.oauth import routes as oauth
 
 API = "/api/v1"
@@ -52,25 +54,24 @@ def app() -> FastAPI:
     web.include_router(docs.routes(web), prefix=API)
     web.include_router(panel.routes(desk.invariants, fair=desk.fair_turns, style=f"{API}/docs.css"))
     web.include_router(phone.routes(), prefix="/app")
-    web.include_router(invariants.routes(desk.invariants), prefix=API, responses=errors.PROBLEMS)
+    web.include_router(invariants.routes(desk.invariants), prefix=API)
     oauth.install(web, wiring.tokens_for, wiring.signer_or_none, face=cfg.face(), api=API)
-    operators = [Depends(identity.allow(Scope.OPERATE))]
+    allow = within(identity.allow, desk.buckets, allowance(cfg.api_per_minute))
+    operators = [Depends(allow(Scope.OPERATE))]
     for routes in (
         leads.routes(desk.explain, wiring.find),
-        pools.routes(desk.fairness),
+        pools.routes(desk.fairness, desk.followed),
         fairness.routes(desk.followed),
         stats.routes(desk.stats, desk.gate),
     ):
-        web.include_router(routes, prefix=API, dependencies=operators, responses=errors.PROBLEMS)
-    managers = kept.routes(wiring.baskets, desk.explain, announce)
-    web.include_router(managers, prefix=API, responses=errors.PROBLEMS)
+        web.include_router(routes, prefix=API, dependencies=operators)
+    web.include_router(kept.routes(wiring.baskets, desk.explain, announce, allow), prefix=API)
     tried = trials.routes(trying.try_lead, lambda facts: trying.try_facts(trying.Facts(**facts)))
-    may_manage = [Depends(identity.allow(Scope.MANAGE))]
-    web.include_router(tried, prefix=API, dependencies=may_manage, responses=errors.PROBLEMS)
+    web.include_router(tried, prefix=API, dependencies=[Depends(allow(Scope.MANAGE))])
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
-    press = policy.Press(wiring.publisher, wiring.people, Once(desk.replays))
-    web.include_router(policy.routes(press, identity.allow), prefix=API)
+    press = Press(wiring.publisher, wiring.people, Once(desk.replays))
+    web.include_router(policy.routes(press, allow), prefix=API)
     page = links.Page(
         links=lambda: wiring.links() if wiring.tells() else None,
         used=wiring.links_used,

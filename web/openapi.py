@@ -11,9 +11,13 @@ from routing.access import OF_A_MEMBER
 from web import webhooks
 from web.errors import Problem
 from web.identity import MEMBER
+from web.limits import longest
 
 DESCRIPTION = """
-Leads are offered to your company; answer them, work on them, and be told of what is new.
+For partners: leads are offered to your company; answer them, work on them, and be told of what is new.
+
+For those who run the house: find leads, see why each went where it went and how fair it was, and change the policy,
+which is checked, compared, published and rolled back in versions.
 
 Send `Authorization: Bearer` with an access token or an API key. Errors are problems by RFC 9457: their `type` is
 stable, their `detail` is for people. Times are UTC. New fields and new kinds of event may come with any version; leave
@@ -27,9 +31,13 @@ TAGS = {
     "events": "What is new, live.",
     "webhooks": "What is new, called to your server.",
     "devices": "What is new, pushed to your browser.",
+    "leads": "Every lead: found, explained, tried out, given back to routing; for operators and managers.",
+    "pools": "How fair it is: turns, what is due, the worst value and its bound; for operators.",
     "policy": "Versions of the policy, for managers.",
+    "stats": "The house in figures, for operators.",
+    "invariants": "What must never be, for everybody.",
 }
-_BODY = {413: "The body is longer than 64 KiB.", 415: "The body is not sent as application/json."}
+_NOT_JSON = "The body is not sent as application/json."
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _MEMBER = {
     "name": MEMBER,
@@ -66,7 +74,7 @@ def _made(app: FastAPI, api: str) -> dict[str, Any]:
     for path, operation in operations(made):
         _plain_parameters(operation)
         if path.startswith(f"{api}/"):
-            _complete(operation)
+            _complete(path, operation, api)
     for call in made["webhooks"].values():
         call["post"]["responses"].pop("422", None)  # that is for the partner's server to say
         _plain_parameters(call["post"])
@@ -88,10 +96,14 @@ def scopes_of(operation: dict[str, Any]) -> frozenset[str]:
     return frozenset(scope for need in operation.get("security", ()) for scopes in need.values() for scope in scopes)
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _size(most: int) -> str:
+    return f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
+
+
+def _complete(path: str, operation: dict[str, Any], api: str) -> None:
     responses = operation["responses"]
     if "requestBody" in operation:
-        for status, meaning in _BODY.items():
+        for status, meaning in ((413, f"The body is longer than {_size(longest(path, api))}."), (415, _NOT_JSON)):
             responses.setdefault(str(status), {"description": meaning, "content": _PROBLEM})
     for status, answer in responses.items():
         if status.isdigit() and int(status) >= HTTPStatus.BAD_REQUEST and "/readyz" not in operation["operationId"]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from routing import access, errors, offer
+from routing import access, errors, offer, versions
 from storage.postgres import chances, endpoints, ledger, open_pool, replays, team
 from web import errors as faces
 from web.api.partner import team as ours
 from web.errors import BY_STATUS, KINDS, kebab
 
-#: Where refusals are named that a partner can meet.
+#: Where refusals are named that a caller can meet.
 ROOMS: tuple[ModuleType, ...] = (
     access,
     errors,
@@ -23,6 +23,7 @@ ROOMS: tuple[ModuleType, ...] = (
     open_pool,
     replays,
     team,
+    versions,
     faces,
     ours,
 )

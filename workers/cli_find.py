@@ -21,7 +21,7 @@ from config.cells import cell
 from routing.errors import BadInput
 from routing.lead import Reason
 from storage.postgres.find import NAMES, Filters
-from storage.postgres.reprocess import Stood
+from storage.postgres.reprocess import MOST, Stood
 from tasks.app import announce, nudge
 from workers import house, render
 from workers.cli_past import DIR, FILE, JSON, TIME
@@ -131,6 +131,8 @@ def reprocess(*, reason: str | None, file: Path | None, dry_run: bool, as_json: 
         ids, unknown = _chosen(reason, file)
         before = wiring.reprocess().stand(ids)
         after = _rehearsed(ids) if dry_run else _carried_out(ids)
+    if reason is not None and len(ids) == MOST:
+        err.print(f"These are the oldest {MOST:,}; there may be more.", style="yellow")
     for ref in unknown:
         err.print(f"no lead is known as {ref!r}", style="yellow", markup=False)
     told = [{"lead": lead, "before": asdict(before[lead]), "after": asdict(after[lead])} for lead in before]

@@ -8,6 +8,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.postgres.followed import RotationFairness
+from web.api.said import said
+from web.api.words import NO_NUL
 
 
 class MemberFairnessView(BaseModel):
@@ -59,9 +61,14 @@ def routes(all_of: Callable[[str], Sequence[RotationFairness]]) -> APIRouter:
     """`/fairness`."""
     router = APIRouter(prefix="/fairness", tags=["pools"])
 
-    @router.get("", operation_id="getFairness", summary="How far everyone is, and ever was, from what is due to it")
+    @router.get(
+        "",
+        operation_id="getFairness",
+        summary="How far everyone is, and ever was, from what is due to it",
+        responses=said(200, 403),
+    )
     def fairness(
-        pool: Annotated[str, Query(max_length=200, description="Only this pool's rotations.")] = "",
+        pool: Annotated[str, Query(max_length=200, pattern=NO_NUL, description="Only this pool's rotations.")] = "",
     ) -> FairnessView:
         """Counted from the ledger as decisions pass by; a few seconds old. Past periods have rotations of their own."""
         return FairnessView(rotations=[RotationFairnessView.model_validate(one) for one in all_of(pool)])

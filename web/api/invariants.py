@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.postgres.invariants import Invariant
+from web.api.said import said
+
+_FAILURES: dict[int | str, dict[str, Any]] = {status: said()[status] for status in (500, 503)}
 
 
 class InvariantView(BaseModel):
@@ -34,7 +38,12 @@ def routes(all_of: Callable[[], Sequence[Invariant]]) -> APIRouter:
     """`/invariants`."""
     router = APIRouter(prefix="/invariants", tags=["invariants"])
 
-    @router.get("", operation_id="getInvariants", summary="What must never be, and how often it was, over all history")
+    @router.get(
+        "",
+        operation_id="getInvariants",
+        summary="What must never be, and how often it was, over all history",
+        responses=_FAILURES,
+    )
     def summary() -> InvariantsView:
         """For everybody: it names nobody. `fairturn verify` tells operators which rows are meant."""
         found = [InvariantView.model_validate(one) for one in all_of()]

@@ -12,8 +12,9 @@ from routing.lane import Lane
 from storage.postgres.baskets import Baskets
 from storage.postgres.explain import Explain
 from web.api.leads import Ref
+from web.api.said import said
+from web.api.words import NO_NUL
 from web.errors import NotFound
-from web.identity import allow
 
 Kinds = Literal["quarantined", "held", "ruled", "missing_facts", "overflow"]
 Announce = Callable[[str, list[int], Lane], object]
@@ -50,17 +51,26 @@ class ReleaseView(BaseModel):
     released: bool = Field(description="False: no rule kept the lead apart, and it was left as it is.")
 
 
-def routes(baskets: Callable[[], Baskets], explain: Callable[[], Explain], announce: Announce) -> APIRouter:
+def routes(
+    baskets: Callable[[], Baskets],
+    explain: Callable[[], Explain],
+    announce: Announce,
+    allow: Callable[..., Callable[..., Principal]],
+) -> APIRouter:
     """`/kept-leads` and the release of one."""
     router = APIRouter(tags=["leads"])
     manager = Annotated[Principal, Depends(allow(Scope.MANAGE))]
 
-    @router.get("/kept-leads", operation_id="listKeptLeads", summary="Leads that rules keep apart")
+    @router.get(
+        "/kept-leads", operation_id="listKeptLeads", summary="Leads that rules keep apart", responses=said(200, 403)
+    )
     def kept(
         _: manager,
         reason: Annotated[Kinds | None, Query(description="Only these.")] = None,
-        basket: Annotated[str | None, Query(max_length=100, description="Only those of this basket.")] = None,
-        after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+        basket: Annotated[
+            str | None, Query(max_length=100, pattern=NO_NUL, description="Only those of this basket.")
+        ] = None,
+        after: Annotated[int, Query(ge=0, le=2**62, description="The `next` of the page before.")] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 100,
     ) -> KeptLeads:
         """Quarantined by a check, held in a basket, sent to a person, or waiting for facts."""
@@ -68,7 +78,12 @@ def routes(baskets: Callable[[], Baskets], explain: Callable[[], Explain], annou
         last = found[-1].id if len(found) == limit else None
         return KeptLeads(leads=[KeptView.model_validate(one) for one in found], next=last)
 
-    @router.post("/leads/{ref}/release", operation_id="releaseLead", summary="Give a lead back to routing")
+    @router.post(
+        "/leads/{ref}/release",
+        operation_id="releaseLead",
+        summary="Give a lead back to routing",
+        responses=said(200, 403, 404),
+    )
     def release(who: manager, ref: Ref) -> ReleaseView:
         """The rule that kept it apart is passed over for it from now on. Doing it twice is doing it once."""
         story = explain().lead(ref)

@@ -1,20 +1,32 @@
 """Where a lead stands, and why."""
 
-from collections.abc import Callable
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from config.cells import cell
 from routing.lead import LeadState
 from storage.postgres.explain import Explain, LeadStory
 from storage.postgres.find import Filters, Find
+from web.api.said import said
+from web.api.words import NO_NUL, DayOrMoment
 from web.errors import NotFound
 
 Ref = Annotated[
-    str, Path(max_length=255, description="Fairturn's id of the lead, its Salesforce id, or the id of its source.")
+    str,
+    Path(
+        max_length=255,
+        pattern=NO_NUL,
+        description="Fairturn's id of the lead, its Salesforce id, or the id of its source.",
+    ),
 ]
 
 
@@ -85,35 +97,81 @@ class FoundLeads(BaseModel):
     next: str | None = Field(description="Ask for more with this `cursor`; null: that was all.")
 
 
-Word = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
+Word = Annotated[str | None, Field(max_length=200, pattern=NO_NUL)]
+
+
+class Asked(BaseModel):
+    """Which leads; a filter that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: LeadState | None = None
+    reason: Word = Field(None, description="Why it waits, is in review or was withdrawn, such as no_room.")
+    pool: Word = None
+    country: Word = Field(None, description="ISO 3166 alpha-2.")
+    source: Word = None
+    rule: Word = Field(None, description="Of the policy, that sent it.")
+    policy: int | None = Field(None, ge=1, le=2**31 - 1, description="Decided under this version.")
+    member: Word = Field(None, description="Who was offered it, by key.")
+    since: DayOrMoment | None = Field(None, description="Committed in Salesforce then or later; in UTC, if not said.")
+    until: DayOrMoment | None = Field(None, description="Committed before.")
+    cursor: Word = Field(None, description="The `next` of the page before.")
+    limit: int = Field(100, ge=1, le=500)
+    format: Literal["json", "csv"] = Field("json", description="csv: a file of all that are found, without pages.")
+
+    def filters(self) -> Filters:
+        """The same for the ledger."""
+        given = self.model_dump(exclude={"cursor", "limit", "format", "state"})
+        return Filters(state=str(self.state) if self.state else None, **given)
+
+
+def _as_csv(find: Find, asked: Filters) -> Iterator[str]:
+    """A line with the filters used, a line of names, and a line a lead: as `fairturn find leads --format csv`."""
+    lines = _Lines()
+    writer = csv.DictWriter(lines, fieldnames=list(FoundLead.model_fields))
+    yield f"# filters: {json.dumps(asked.used())}\n"
+    writer.writeheader()
+    with closing(find.all(asked)) as found:
+        for lead in found:
+            yield lines.last
+            writer.writerow({name: cell(value) for name, value in lead.items()})
+    yield lines.last
+
+
+class _Lines:
+    """What csv writes into, a line at a time."""
+
+    last = ""
+
+    def write(self, line: str) -> int:
+        self.last = line
+        return len(line)
+
+
+_CSV = {"text/csv": {"schema": {"type": "string"}}}
 
 
 def routes(explain: Callable[[], Explain], find: Callable[[], Find]) -> APIRouter:
     """`/leads/...`."""
     router = APIRouter(prefix="/leads", tags=["leads"])
+    found_answers = said(200, 403)
+    found_answers[200]["content"] = _CSV
 
-    @router.get("", operation_id="findLeads", summary="Leads by what they are")
-    def leads(
-        *,
-        state: Annotated[LeadState | None, Query()] = None,
-        reason: Word = None,
-        pool: Word = None,
-        country: Word = None,
-        source: Word = None,
-        rule: Word = None,
-        policy: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
-        member: Annotated[Word, Query(description="Who was offered it, by key.")] = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        cursor: Word = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    ) -> FoundLeads:
+    @router.get(
+        "",
+        operation_id="findLeads",
+        summary="Leads by what they are",
+        response_model=FoundLeads,
+        responses=found_answers,
+    )
+    def leads(asked: Annotated[Asked, Query()]) -> Any:
         """The filters that are given hold together; times are when Salesforce committed the lead."""
-        asked = Filters(
-            str(state) if state else None, reason, pool, country, source, rule, policy, member, since, until
-        )
-        page = find().page(asked, after=cursor, limit=limit)
-        return FoundLeads.model_validate({"filters": asked.used(), "leads": page.leads, "next": page.next})
+        filters = asked.filters()
+        if asked.format == "csv":
+            name = {"Content-Disposition": 'attachment; filename="leads.csv"'}
+            return StreamingResponse(_as_csv(find(), filters), media_type="text/csv", headers=name)
+        page = find().page(filters, after=asked.cursor, limit=asked.limit)
+        return {"filters": filters.used(), "leads": page.leads, "next": page.next}
 
     def story(ref: str) -> LeadStory:
         found = explain().lead(ref)
@@ -121,14 +179,25 @@ def routes(explain: Callable[[], Explain], find: Callable[[], Find]) -> APIRoute
             raise NotFound("No lead has this id. Salesforce ids are written as Salesforce writes them, case and all.")
         return found
 
-    @router.get("/{ref}", operation_id="getLead", summary="Where a lead stands and to whom it was offered")
+    @router.get(
+        "/{ref}",
+        operation_id="getLead",
+        summary="Where a lead stands and to whom it was offered",
+        responses=said(200, 403, 404),
+    )
     def lead(ref: Ref) -> LeadView:
         """No name, no address, no telephone number: those stay in Salesforce."""
         return LeadView.model_validate(story(ref))
 
-    @router.get("/{ref}/explanation", operation_id="explainLead", summary="Why a lead went where it went")
-    def explanation(ref: Ref) -> dict[str, Any]:
-        """Its timeline with task ids, its offers, and each decision with every member it looked at."""
-        return story(ref).to_json()
+    @router.get(
+        "/{ref}/explanation",
+        operation_id="explainLead",
+        summary="Why a lead went where it went",
+        response_model=LeadStory,
+        responses=said(200, 403, 404),
+    )
+    def explanation(ref: Ref) -> Response:
+        """Its timeline with task ids, its offers, and each decision with every member it looked at, gate by gate."""
+        return JSONResponse(story(ref).to_json())
 
     return router

@@ -7,8 +7,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from routing.errors import BadInput
+from web.api.said import said
+from web.api.words import NO_NUL
 
-Text = Field(default="", max_length=255)
+Text = Field(default="", max_length=255, pattern=NO_NUL)
 
 
 class FactsForm(BaseModel):
@@ -33,9 +35,19 @@ class FactsForm(BaseModel):
 class TrialForm(BaseModel):
     """Either a lead that there is, or the facts of one that there is not."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"lead": "00Q000000000001AAA"}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"lead": "00Q000000000001AAA"},
+                {"facts": {"country": "US", "postal_code": "14806", "source": "web", "others": {"product": "battery"}}},
+            ]
+        },
+    )
 
-    lead: str | None = Field(None, max_length=255, description="Our id, its Salesforce id or the id of its source.")
+    lead: str | None = Field(
+        None, max_length=255, pattern=NO_NUL, description="Our id, its Salesforce id or the id of its source."
+    )
     facts: FactsForm | None = None
 
 
@@ -60,7 +72,12 @@ def routes(
     """`/leads/try`."""
     router = APIRouter(prefix="/leads", tags=["leads"])
 
-    @router.post("/try", operation_id="tryLead", summary="What would become of a lead now; nothing is written")
+    @router.post(
+        "/try",
+        operation_id="tryLead",
+        summary="What would become of a lead now; nothing is written",
+        responses=said(200, 403),
+    )
     def trial(form: TrialForm) -> TrialView:
         """Decided by the live policy against offers, turns and limits of this instant, as the lead's turn would be."""
         if (form.lead is None) == (form.facts is None):

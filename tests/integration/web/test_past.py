@@ -1,5 +1,6 @@
 """The past over the API: leads found and explained for managers, entries proved to their partner."""
 
+import csv
 import json
 from typing import Any
 
@@ -25,8 +26,15 @@ def test_E6_managers_page_through_leads_by_filters_and_partners_may_not(api: Api
         if cursor is None:
             break
     assert [lead["member"] for lead in found] == ["acme", "acme"]
-    assert api.client.get("/api/v1/leads", params={"state": "lost"}, headers=OPERATOR).status_code == 422
-    assert api.client.get("/api/v1/leads", params={"cursor": "x"}, headers=OPERATOR).status_code == 422
+    wrong = ({"state": "lost"}, {"cursor": "x"}, {"status": "offered"}, {"since": "2026"}, {"pool": "\0"})
+    for asked in wrong:
+        assert api.client.get("/api/v1/leads", params=asked, headers=OPERATOR).status_code == 422, asked
+    file = api.client.get("/api/v1/leads", params={"since": "2020-01-01", "format": "csv"}, headers=OPERATOR)
+    told, *lines = file.text.splitlines()
+    assert (told, file.headers["content-type"]) == (
+        '# filters: {"since": "2020-01-01T00:00:00+00:00"}', "text/csv; charset=utf-8"
+    )  # fmt: skip
+    assert [row["member"] for row in csv.DictReader(lines)] == ["acme", "acme", ""]
     assert acme.get("/leads").status_code == 403
 
 

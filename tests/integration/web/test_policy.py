@@ -16,10 +16,10 @@ from tests.integration.web.conftest import Api
 class Manager:
     """One of our own people, logged in."""
 
-    def __init__(self, api: Api, name: str, role: Role = Role.MANAGER) -> None:
+    def __init__(self, api: Api, name: str, role: Role = Role.MANAGER, manages: tuple[str, ...] = ()) -> None:
         self.api = api
         address = f"{name.lower()}@example.com"
-        person = wiring.people().add(name=name, email=address, role=role, member=None, actor="test")
+        person = wiring.people().add(name=name, email=address, role=role, member=None, actor="test", manages=manages)
         known = wiring.people().get(person)
         assert known is not None
         self.token = wiring.signer().issue(
@@ -80,7 +80,7 @@ def test_what_others_changed_meanwhile_is_told_and_nothing_happens(ann: Manager)
     late = ann.ask("PUT", f"/versions/{one['version']}", {"document": document()}, **{"If-Match": '"1"'})
     assert (late.status_code, late.json()["type"]) == (412, "urn:fairturn:problem:version-changed")
     assert ann.ask("POST", f"/versions/{one['version']}/publish", {}).status_code == 200
-    overtaken = ann.ask("POST", f"/versions/{other['version']}/publish", {})
+    overtaken = ann.ask("POST", f"/versions/{other['version']}/publish")
     assert (overtaken.status_code, overtaken.json()["type"]) == (409, "urn:fairturn:problem:overtaken")
     assert f"now version {one['version']}" in overtaken.json()["detail"]
     wish = {"replacing": one["version"]}
@@ -94,6 +94,7 @@ def test_a_policy_that_is_not_sound_is_refused_with_line_and_column(ann: Manager
     for body in ({}, {"source": "a", "document": {}}, {"source": "- 1"}, {"document": {"pools": 1}}):
         assert ann.ask("POST", "/versions", body).status_code == 422
     assert ann.ask("GET", "/versions/99").json()["type"] == "urn:fairturn:problem:unknown-version"
+    assert ann.ask("POST", "/versions", {"document": document(), "base": 99}).status_code == 404
 
 
 def test_Z6_two_managers_publish_a_sensitive_policy(api: Api, ann: Manager) -> None:
@@ -114,9 +115,13 @@ def test_a_version_is_scheduled_and_cancelled_once_for_each_key(ann: Manager) ->
     assert planned[0].json() == planned[1].json()
     assert (planned[0].json()["state"], planned[0].json()["publish_at"]) == ("scheduled", "2040-01-01T07:00:00Z")
     assert planned[1].headers["etag"] == '"1"'
+    stale = {"If-Match": '"2"'}
+    for late in ("cancel", "rollback"):
+        assert ann.ask("POST", f"/versions/{version}/{late}", **stale).status_code == 412
     assert ann.ask("POST", f"/versions/{version}/cancel").json()["state"] == "draft"
     assert ann.ask("POST", f"/versions/{version}/retire").json()["state"] == "retired"
-    assert ann.ask("POST", f"/versions/{version}/schedule", {"at": "2040-01-01T08:00:00"}).status_code == 422
+    for at in ("2040-01-01T08:00:00", "2020-01-01T08:00:00Z", 2208988800, "9999-12-31T23:59:59-14:00"):
+        assert ann.ask("POST", f"/versions/{version}/schedule", {"at": at}).status_code == 422, at
 
 
 def test_the_schema_is_there_for_editors_and_the_rest_for_managers_alone(api: Api) -> None:
@@ -124,3 +129,46 @@ def test_the_schema_is_there_for_editors_and_the_rest_for_managers_alone(api: Ap
     assert schema["properties"]["pools"]
     assert api.client.get("/api/v1/policy/versions").status_code == 401
     assert Manager(api, "Olga", Role.OPERATOR).ask("GET", "/versions").status_code == 403
+
+
+def test_M12_a_units_manager_leaves_drafts_and_plans_of_other_units_alone(api: Api, ann: Manager) -> None:
+    two = document() | {
+        "pools": [*document()["pools"], document()["pools"][0] | {"name": "north", "countries": ["CA"]}]
+    }
+    first = ann.ask("POST", "/versions", {"document": two}).json()["version"]
+    assert ann.ask("POST", f"/versions/{first}/publish").status_code == 200
+    uma = Manager(api, "Uma", manages=("north",))
+
+    def change(pool: int) -> dict[str, Any]:
+        pools = [dict(one) for one in two["pools"]]
+        pools[pool]["reassignments"] = 1
+        return {"document": two | {"pools": pools}}
+
+    drafted, planned = (ann.ask("POST", "/versions", change(0)).json()["version"] for _ in range(2))
+    assert ann.ask("POST", f"/versions/{planned}/schedule", {"at": "2040-01-01T08:00:00Z"}).status_code == 200
+    for path in (f"{drafted}/retire", f"{planned}/retire", f"{planned}/cancel", f"{drafted}/publish", "1/rollback"):
+        assert uma.ask("POST", f"/versions/{path}").json()["type"] == "urn:fairturn:problem:not-yours", path
+    assert uma.ask("PUT", f"/versions/{drafted}", change(1)).status_code == 403
+    assert [ann.ask("GET", f"/versions/{one}").json()["state"] for one in (drafted, planned)] == ["draft", "scheduled"]
+    slip, own = (uma.ask("POST", "/versions", change(pool)).json()["version"] for pool in (0, 1))
+    assert uma.ask("POST", f"/versions/{slip}/retire").status_code == 200
+    assert uma.ask("POST", f"/versions/{own}/publish").json()["state"] == "published"
+
+
+def test_a_check_tells_findings_with_their_lines_and_keeps_nothing(ann: Manager) -> None:
+    taken = document() | {
+        "rules": [
+            {"name": name, "when": f"lead.priority > {n}", "then": {"pool": "installers"}}
+            for n, name in enumerate("ab")
+        ],
+        "default": {"pool": "installers"},
+    }
+    found = ann.ask("POST", "/check", {"source": "\ufeff" + policy_file.dump(taken)}).json()["findings"]
+    [unreachable] = [one for one in found if one["code"] == "unreachable_rule"]
+    assert (unreachable["severity"], unreachable["path"]) == ("warning", "rules[1]")
+    assert unreachable["line"] > 1
+    assert unreachable["witness"]
+    assert ann.ask("POST", "/check", {"document": {"pools": 1}}).json()["field"] == "pools"
+    for text in ("pools: &p [*p]", "pools: !!python/object/apply:os.system [ls]", "a: b: c"):
+        assert ann.ask("POST", "/check", {"source": text}).json()["field"] == "source line 1"
+    assert len(ann.ask("GET", "/versions").json()["versions"]) == 1

@@ -16,7 +16,7 @@ from storage.postgres.devices import Devices
 from storage.postgres.endpoints import Endpoint, Endpoints
 from web.api.partner.models import View
 from web.api.partner.offers import member_of
-from web.api.partner.said import said
+from web.api.said import said
 
 HookId = Annotated[UUID, Path(description="The webhook's id.")]
 DeviceId = Annotated[UUID, Path(description="The device's id.")]

@@ -19,7 +19,7 @@ from storage.postgres.members import Members
 from storage.postgres.team import Colleague, Ourselves, Team
 from web.api.partner.models import View
 from web.api.partner.offers import member_of
-from web.api.partner.said import said
+from web.api.said import said
 
 Language = Literal["en", "de", "fr", "es", "pl"]
 Units = Literal["mi", "km"]

@@ -23,7 +23,7 @@ from storage.postgres.partner import Page, Partner, Seen
 from web.api.partner import models
 from web.api.partner.models import Offer, OfferDetail, OfferPage, State
 from web.api.partner.once import IdempotencyKey, Once, etag
-from web.api.partner.said import said
+from web.api.said import said
 from web.errors import Forbidden
 from web.limits import caller_of
 

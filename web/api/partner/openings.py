@@ -15,7 +15,7 @@ from web.api.partner import models
 from web.api.partner.models import LeadSeen, Offer, View
 from web.api.partner.offers import OfferId, Offers, member_of
 from web.api.partner.once import IdempotencyKey, Once
-from web.api.partner.said import said
+from web.api.said import said
 
 
 class OpenLeadView(View):

@@ -10,7 +10,7 @@ from routing.access import Principal
 from storage.postgres.seals import Seals
 from web.api.partner.models import View
 from web.api.partner.offers import member_of
-from web.api.partner.said import said
+from web.api.said import said
 
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Side = Literal["left", "right"]

@@ -19,7 +19,7 @@ from routing.errors import FairturnError, TryLater
 from storage.postgres.partner import Partner, Told
 from web.api.partner.feed import Feed
 from web.api.partner.offers import member_of
-from web.api.partner.said import said
+from web.api.said import said
 from web.limits import caller_of
 
 HEARTBEAT_S = 15.0

@@ -17,7 +17,7 @@ from web.api.partner.me import Language, Units
 from web.api.partner.models import Offer, View
 from web.api.partner.offers import OfferId, Offers, member_of
 from web.api.partner.once import IdempotencyKey, Once
-from web.api.partner.said import said
+from web.api.said import said
 from web.errors import NotFound
 
 #: As the HTML standard has it for input fields, and a little stricter about the domain.

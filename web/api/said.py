@@ -3,14 +3,14 @@
 from http import HTTPStatus
 from typing import Any
 
-#: Any operation behind a login may answer so.
+#: Any operation that callers must be allowed may answer so.
 ALWAYS = (401, 422, 429, 500, 503)
 
 MEANING = {
     304: "It is still as you know it.",
     401: "Nobody is logged in with this token.",
     403: "The token does not allow this, or names no member.",
-    404: "No such thing of yours.",
+    404: "There is no such thing here, or none of yours.",
     409: "The rules say no; `type` says which.",
     412: "It has changed since you saw it.",
     422: "The request cannot be used as it is; `field` and `fix` say why.",
