@@ -17,13 +17,14 @@ POINTS = 120
 
 def bars(rows: Sequence[Beside], what: str) -> str:
     """Offers of each row: as a change against before where there is one."""
-    shown = [(row.name, _amount(row)) for row in rows][:BARS]
+    changed = [(row.name, amount) for row in rows if (amount := _amount(row))]
+    shown = changed[:BARS]
     if not shown:
         return ""
     most = max(1, *(abs(n) for _, n in shown))
     signed = any(n < 0 for _, n in shown)
     height, zero, span = 22 * len(shown) + 8, (330 if signed else 150), (200 if signed else 400)
-    parts = [_begin(600, height, what, f"{len(shown)} of {len(rows)}; the table below has all.")]
+    parts = [_begin(600, height, what, f"{len(shown)} of {len(changed)}; the table below has all.")]
     for at, (name, amount) in enumerate(shown):
         y, length = 4 + 22 * at, span * abs(amount) / most
         x = zero if amount >= 0 else zero - length
@@ -42,17 +43,17 @@ def _amount(row: Beside) -> int:
     return row.here.offers - (row.then.offers if row.then is not None else 0)
 
 
-def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, int]] | None) -> str:
-    """Offers a day, or in as many days as it takes: a line for the draft, a line for before."""
+def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, int]] | None) -> tuple[str, str]:
+    """What is drawn, and the picture: offers a day, or in as many days as it takes, here and before."""
     known = sorted(here.keys() | (then or {}).keys())
     if not known:
-        return ""
+        return "Offers a day", ""
     first, last = date.fromisoformat(known[0]), date.fromisoformat(known[-1])
     step_days = 1 + (last - first).days // POINTS
     names = [(first + timedelta(days=n)).isoformat() for n in range(0, (last - first).days + 1, step_days)]
     here = _together(here, first, step_days)
     then = _together(then, first, step_days) if then else None
-    title = "Offers a day" if step_days == 1 else f"Offers in {step_days} days"
+    title = "Offers a day" if step_days == 1 else f"Offers, {step_days} days at a time"
     lines = [("var(--then)", then)] if then else []
     lines.append(("var(--here)", here))
     most = max(1, *(line.get(day, {}).get("offers", 0) for _, line in lines if line for day in names))
@@ -61,8 +62,6 @@ def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, 
     parts = [_begin(width, height, title, f"From {known[0]} to {known[-1]}, at most {most:,}.")]
     for part in range(5):
         y = low - (low - 14) * part / 4
-        if part == 4:
-            parts.append(f'<text class="quiet" x="{left}" y="9">{title.lower()}</text>')
         parts.append(f'<line class="axis" x1="{left}" y1="{y:.1f}" x2="{width - 8}" y2="{y:.1f}"/>')
         parts.append(
             f'<text class="quiet" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{most * part / 4:,.0f}</text>'
@@ -81,7 +80,7 @@ def days(here: Mapping[str, Mapping[str, int]], then: Mapping[str, Mapping[str, 
         anchor = "start" if at == 0 else "end" if at == len(names) - 1 else "middle"
         place = left + step * at
         parts.append(f'<text class="quiet" x="{place:.1f}" y="{height - 12}" text-anchor="{anchor}">{names[at]}</text>')
-    return "".join((*parts, "</svg>"))
+    return title, "".join((*parts, "</svg>"))
 
 
 def _together(days_: Mapping[str, Mapping[str, int]], first: date, step: int) -> dict[str, dict[str, int]]:

@@ -58,7 +58,8 @@ def _lead_in(report: Report) -> str:
     beside = f"beside {report.beside}" if report.then else "with nothing to compare with"
     answered = (
         f"{report.reused:,} offers were answered as the same member answered the same lead; "
-        f"{report.assumed:,} by the assumption at the end of this page."
+        f"{report.assumed:,} by the assumption at the end of this page. A lead that is given back goes on, and may be "
+        "accepted more than once."
     )
     return f'<p class="soft">A simulation with capacity, hours and answers evolving, {escape(beside)}. {answered}</p>'
 
@@ -68,8 +69,9 @@ def _lead_in(report: Report) -> str:
 
 def _tiles(report: Report) -> Iterable[str]:
     here, then = report.here.total, report.then.total if report.then else None
-    yield _tile("leads", f"{here.leads:,}", None)
-    for what, title in (("offers", "offers"), ("accepts", "accepted"), ("missed", "leads nobody took")):
+    yield _tile("leads", f"{here.leads:,}", f"{then.leads:,}" if then else None)
+    titles = {"offers": "offers", "accepts": "offers accepted", "returned": "given back, to go on"}
+    for what, title in (titles | {"missed": "leads nobody took"}).items():
         yield _tile(title, f"{getattr(here, what):,}", f"{getattr(then, what):,}" if then else None)
     mine, theirs = here.to_json(), then.to_json() if then else {}
     yield _tile(
@@ -91,11 +93,12 @@ def _tile(title: str, value: str, before: str | None) -> str:
 def _pictures(report: Report) -> str:
     rows = members_beside(report.then, report.here, report.past.members)
     what = "Change of offers by member" if report.then else "Offers by member"
-    lines = days(report.here.days, report.then.days if report.then else None)
+    over_time, lines = days(report.here.days, report.then.days if report.then else None)
     key = [("var(--here)", report.name)] + ([("var(--then)", report.beside)] if report.then else [])
     return (
-        f'<h2>At a glance</h2><div class="pair"><figure><figcaption>{what}</figcaption>{bars(rows, what)}</figure>'
-        f"<figure><figcaption>Offers over time</figcaption>{lines}{_key(key)}</figure></div>"
+        f'<h2>At a glance</h2><div class="pair"><figure><figcaption>{what}</figcaption>'
+        f"{_drawn(bars(rows, what), what)}</figure>"
+        f"<figure><figcaption>{over_time}</figcaption>{_drawn(lines, over_time)}{_key(key)}</figure></div>"
     )
 
 
@@ -112,7 +115,14 @@ def _map(report: Report) -> str:
     else:
         key = [("var(--here)", "offered to a member"), ("var(--miss)", "to nobody")]
     caption = "<figcaption>Leads by who was offered them first; triangles are members.</figcaption>"
-    return f"<h2>Where</h2><figure>{caption}{drawn}{_key(key)}</figure>"
+    return f"<h2>Where</h2><figure>{caption}{_drawn(drawn, 'Map of leads')}{_key(key)}</figure>"
+
+
+def _drawn(picture: str, what: str) -> str:
+    """A picture that narrow screens push aside, by finger or by key."""
+    if not picture:
+        return '<p class="soft">There is nothing to draw.</p>'
+    return f'<div class="drawn" tabindex="0" role="region" aria-label="{escape(what, True)}">{picture}</div>'
 
 
 def _key(entries: Sequence[tuple[str, str]]) -> str:

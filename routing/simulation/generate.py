@@ -74,7 +74,8 @@ def leads(
     """So many leads as a Poisson process, with a day's shape, each somewhere around one of the places.
 
     Arrivals are those of a process of rate one, with the clock stretched by the rate (D. R. Cox and V. Isham, "Point
-    Processes", 1980): exact for a rate that is constant within an hour.
+    Processes", 1980): exact for a rate that is constant within an hour. Of all such processes it is one that has just
+    so many leads in the time in which so many are expected, so the rate is met by few leads as by many.
     """
     if count < 1:
         raise BadInput(f"{count} leads", field="--leads", fix="Give a number from 1.")
@@ -84,9 +85,16 @@ def leads(
         raise BadInput("there are no places", field="--members", fix="Name a file of members with lat and lon.")
     dice = random.Random(seed)  # noqa: S311 - to be repeatable
     at = begin
-    for number in range(1, count + 1):
-        at = _later(at, dice.expovariate(1.0), per_hour, shape)
+    for number, gap in enumerate(_gaps(count, seed), start=1):
+        at = _later(at, gap, per_hour, shape)
         yield Made(number, at, _near(around[dice.randrange(len(around))], within_mi, dice))
+
+
+def _gaps(count: int, seed: int) -> Iterator[float]:
+    """Of a process of rate one that has so many in so long: the gaps, with the one after the last, add up to it."""
+    first, again = (random.Random(f"{seed} gaps") for _ in range(2))  # noqa: S311 - the same twice
+    whole = sum(first.expovariate(1.0) for _ in range(count + 1))
+    return (again.expovariate(1.0) * count / whole for _ in range(count))
 
 
 def _later(at: datetime, amount: float, per_hour: float, shape: Sequence[float]) -> datetime:

@@ -41,6 +41,7 @@ class Sum:
     accepts: int = 0
     rejects: int = 0
     silent: int = 0  # offers that nobody answered
+    returned: int = 0  # offers that were accepted and given back: their leads went on
     missed: int = 0  # leads that nobody had accepted by the end
     wait_min: list[float] = field(default_factory=list)  # from a lead's arrival to its acceptance
     miles: list[float] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Sum:
         self.miles.append(offer.distance_m / _MILE_M)
         self.rejects += offer.state is OfferState.REJECTED
         self.silent += offer.state is OfferState.EXPIRED
+        self.returned += offer.state is OfferState.RETURNED
         if offer.accepted is not None:
             self.accepts += 1
             self.wait_min.append((offer.accepted - received) / _MINUTE)
@@ -61,6 +63,7 @@ class Sum:
             "accepts": self.accepts,
             "rejects": self.rejects,
             "silent": self.silent,
+            "returned": self.returned,
             "missed": self.missed,
             "wait_min": round(median(self.wait_min), 1) if self.wait_min else None,
             "miles": round(sum(self.miles) / len(self.miles), 2) if self.miles else None,

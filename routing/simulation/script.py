@@ -31,9 +31,7 @@ class Script:
     """When things happened, in microseconds by the turnstile's clock; a call's decisions are one moment."""
 
     routed: dict[tuple[int, int], int] = field(default_factory=dict)  # (lead, attempt) -> its first decision
-    looks: list[tuple[int, str, list[int]]] = field(
-        default_factory=list
-    )  # at leads, if they wait
+    looks: list[tuple[int, str, list[int]]] = field(default_factory=list)  # at leads, if they wait
     freed: dict[UUID, int] = field(default_factory=dict)  # offer -> its place was free from here on
     corrected: dict[UUID, int] = field(default_factory=dict)
     moments: defaultdict[int, list[Look]] = field(default_factory=lambda: defaultdict(list))  # lead -> by time

@@ -66,6 +66,8 @@ def test_the_page_needs_nothing_else() -> None:
     assert text.count("<svg") == 3
     assert all('role="img"' in svg and "<title>" in svg for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert text.count("<caption>") == text.count("<table")
+    assert "may be accepted more than once" in text  # acceptances can be more than leads
+    assert not re.search(r">[+-]0</text>", text)  # who gets as many as before is no change
     for member in history().members.values():
         assert member.name in text
 
