@@ -153,7 +153,10 @@ and the seconds it takes to compile and to sort ten thousand when a policy is re
 
 {_table(["", "ten", "ten thousand", "p95", "read, s"], courses)}
 
-The last two are of the kind that cannot be found by what they need, and are asked one by one.
+Nothing is asked one by one of all ten thousand: rules are found by what their conditions need (`routing/needs.py`),
+what many of them share is asked once, and sums are computed for all of them together. Only what none of that can
+tell apart is: thousands of different expressions over lists, or of patterns without a plain letter, some microseconds
+each.
 """
 
 

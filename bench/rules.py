@@ -23,10 +23,17 @@ SETS: Mapping[str, Callable[[int, int], str]] = {
     "postal code": lambda i, _: f'lead.country == "US" && lead.postal_code == "{i:05}"',
     "range": lambda i, n: f"lead.score >= {i / n * 100:.4f} && lead.score < {(i + 1) / n * 100:.4f}",
     "mixed": lambda i, n: _mixed(i, n),  # noqa: PLW0108 - made below
-    "the same words": lambda _i, _n: 'lead.city.matches("^x.*y$")',
+    "one bound each": lambda i, _: f"lead.score > {i + 100} && lead.region.size() > {i}",
+    "either of two": lambda i, _: f'lead.country == "US" && (lead.city == "x{i}" || lead.region == "y{i}")',
+    "all but": lambda i, _: f'lead.country != "US" && !(lead.city in ["a", "x{i}"])',
+    "list": lambda i, _: f'"roof" in lead.tags && lead.tags.exists(t, t.startsWith("x{i}"))',
     "within a text": lambda i, _: f'lead.city.contains("x{i}x")',
-    "fact with fact": lambda i, _: f'lead.product != "p{i}" && lead.city == lead.region',
     "regular expression": lambda i, _: f'lead.city.matches("^x{i}.*y$")',
+    "the same words": lambda _i, _n: 'lead.city.matches("^x.*y$")',
+    "sum": lambda i, _: f"lead.score * {i + 2}.5 < 0.0 && has(lead.city)",
+    "fact with fact": lambda i, _: f'lead.product != "p{i}" && lead.city == lead.region',
+    "time": lambda i, _: f'now - lead.received_at > duration("{i + 1}h") && now.getHours("Europe/Rome") < 24',
+    "one or the other": lambda i, _: f'lead.score > 200.0 ? lead.hot : lead.city == "x{i}"',
 }
 
 
@@ -96,10 +103,9 @@ def courses(policy: Policy, leads: int) -> dict[str, Any]:
         began = time.thread_time()
         many = ruled(policy, name, MANY)
         made = time.thread_time() - began
-        slow = name in {"fact with fact", "regular expression"}
         found[name] = {
             "few": alone(ruled(policy, name, FEW), leads=leads, spread=FEW),
-            "many": alone(many, leads=max(20, leads // 50) if slow else leads, spread=MANY),
+            "many": alone(many, leads=leads, spread=MANY),
             "made_s": round(made, 2),
         }
     return found

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.atoms import MADE
 from routing.syntax import Node
+from routing.written import written
 
 Floats = NDArray[np.float64]
 #: Whole numbers up to this are exact as they are computed here; beyond it nothing is said.
@@ -38,8 +40,7 @@ def those(
 
     `numbers` are those written in them, in the order of the tree, one for each comparison.
     """
-    names = {node.name for node in tree.walk() if node.kind == "name"}
-    if any(value(name) is None for name in names):
+    if any(node.kind == "name" and value(node.name) is None for node in tree.walk()):
         return np.zeros(many, dtype=np.bool_)
     left_over = iter(numbers)
     with np.errstate(all="ignore"):
@@ -51,11 +52,21 @@ def those(
     return np.broadcast_to(found if wanted else ~found, (many,))
 
 
+def named(node: Node) -> str | None:
+    """The fact whose number stands there, or what is made of facts and comes to a number; None of anything else."""
+    if node.kind == "name":
+        return node.name
+    if node.kind != "call" or (node.name not in {"size", "int", "double"} and not node.name.startswith("get")):
+        return None
+    text = written(node)
+    return None if text is None else MADE + text
+
+
 def _side(node: Node, numbers: Iterator[Floats], value: Callable[[str], object]) -> _Side:
     if node.kind == "const":
         return _Side(next(numbers), isinstance(node.value, int))
-    if node.kind == "name":
-        found = value(node.name)
+    if name := named(node):
+        found = value(name)
         if isinstance(found, bool) or not isinstance(found, int | float) or abs(found) > _EXACT:
             raise _Unsaid
         return _Side(np.float64(found), isinstance(found, int))  # type: ignore[arg-type] # goes with any number of them

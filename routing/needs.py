@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import product
 
+from routing import computed
 from routing.atoms import (
     ALWAYS,
     FOLDED,
@@ -249,6 +250,8 @@ def _shape(node: Node, numbers: list[float]) -> str | None:
             return None
         numbers.append(float(node.value))
         return "0.0" if isinstance(node.value, float) else "0"
+    if node.kind == "call" and (name := computed.named(node)):
+        return name
     if node.kind != "call" or node.name not in _SUMS | _DENIED.keys():
         return None
     parts = [_shape(part, numbers) for part in node.parts]

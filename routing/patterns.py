@@ -34,8 +34,22 @@ def needs(pattern: str) -> Needs:
     """What a text that matches must have at least."""
     folded = pattern.startswith("(?i)")
     rest = pattern[4:] if folded else pattern
-    if not rest.isascii() or "(?" in rest.replace("(?:", "") or "\\Q" in rest or _parts(rest) != 1:
+    if not rest.isascii() or "(?" in rest.replace("(?:", "") or "\\Q" in rest:
         return Needs()
+    found = [_of_one(part, folded=folded) for part in _parts(rest)]
+    if len(found) == 1:
+        return found[0]
+    begins, ends = [one.begins for one in found], [one.ends for one in found]
+    return Needs(_any(begins), _any(ends), "", folded) if found else Needs()
+
+
+def _any(texts: Sequence[frozenset[str]]) -> frozenset[str]:
+    """All of them; none when one is not told, or they are too many."""
+    every = frozenset[str]().union(*texts)
+    return every if all(texts) and len(every) <= MOST else frozenset()
+
+
+def _of_one(rest: str, *, folded: bool) -> Needs:
     first, last = rest.startswith("^"), rest.endswith("$") and not rest.endswith("\\$")
     places = _places(rest[first : len(rest) - last])
     if places is None:
@@ -50,9 +64,9 @@ def needs(pattern: str) -> Needs:
     )
 
 
-def _parts(pattern: str) -> int:
-    """How many alternatives there are that no brackets hold."""
-    depth, found, at = 0, 1, 0
+def _parts(pattern: str) -> list[str]:
+    """The alternatives that no brackets hold; none when they cannot be told apart."""
+    depth, found, at, begun = 0, list[str](), 0, 0
     while at < len(pattern):
         letter = pattern[at]
         if letter == "\\":
@@ -60,12 +74,14 @@ def _parts(pattern: str) -> int:
         elif letter == "[":
             end = _after_class(pattern, at)
             if end is None:
-                return 0
+                return []
             at = end - 1
+        elif letter == "|" and depth == 0:
+            found.append(pattern[begun:at])
+            begun = at + 1
         depth += (letter == "(") - (letter == ")")
-        found += letter == "|" and depth == 0
         at += 1
-    return found
+    return [*found, pattern[begun:]]
 
 
 def _after_class(pattern: str, at: int) -> int | None:

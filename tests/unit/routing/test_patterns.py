@@ -54,6 +54,8 @@ def written(pattern: str) -> str:
         ("(?i)Solar", Needs(within="solar", folded=True)),
         ("^(123|124)", Needs(frozenset({"123", "124"}))),
         ("a|b", Needs()),
+        ("^a1|^b", Needs(begins=frozenset({"a1", "b"}))),
+        ("a1$|x|b$", Needs()),
         ("x?y*", Needs()),
     ],
 )
