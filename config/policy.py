@@ -1,22 +1,22 @@
 """The policy document: what people write in YAML, checked word by word, and made into routing's Policy."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
-from config import policy_text, policy_words
+from config import policy_text
 from config.policy_admission import Compile, PoolSections, check_overflows
 from config.policy_limits import FairnessPart, Limits, check_limits, limits_of
 from config.policy_parts import (
+    AT,
     STRICT,
     Capacity,
     Country,
@@ -33,13 +33,14 @@ from config.policy_parts import (
     wrong,
 )
 from config.policy_priority import OrderSections
-from config.policy_rules import ByPart, RuleSections, Where, no_contents
+from config.policy_rules import RuleSections, Where, no_contents
+from config.policy_said import refuse
 from config.policy_tables import Contents
 from config.policy_text import Written
+from config.policy_then import ByPart
 from config.policy_turns import TurnsPart, Way
 from routing import conditions
 from routing.conditions import Condition
-from routing.errors import BadInput
 from routing.lead import Precision
 from routing.limits import Of
 from routing.policy import (
@@ -65,10 +66,6 @@ from routing.vocabulary import Kind, Vocabulary
 FARTHEST_M = 20_037_508.0
 #: No deadline that counts working time lies farther ahead, holidays apart.
 LONGEST_WEEKS = 52
-_FIXES = {
-    "missing": "Add it; config/policy.yaml shows a whole document.",
-    "extra_forbidden": "No such word is known here: check its spelling and its indentation, or take it out.",
-}
 
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -309,13 +306,13 @@ class Document(RuleSections, OrderSections, _Part):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
-        once([pool.name for pool in self.pools], "pools has", "name")
-        once([tier.name.casefold() for tier in self.tiers], "tiers has", "name")
+        once([pool.name for pool in self.pools], "pools has", "name", ("pools", AT, "name"))
+        once([tier.name.casefold() for tier in self.tiers], "tiers has", "name", ("tiers", AT, "name"))
         check_limits(self.limits, of=(Of.MEMBER, Of.NETWORK))
-        once([c for pool in self.pools for c in pool.countries], "pools name", "country")
+        once([c for pool in self.pools for c in pool.countries], "pools name", "country", ("pools",))
         by_country = self.default is None or isinstance(self.default.pool, ByPart)
         if by_country and sum(not pool.countries for pool in self.pools) > 1:
-            raise wrong("two pools take every country", "Name the countries of each pool but one.")
+            raise wrong("two pools take every country", "Name the countries of each pool but one.", ("pools",))
         shared: dict[tuple[str, str], PoolPart] = {}
         for pool in (pool for pool in self.pools if pool.rotation):
             first = shared.setdefault((pool.market, pool.rotation or ""), pool)
@@ -366,7 +363,7 @@ def parse(document: Mapping[str, Any], version: int, *, contents: Contents = no_
     try:
         return Document.model_validate(document).made(version, contents, partial(policy_text.where, document=document))
     except ValidationError as exc:
-        _refuse(exc.errors()[0], document, exc)
+        refuse(exc, document, json_schema)
 
 
 def json_schema() -> dict[str, Any]:
@@ -393,32 +390,3 @@ def dump(document: Mapping[str, Any]) -> str:
 def load_file(path: Path) -> Written:
     """The document in a YAML file, not yet checked. Raises BadInput when there is none."""
     return policy_text.load(path)
-
-
-def _refuse(error: ErrorDetails, document: Mapping[str, Any], cause: ValidationError) -> NoReturn:
-    way = _way(error, document)
-    fix = error.get("ctx", {}).get("fix") or _fix(error, way)
-    raise BadInput(error["msg"], field=policy_text.where(way, document), fix=fix) from cause
-
-
-def _way(error: ErrorDetails, document: Mapping[str, Any]) -> list[str | int]:
-    """The way into the document as it is written: pydantic puts names of alternatives into it."""
-    at: Any = document
-    way: list[str | int] = []
-    for number, step in enumerate(error["loc"], 1):
-        there = step in at if isinstance(at, Mapping) else isinstance(at, list) and step in range(len(at))
-        if there or (error["type"] == "missing" and number == len(error["loc"])):
-            way.append(step)
-        at = at[step] if there else at
-    return way
-
-
-def _fix(error: ErrorDetails, way: Sequence[str | int]) -> str:
-    if error["type"] == "extra_forbidden" and (meant := policy_words.meant(str(way[-1]), way[:-1], json_schema())):
-        return f"Did you mean {meant}?"
-    return _FIXES.get(error["type"], f"It is {_short(error['input'])} now.")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

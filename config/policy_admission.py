@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from config.policy_parts import STRICT, Duration, Name, Span, Zone, once, wrong
+from config.policy_parts import AT, STRICT, Duration, Name, Span, Zone, once, wrong
 from config.policy_words import suggestion
 from routing.admission import AS_EVER, Admission, Certificate, Demand, Overflow, OwnHours, Step, Then
 from routing.conditions import Condition
@@ -143,8 +143,8 @@ class PoolSections(BaseModel):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        once([one.name for one in self.certificates], "certificates has", "name")
-        once([one.name for one in self.conditions], "conditions has", "name")
+        once([one.name for one in self.certificates], "certificates has", "name", ("certificates", AT, "name"))
+        once([one.name for one in self.conditions], "conditions has", "name", ("conditions", AT, "name"))
         if any(before.after > after.after for before, after in pairwise(self.relax)):
             raise wrong("relax does not ascend", "Write its steps by time, the first first.")
         return self

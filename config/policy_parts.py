@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated
@@ -16,8 +17,9 @@ from routing.policy import TurnEffect
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def wrong(message: str, fix: str) -> PydanticCustomError:
-    return PydanticCustomError("policy", "{message}", {"message": message, "fix": fix})
+def wrong(message: str, fix: str, way: Sequence[str | int] = ()) -> PydanticCustomError:
+    """What is wrong with a part, and the fix; `way` leads from the part to where it stands."""
+    return PydanticCustomError("policy", "{message}", {"message": message, "fix": fix, "way": tuple(way)})
 
 
 def _country(value: object) -> object:
@@ -90,10 +92,15 @@ Span = Annotated[tuple[int, int], BeforeValidator(_span), WithJsonSchema({"type"
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def once(names: list[str], where: str, what: str) -> None:
-    """Refuse a name that is given twice."""
+#: Stands for the number of an entry, in a way to it.
+AT = "[at]"
+
+
+def once(names: list[str], where: str, what: str, way: Sequence[str | int] = ()) -> None:
+    """Refuse a name that is given twice; `way` leads to it, with AT for its number."""
     seen: set[str] = set()
-    for name in names:
+    for at, name in enumerate(names):
         if name in seen:
-            raise wrong(f"{where} the {what} {name} twice", "Keep one of them.")
+            steps = [at if step == AT else step for step in way]
+            raise wrong(f"{where} the {what} {name} twice", "Keep one of them.", steps)
         seen.add(name)

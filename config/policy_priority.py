@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from config.policy_admission import Cel, Compile, Where
-from config.policy_parts import STRICT, Duration, Name, once, wrong
+from config.policy_parts import AT, STRICT, Duration, Name, once, wrong
 from config.policy_words import suggestion
 from routing.admission import GIVEN_AT_ONCE, Giving
 from routing.entry import Entry, Reroute
@@ -85,7 +85,7 @@ class PriorityPart(BaseModel):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        once([one.name for one in self.points], "points has", "name")
+        once([one.name for one in self.points], "points has", "name", ("points", AT, "name"))
         return self
 
 
@@ -120,7 +120,7 @@ class ReroutePart(BaseModel):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        once(self.facts, "facts names", "fact")
+        once(self.facts, "facts names", "fact", ("facts", AT))
         return self
 
 

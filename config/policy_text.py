@@ -75,8 +75,10 @@ def path_of(way: Way) -> str:
 def where(way: Way, document: Mapping[str, Any]) -> str:
     """A way as errors write it, with line and column where the document was read from a text."""
     path = path_of(way) or "policy"
-    if not isinstance(document, Written) or not (place := document.place(way)):
+    if not isinstance(document, Written):
         return path
+    if not (place := document.place(way)):
+        return f"{path} ({document.name})" if document.name else path
     return f"{path} ({document.name} line {place[0]}, column {place[1]})"
 
 

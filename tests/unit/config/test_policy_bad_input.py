@@ -165,11 +165,11 @@ POLICIES: Mapping[str, tuple[str, str, str]] = {
     "a capacity of words": (HEAD.replace("capacity: 5", "capacity: five"), "default_tier.capacity", ""),
     "two rules of a name": (
         RULED + "  - {name: a, then: {review: x}}\n  - {name: a, then: {review: y}}\n",
-        "policy",
+        "rules[1].name",
         "twice",
     ),
-    "rules without a default": (HEAD + "rules: [{name: a, then: {review: x}}]\n", "policy", "no default"),
-    "a default that goes on": (HEAD + "default: {priority: 3}\n", "policy", "default"),
+    "rules without a default": (HEAD + "rules: [{name: a, then: {review: x}}]\n", "rules", "no default"),
+    "a default that goes on": (HEAD + "default: {priority: 3}\n", "default", "default"),
     "a pool that is not there": (
         RULED + "  - {name: a, then: {pool: instalers}}\n",
         "rules[0].then.pool",
@@ -197,7 +197,7 @@ POLICIES: Mapping[str, tuple[str, str, str]] = {
     "a huge condition": (
         RULED + f"  - {{name: a, when: '{' || '.join(['lead.score > 5.0'] * 5000)}', then: {{review: x}}}}\n",
         "rules[0].when",
-        "4000",
+        "4,000",
     ),
     "a deep condition": (
         RULED + f"  - {{name: a, when: '{'(' * 1500}true{')' * 1500}', then: {{review: x}}}}\n",
