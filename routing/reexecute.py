@@ -7,7 +7,7 @@ what it saw; nothing is looked up anywhere else.
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, cast
@@ -64,16 +64,17 @@ def remake(past: Past, policy: Policy, roster: Roster, *, cursor: int = 0) -> Re
 
 def made_again(past: Past, policy: Policy, roster: Roster, *, cursor: int = 0) -> Past | None:
     """What comes out now; None when no decision does."""
-    lead = lead_of(past.inputs, id=past.lead_id, attempt=past.attempt, at=past.at)
-    known = past.inputs[LEAD]
-    told = cast("Mapping[str, Any]", known)
+    told = cast("Mapping[str, Any]", past.inputs[LEAD])
+    # Of several who were asked at once, each has an attempt; what the rules said of the first holds for all of them.
+    attempt = past.attempt - int(told.get("slot", 0))
+    lead = lead_of(past.inputs, id=past.lead_id, attempt=attempt, at=past.at)
     if boosted := told.get("boosted"):
         roster = Roster(roster.market, roster.version, roster.columns, boosted={past.pool: frozenset(boosted)})
     ledger = _Ledger(past, lead, policy, roster)
-    turnstile = _Turnstile(past, cursor)
+    turnstile = _Turnstile(past, cursor, attempt)
     _Dispatcher(ledger, turnstile, past.id).route([lead.id], woken=bool(told.get("wide")))
-    found = [v.decision for v in ledger.verdicts if v.decision.attempt == past.attempt]
-    return None if not found else past_of(found[0], slot=told)
+    found = [v.decision for v in ledger.verdicts if v.decision.attempt == attempt]
+    return None if not found else past_of(replace(found[0], attempt=past.attempt), slot=told)
 
 
 def past_of(made: Decision, slot: Mapping[str, Any]) -> Past:
@@ -172,8 +173,8 @@ class _Ledger:
 class _Turnstile:
     """Sees of each member what was seen, and of anybody else that it is full; in other pools nobody has room."""
 
-    def __init__(self, past: Past, cursor: int) -> None:
-        self._past = past
+    def __init__(self, past: Past, cursor: int, attempt: int) -> None:
+        self._past, self._attempt = past, attempt
         self.pool = past.pool  # for which it is asked
         self._open = dict(zip(past.member, past.open, strict=True))
         self._book = Book(
@@ -198,7 +199,7 @@ class _Turnstile:
         opens = {c.member: self._open.get(c.member, c.capacity) for g in ask.groups for c in g.candidates}
         stops, uses = self._limits(ask)
         asked = Ask(ask.lead, ask.attempt, past.id, ask.mode, ask.groups, ask.last, ask.units, ask.turn, limits=stops)
-        mine = ask.attempt == past.attempt and self.pool == past.pool
+        mine = ask.attempt == self._attempt and self.pool == past.pool
         outcome = fairness.decide(asked, opens if mine else {}, lambda _: self._book, uses)
         chosen = outcome.verdict.chosen if outcome.verdict and mine else None
         at_us = (past.at - EPOCH) // timedelta(microseconds=1)

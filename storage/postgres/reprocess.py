@@ -22,6 +22,8 @@ from storage.postgres.onward import go_on
 from storage.postgres.snapshot import snapshot_of
 from storage.postgres.steps import lock, note
 
+#: Leads of one reason that are chosen at once.
+MOST = 10_000
 #: Leads that are tried together.
 AT_ONCE = 100
 #: The reason of offers that are taken back.
@@ -48,7 +50,7 @@ class Reprocess:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def by_reason(self, reason: Reason, limit: int = 10_000) -> list[int]:
+    def by_reason(self, reason: Reason, limit: int = MOST) -> list[int]:
         """Leads in review, or waiting, for this reason, the oldest first."""
         with transaction(self._engine) as connection:
             return list(connection.execute(_BY_REASON, {"reason": reason, "limit": limit}).scalars())

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from config import policy as policy_file
 from routing.decision import Gate
+from routing.errors import BadInput
 from routing.lead import Point
-from routing.reexecute import remake_bundle
+from routing.reexecute import contents_of
+from storage.postgres.contents import digest_of
 from storage.postgres.members import MemberRow
 from storage.postgres.reexecution import Again, Reexecution
-from tests.integration.routing.house import MARKET, House, document
+from tests.integration.routing.house import House, document
 
 
 def _again(house: House, **which: Any) -> list[Again]:
@@ -174,39 +178,147 @@ def test_N4_a_distance_on_the_edge_of_its_rounding_is_told_as_that(house: House)
     assert "edge of rounding" in only.remade.differences[0]
 
 
+TERRITORY = b"country,postal_code,pool,rank\nUS,190,small,3\nUS,191,large,1\n"
+NORTH = b'{"type": "Polygon", "coordinates": [[[-76, 40.1], [-74, 40.1], [-74, 41], [-76, 41], [-76, 40.1]]]}'
+EVERY_DAY = {day: ["00:00-24:00"] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
+
+
+def _everything() -> dict[str, Any]:
+    """A policy with every section that a decision may rest on."""
+    base = document()["pools"][0]
+    small = base | {
+        "name": "small",
+        "limits": [{"of": "member", "most": 3, "per": "day"}, {"share": 60, "per": "7d", "from": 3}],
+        "certificates": [{"name": "nabcep", "until": "member.nabcep_until"}],
+        "conditions": [{"name": "large", "when": "lead.kw < 100.0 || member.commercial >= 5.0"}],
+        "working_hours": {"zone": "Asia/Kathmandu", **EVERY_DAY},
+        "service_areas": True,
+        "relax": [{"after": "1h", "drop": "lowest"}, {"after": "2h", "rings": 1}],
+        "overflow": {"pool": "large"},
+        "turns": {
+            "reset": "monthly",
+            "zone": "Pacific/Apia",
+            "ramp": [{"days": 14, "percent": 50}],
+            "absence": {"catch_up": 10},
+            "minimum": {"leads": 9, "per": "month", "boost": 1.5},
+        },
+        "fairness": {"unit": "value", "value": "lead.amount", "worth": 1000, "most": 5},
+    }
+    large = base | {"name": "large", "tiers": "ranked", "scope": "pool_ring", "answers": {"fan_out": 2}}
+    large["turns"] = {"reset": {"rolling": "7d"}}
+    spanish = {"name": "languages", "wanted": {"fact": "lead.language"}, "drop_after": "30m"}
+    rules = [
+        {"name": "known", "when": 'lead.language == "xx"', "then": {"owner": "m2"}},
+        {"name": "named", "when": "lead.kw > 400.0", "then": {"wait": {"facts": ["lead.amount"], "up_to": "1m"}}},
+        {"name": "north", "when": "area.north && lead.kw > 10.0", "then": {"priority": 7, "best_first": True}},
+        {"name": "speaks", "when": 'lead.language != ""', "then": {"skills": [spanish], "preferred": "m1"}},
+        {
+            "name": "by-table",
+            "when": "territory.rank < 9",
+            "then": {"pool": {"table": "territory", "column": "pool"}, "units": 2},
+        },
+    ]
+    return document() | {
+        "attributes": {
+            "lead": {"language": "text", "kw": "number", "amount": "number"},
+            "member": {"languages": "list", "commercial": "number", "nabcep_until": "date"},
+        },
+        "tables": {
+            "territory": {
+                "key": ["lead.country", "lead.postal_code[:3]"],
+                "columns": {"pool": "text", "rank": "whole"},
+                "content": digest_of(TERRITORY),
+            }
+        },
+        "areas": {"north": {"content": digest_of(NORTH)}},
+        "rules": rules,
+        "default": {"pool": "small"},
+        "priority": {
+            "points": [
+                {"name": "value", "fact": "lead.amount", "times": 0.01},
+                {"name": "old", "when": "lead.age_hours > 1.0", "points": 3},
+            ],
+            "ageing": {"point_every": "1h", "longest_wait": "2d"},
+            "best": {"percent": 20},
+        },
+        "giving": {"accept": False},
+        "limits": [
+            {"name": "daily", "of": "member", "most": 2, "per": "day"},
+            {"of": "network", "most": 30, "per": "week"},
+        ],
+        "pools": [small, large],
+    }
+
+
 _ELSEWHERE = """
 import json, sys
 from config import policy
-from routing.reexecute import remake_bundle
-bundle = json.load(open(sys.argv[1], encoding="utf-8"))
-remade = remake_bundle(bundle, policy.parse)
-assert remade.same, remade.differences
-sys.stdout.buffer.write(remade.again)
+from routing.reexecute import contents_of, remake_bundle
+for line in open(sys.argv[1], encoding="utf-8"):
+    bundle = json.loads(line)
+    kept = contents_of(bundle)
+    remade = remake_bundle(bundle, lambda document, version: policy.parse(document, version, contents=kept))
+    assert remade.same, remade.differences
+    sys.stdout.buffer.write(remade.again + b"\\n")
 """
 
 
-def test_N4_a_bundle_is_made_again_in_another_process_without_any_server(house: House, tmp_path: Path) -> None:
-    house.publish_document(document(mode="least_recent"))
-    _town(house)
-    _life(house)
-    chosen = house.value("SELECT id FROM decisions WHERE chosen IS NOT NULL ORDER BY cardinality(member) DESC LIMIT 1")
-    bundle = Reexecution(house.engine, policy_file.parse).bundle(chosen)
-    assert bundle is not None
-    here = remake_bundle(json.loads(json.dumps(bundle)), policy_file.parse)
-    assert here.same
-    file = tmp_path / "bundle.json"
-    file.write_text(json.dumps(bundle), "utf-8")
+def test_N4_every_section_of_a_policy_and_on_another_machine_without_any_server(house: House, tmp_path: Path) -> None:
+    house.files |= {digest_of(one): one for one in (TERRITORY, NORTH)}
+    house.publish_document(_everything())
+    for n in range(7):
+        attributes = {
+            "languages": ["es"] if n % 2 else ["en"],
+            "commercial": n,
+            "nabcep_until": "2020-01-01" if n == 3 else "2099-12-31",
+        }
+        house.member(
+            f"m{n}", 40.0 + n * 0.04, -75.0, attributes=attributes, tier="gold" if n % 3 == 0 else "", capacity=3
+        )
+    leads = [
+        house.lead(
+            f"lead-{n}",
+            40.0 + n * 0.02,
+            attributes={
+                "language": ("", "es", "en", "xx")[n % 4],
+                "kw": (5.0, 60.0, 150.0, 500.0)[n % 3],
+                "amount": 900.0 * n,
+            },
+            postal_code=("19012", "19112", "80012")[n % 3],
+        )
+        for n in range(14)
+    ]
+    house.work()
+    house.overdue(*leads[:4])
+    house.tick()
+    again = Reexecution(house.engine, house.parse)
+    found = list(again.run())
+    assert [(one.lead, one.remade.differences) for one in found if not one.remade.same] == []
+    assert all(one.remade.same for one in again.gifts())
+    gates = {gate for row in house.rows("SELECT gate FROM decisions") for gate in row.gate}
+    assert {Gate.ELIGIBLE, Gate.SKILL, Gate.CERTIFICATE, Gate.CONDITION, Gate.QUOTA} <= gates
+    assert {row.pool for row in house.rows("SELECT DISTINCT pool FROM decisions")} == {"small", "large"}
+
+    bundles = [again.bundle(one.decision, house.files.__getitem__) for one in found]
+    file = tmp_path / "bundles.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in bundles), "utf-8")
+    here = b"".join(one.remade.stored + b"\n" for one in found)
     root = Path(__file__).parents[3]
-    for seed in ("0", "1", "4242"):
-        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "PATH": os.environ["PATH"], "TZ": "Asia/Kolkata"}
+    for seed, zone in (("0", "Asia/Kolkata"), ("4242", "America/St_Johns")):
+        home = tmp_path / seed
+        home.mkdir()
+        env = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "PATH": os.environ["PATH"], "TZ": zone}
         there = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE, str(file)],
-            env=env,
-            cwd=tmp_path,
+            env=env | {"HOME": str(home), "LANG": "C", "LC_ALL": "C"},
+            cwd=home,
             capture_output=True,
             timeout=120,
             check=False,
         )
         assert there.stderr == b""
-        assert there.stdout == here.stored
-    assert house.value("SELECT market FROM decisions WHERE id = :id", id=chosen) == MARKET
+        assert there.stdout == here
+    changed = json.loads(json.dumps(bundles[0]))
+    changed["contents"] = dict.fromkeys(changed["contents"], "AAAA")
+    with pytest.raises(BadInput, match="is not what its digest says"):
+        contents_of(changed)

@@ -1,6 +1,6 @@
 """A whole house for one test: real ledger, real turnstile, every verb; Salesforce and geocoders are stand-ins."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -26,7 +26,7 @@ from routing.journey import Journey
 from routing.lane import Lane
 from routing.lead import Address, Located, Point, Precision
 from routing.outbound import Outbound
-from routing.policy import Answering
+from routing.policy import Answering, Policy
 from routing.sweeper import Sweeper
 from routing.timekeeper import Openings, Timekeeper
 from storage.postgres.answers import Answers
@@ -113,13 +113,14 @@ class House:
     deleted: list[str] = field(default_factory=list)
     open: list[Seen] = field(default_factory=list)
     geography: Geography = field(default_factory=Geography)
+    files: dict[str, bytes] = field(default_factory=dict)  # of the policy's tables and areas, by digest
     new_id: Callable[[], UUID] = uuid_utils.uuid7
     connections: int = 10
 
     def __post_init__(self) -> None:
         self.engine = connect(self.database_url, pool_size=self.connections)
         self.turnstile = RedisTurnstile(self.redis_url)
-        self.ledger = RoutingLedger(self.engine, policy_file.parse)
+        self.ledger = RoutingLedger(self.engine, self.parse)
         self.dispatcher = Dispatcher(ledger=self.ledger, turnstile=self.turnstile, new_id=self.new_id)
         self.leads, self.members, self.outbox = Leads(self.engine), Members(self.engine), Outbox(self.engine)
         self.events = Events(self.engine)
@@ -213,12 +214,15 @@ class House:
 
     # --- what the world does
 
+    def parse(self, made: Mapping[str, Any], version: int) -> Policy:
+        return policy_file.parse(made, version, contents=self.files.__getitem__)
+
     def publish(self, **pool: Any) -> int:
         return self.publish_document(document(**pool))
 
     def publish_document(self, made: dict[str, Any]) -> int:
         """Publish, and wake what waits, as the wiring does."""
-        policy = policy_file.parse(made, 0)
+        policy = self.parse(made, 0)
         pools = [(p.name, p.market, str(p.mode)) for p in policy.pools]
         tiers = list(policy.tiers.values())
         version = Policies(self.engine).publish(made, tiers, policy.default_tier, pools, actor="test")
