@@ -28,6 +28,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def large_towns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the geocoder's file of towns above 15,000 is, made by the first of all processes that asks for it."""
+    return tmp_path_factory.getbasetemp().parent / "large-towns"
+
+
+@pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
     """Postgres and Valkey of this test session. Take `database_url` or `redis_url` for a place of your own."""
     place = tmp_path_factory.mktemp("servers")

@@ -10,10 +10,9 @@ from gateways.geocoding.gazetteer import Gazetteer
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data") / "places"
-    Gazetteer(made, 15000).warm()
-    return made
+def directory(large_towns: Path) -> Path:
+    Gazetteer(large_towns, 15000).warm()
+    return large_towns
 
 
 def test_the_file_is_made_once_and_nothing_else_is_left(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

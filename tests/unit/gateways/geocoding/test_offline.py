@@ -1,5 +1,7 @@
 """The offline geocoder: ZIP codes, cities with and without accents, and what it says of how well it knows."""
 
+from pathlib import Path
+
 import pytest
 
 from gateways.geocoding.offline import Offline
@@ -8,8 +10,8 @@ from routing.lead import Address, Located, Point, Precision
 
 
 @pytest.fixture(scope="module")
-def offline() -> Offline:
-    return Offline(15000)
+def offline(large_towns: Path) -> Offline:
+    return Offline(15000, large_towns)
 
 
 def near(found: Located | None, lat: float, lon: float, km: float = 10) -> bool:
