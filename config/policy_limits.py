@@ -16,7 +16,14 @@ from routing.vocabulary import Kind
 
 SHORTEST, LONGEST = timedelta(hours=1), timedelta(days=366)
 _LENGTH = {Per.HOUR: 1, Per.DAY: 2, Per.WEEK: 3, Per.MONTH: 4}
+#: What a share is of at least, when the policy does not say.
+FROM = 20
 _WINDOWS = "hour, day, week or month, or a length that rolls, such as 24h or 30d"
+
+
+def _least(share: int) -> int:
+    """The fewest leads of which so many percent are one."""
+    return -(-100 // share)
 
 
 def _window(value: object) -> object:
@@ -73,6 +80,11 @@ class LimitPart(BaseModel):
             raise wrong("a share is of a member or a network, and has no pace", "Take of: pool or pace out.")
         if self.share is None and self.floor is not None:
             raise wrong("from belongs to a share", "Take it out, or write share instead of most.")
+        if self.share and self.floor is not None and self.floor < _least(self.share):
+            raise wrong(
+                f"{self.share} % of {self.floor} leads is less than one: nobody would get the first",
+                f"Write from: {_least(self.share)} or more, or take it out.",
+            )
         for per, _ in self.pace.made() if self.pace else ():
             if not isinstance(self.per, Per) or _LENGTH[per] >= _LENGTH[self.per]:
                 raise wrong(
@@ -100,7 +112,7 @@ class LimitPart(BaseModel):
             zone=self.zone or "",
             pace=self.pace.made() if self.pace else (),
             percent=self.share or 0,
-            floor=20 if self.share and self.floor is None else self.floor or 0,
+            floor=max(FROM, _least(self.share)) if self.share and self.floor is None else self.floor or 0,
         )
 
 

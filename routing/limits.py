@@ -58,7 +58,7 @@ class Limit:
     zone: str = ""  # of pools, networks and members without a time zone; empty: UTC
     pace: tuple[tuple[Per, int], ...] = ()  # and of that no more than so many percent in a shorter window (row C10)
     percent: int = 0  # of a share (row F13)
-    floor: int = 0  # units of the pool in the window from which a share binds
+    floor: int = 0  # units that the whole of a share is taken for at least
 
     @property
     def words(self) -> str:
@@ -138,7 +138,7 @@ def most(check: Check, units: int, uses: Uses) -> int:
     if not check.percent:
         return check.most
     whole = used(uses, check.whole, check.bucket, check.buckets) + units
-    return PLENTY if whole < check.floor else check.percent * whole // 100
+    return check.percent * max(whole, check.floor) // 100
 
 
 def stopped(checks: Sequence[Check], units: int, uses: Uses) -> Stop | None:

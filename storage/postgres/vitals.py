@@ -121,12 +121,13 @@ SELECT 'seals_late_seconds' AS name, CAST('{}' AS jsonb) AS labels,
 
 _ROTATIONS = sa.text(
     """
-SELECT DISTINCT d.market, d.rotation
+SELECT d.market, d.rotation, greatest(max(d.turn), max(f.turn)) AS largest
 FROM markets m CROSS JOIN LATERAL (
-    SELECT market, rotation, at FROM decisions d
+    SELECT market, rotation, at, turn FROM decisions d
     WHERE d.market = m.name AND d.generation = m.generation ORDER BY d.seq DESC LIMIT :newest
-) d
+) d LEFT JOIN fairness_rotations f ON f.market = d.market AND f.rotation = d.rotation
 WHERE d.rotation <> '' AND d.at > clock_timestamp() - interval '5 minutes'
+GROUP BY d.market, d.rotation
 """
 )
 
@@ -184,10 +185,11 @@ class Vitals:
                 rows = [*rows, *connection.execute(_UNSEALED)]
             return [Measure(row.name, row.labels, row.value) for row in rows]
 
-    def busy_rotations(self) -> list[tuple[str, str]]:
-        """Market and rotation of the decisions of the last five minutes."""
+    def busy_rotations(self) -> list[tuple[str, str, int]]:
+        """Market and rotation of the decisions of the last five minutes, and the largest turn there, in micro-turns."""
         with transaction(self._engine) as connection:
-            return [(row.market, row.rotation) for row in connection.execute(_ROTATIONS, {"newest": NEWEST})]
+            rows = connection.execute(_ROTATIONS, {"newest": NEWEST})
+            return [(row.market, row.rotation, row.largest) for row in rows]
 
     def open_counts(self) -> dict[str, dict[int, int]]:
         """How many offers each member holds by the ledger, by market; those that hold none are absent."""

@@ -271,9 +271,10 @@ def make_again(file: Path) -> str:
 
 
 def _elsewhere(file: Path) -> str:
-    """The same in a process of its own, with other hash seeds and another directory."""
+    """The same in a process of its own, with other hash seeds, another time zone, locale and directory."""
     here = Path(__file__).parents[2]
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(here), "PYTHONHASHSEED": "4711"}
+    environment |= {"TZ": "Pacific/Chatham", "LC_ALL": "C"}
     command = [sys.executable, "-m", "tests.proofs.same_rule", "--again", str(file)]
     done = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -24,7 +24,7 @@
   ARGV[12] per candidate: place   ARGV[13] slot   ARGV[14] weight   ARGV[16] distance in decimetres
   ARGV[15] per candidate: its share while everyone in its group has room; empty when all groups weigh alike
   ARGV[17] per limit of somebody: counter (from 1), bucket, buckets of its window, most, percent, floor, counter of the
-          whole; with a percent, that part of the whole is the most, once the whole is at the floor
+          whole; with a percent, that part of the whole is the most, or of the floor when the whole is less
   ARGV[18] per bundle of limits: the first of them, and how many; a check that only counts has the largest most
   ARGV[19] per candidate: its bundle, 0 for none; these three are empty when nobody has limits
   ARGV[20] how many rotations   ARGV[21..] their names, then those of the counters
@@ -249,8 +249,8 @@ local function numbers_of(check, units)
   local bucket, buckets, percent = checks[at - 5], checks[at - 4], checks[at - 2]
   local before, most = used_in(checks[at - 6], bucket, buckets), checks[at - 3]
   if percent > 0 then
-    local whole = used_in(checks[at], bucket, buckets) + units
-    most = whole < checks[at - 1] and PLENTY or floor(percent * whole / 100)
+    local whole = math.max(used_in(checks[at], bucket, buckets) + units, checks[at - 1])
+    most = floor(percent * whole / 100)
   end
   return before, most
 end

@@ -18,7 +18,6 @@ local RECORD = '<i4i4i4i4i4i4i4dddddddc32'
 local RECORD_BYTES = 116
 local PAGE = 16
 local LAYOUT = ':2' -- who finds what another layout wrote takes it for the work of another server
-local PLENTY = 2147483647 -- more than anybody has
 local CHUNK = 6000 -- values on Lua's stack, which holds some 8000
 local NO_COUNTS, NO_NUMBERS = string.rep('\0', 4 * PAGE), string.rep('\0', 8 * PAGE)
 local floor = math.floor

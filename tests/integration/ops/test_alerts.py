@@ -97,6 +97,9 @@ def test_K8_a_member_farther_from_its_turn_than_promised_raises_an_alert(
     turnstile.rebuild("main", Snapshot(2, 1, {}, accounts, {"installers": 2}, {"installers": 2}))
     run(database_url, "UPDATE markets SET generation = 2", A_DECISION)
     assert firing(ops.samples()) == {"FairnessBoundPassed"}
+    # leads that cost more move accounts farther
+    run(database_url, "ALTER TABLE decisions DISABLE TRIGGER USER", "UPDATE decisions SET turn = 1100000")
+    assert firing(ops.samples()) == set()
 
 
 def allowance(used: int, because: str = "") -> GateState:

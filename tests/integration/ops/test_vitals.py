@@ -166,6 +166,7 @@ def test_the_worst_standing_and_the_drift_of_the_turnstile_are_shown(
     assert values(ops, "fairturn_worst_standing_turns") == {}  # cold: nothing to say, and not down
     turnstile.rebuild("us", a_snapshot(m1=-500_000, m2=500_000))
     assert values(ops, "fairturn_worst_standing_turns") == {("us", "installers"): 0.5}
+    assert values(ops, "fairturn_largest_turn") == {("us", "installers"): 1}
     assert values(ops, "fairturn_capacity_drift_offers") == {("us",): 1.0}  # the ledger counts one that is not there
 
 

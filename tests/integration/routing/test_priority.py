@@ -84,6 +84,24 @@ def test_P2_the_best_leads_go_to_the_best_tier_wherever_it_is_in_reach(house: Ho
     assert inputs["score"] == 95
 
 
+def test_P2_a_share_cap_keeps_the_best_tier_from_getting_everything_and_both_are_explained(house: House) -> None:
+    made = ruled(priority={"points": POINTS, "best": {"at_least": 80}}, limits=[{"share": 30, "per": "7d", "from": 10}])
+    house.publish_document(made | {"tiers": TIERS})
+    silver = [house.member(f"silver {n}", tier="silver", capacity=100) for n in range(4)]
+    gold = house.member("gold", 40.6, tier="gold", capacity=100)
+    leads = [lead_of(house, n, n, score=90 + n) for n in range(20)]
+    house.work()
+    given = [row.chosen for row in house.rows("SELECT chosen FROM decisions ORDER BY seq")]
+    assert given[:3] == [gold] * 3
+    assert given.count(gold) == 6  # 30 % of 20, though every one of them is for the best
+    assert set(given) == {gold, *silver}
+    fourth = house.rows("SELECT inputs, stops FROM decisions ORDER BY seq")[3]
+    assert house.value("SELECT count(*) FROM decisions") == len(leads)
+    assert fourth.inputs["score"] >= 80
+    name, used, most, _ = fourth.stops[str(gold)]
+    assert (name, used, most) == ("share-7d", 3, 3)
+
+
 def test_P2_the_top_decile_is_counted_from_the_last_leads(house: House) -> None:
     made = ruled(priority={"points": POINTS, "best": {"percent": 10, "of_last": 100}}) | {"tiers": TIERS}
     house.publish_document(made)

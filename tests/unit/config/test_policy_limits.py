@@ -42,6 +42,7 @@ def test_C10_F13_paces_and_shares_are_percentages() -> None:
     month, share, big = policy.parse(made, 1).pools[0].limits
     assert month.pace == ((Per.DAY, 10), (Per.WEEK, 30))
     assert (share.name, share.percent, share.floor) == ("share-7d", 20, 20)
+    assert policy.parse(document(limits=[{"share": 3, "per": "7d"}]), 1).pools[0].limits[0].floor == 34
     assert (big.percent, big.floor, big.of) == (50, 100, Of.NETWORK)
 
 
@@ -64,6 +65,7 @@ def test_F12_turns_are_counted_in_leads_units_or_value() -> None:
         ({"per": "day"}, "limits[0]", "most or share"),
         ({"most": 3, "share": 20, "per": "day"}, "limits[0]", "most or share"),
         ({"share": 120, "per": "7d"}, "share", "Give at most 99"),
+        ({"share": 20, "per": "7d", "from": 4}, "limits[0]", "20 % of 4 leads is less than one"),
         ({"share": 20, "per": "7d", "of": "pool"}, "limits[0]", "a share is of a member"),
         ({"most": 3, "per": "day", "from": 5}, "limits[0]", "from belongs to a share"),
         ({"most": 3, "per": "month", "pace": {"day": 101}}, "pace.day", "Give at most 100"),
