@@ -17,6 +17,7 @@ from config.simulation import shadow as shadows
 from routing.errors import BadInput
 from storage.postgres.shadows import Divergence
 from workers import house
+from workers.simulated import LAST_VERSION
 
 out = Console(highlight=False)
 
@@ -41,7 +42,7 @@ def start(draft: str, data_dir: Path | None) -> None:
     with house.opened(data_dir, new=False):
         document = _document(draft)
         wiring.parse_policy(document, 0)
-        shadows.shadows().start(Path(draft).name if not draft.isdigit() else f"version {draft}", document)
+        shadows.shadows().start(Path(draft).name if not draft.isdecimal() else f"version {draft}", document)
     out.print(f"{draft} runs beside live; `fairturn shadow report` shows where it goes another way.", markup=False)
 
 
@@ -96,9 +97,9 @@ def _row(one: Divergence, keys: Mapping[int, str]) -> tuple[str, ...]:
 
 
 def _document(ref: str) -> Mapping[str, Any]:
-    if not ref.isdigit():
+    if not ref.isdecimal():
         return dict(policy_file.load_file(Path(ref)))
-    document = wiring.policies().get(int(ref))
+    document = wiring.policies().get(min(int(ref), LAST_VERSION))
     if document is None:
         raise BadInput(f"there is no version {ref}", field="draft", fix="`fairturn policy history` lists them.")
     return dict(document)

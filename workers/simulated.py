@@ -1,9 +1,10 @@
-"""What is simulated: a stretch of the ledger's history, or leads and members out of files, with no ledger at all."""
+"""What is simulated: a policy, and a stretch of the ledger's history or, with no ledger, leads and members of files."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from config import policy as policy_file
 from config import settings, wiring
 from gateways.geocoding.offline import Offline
 from routing.errors import BadInput
@@ -16,6 +17,8 @@ from workers.rows import BadRow, LeadRow, MemberInput, read_leads, read_members
 
 #: A simulation holds its leads in memory.
 MOST_LEADS = 2_000_000
+#: Versions are numbered in 32 bits.
+LAST_VERSION = 2**31 - 1
 
 
 def in_order(since: datetime | None, until: datetime | None) -> None:
@@ -40,6 +43,39 @@ def stretch(since: datetime | None, until: datetime | None) -> tuple[datetime, d
 def of_ledger(since: datetime, until: datetime, progress: Callable[[str], object]) -> Past:
     """What the ledger knows of this time."""
     return PastReader(wiring.engine(), wiring.ledger().policy).read(since, until, progress)
+
+
+def is_file(ref: str) -> bool:
+    """Whether it names a file: neither `live` nor a version."""
+    return ref != "live" and not ref.isdecimal()
+
+
+def policy_of_file(ref: str, *, ledger: bool = True) -> Policy:
+    """A draft in a file. Raises BadInput when it is none."""
+    if not is_file(ref):
+        raise BadInput(f"{ref!r} is in a ledger", field="policy", fix="With --leads, name a policy file.")
+    document = policy_file.load_file(Path(ref))
+    return wiring.parse_policy(document, 0) if ledger else policy_file.parse(document, 0)
+
+
+def policy_of(ref: str) -> Policy:
+    """A draft in a file, or a version of the ledger. Raises BadInput when there is no such."""
+    return policy_of_file(ref) if is_file(ref) else _policy_of_version(ref)
+
+
+def _policy_of_version(ref: str) -> Policy:
+    version = min(int(ref), LAST_VERSION)
+    if wiring.policies().get(version) is None:
+        raise BadInput(f"there is no version {ref}", field="policy", fix="`fairturn policy history` lists them.")
+    return wiring.ledger().policy(version)
+
+
+def writable(file: Path | None) -> None:
+    """Raises BadInput for a file that cannot be written: before the work, not after it."""
+    if file is None or str(file) == "-":
+        return
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise BadInput(f"{file} cannot be written", field="output", fix="Name a file in a directory that exists.")
 
 
 def of_files(leads: Path, members: Path, policy: Policy, since: datetime | None, until: datetime | None) -> Past:

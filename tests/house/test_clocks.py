@@ -12,7 +12,7 @@ ALLOWED = {
     "gateways/salesforce/rest.py": "when a record was found missing: told, compared with nothing of ours",
     "workers/cli_access.py": "until when a key is good, some days from now: by the clock of who makes it",
     "workers/cli_find.py": "when a list was written: told in its file",
-    "workers/cli_simulate.py": "when leads that nobody sent may begin to come: in a file, for a person to read",
+    "workers/cli_generate.py": "when leads that nobody sent may begin to come: in a file, for a person to read",
     "workers/subscriber.py": "how late events come: a metric",
 }
 
