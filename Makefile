@@ -18,10 +18,10 @@ up: ready ## all processes in the foreground, on the settings of the environment
 	@.venv/bin/fairturn up $(ARGS)
 
 test: ready ## the tests, but for the long ones (make test ARGS="-k fairness")
-	@$(PY) -m pytest -n 4 --dist loadfile -m "not long" $(ARGS)
+	@$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-all: ready ## every test, the long ones too
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 5

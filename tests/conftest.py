@@ -17,6 +17,34 @@ from workers.embedded import servers as embedded
 TEMPLATE = "template_migrated"
 #: No test takes the power from the machine: what a killed server leaves is in the hands of the kernel.
 CARELESS = {"fsync": "off", "full_page_writes": "off"}
+TESTS = Path(__file__).parent
+#: What takes a minute or more begins first, so that at the end no worker is left alone with one of these.
+LONGEST_FIRST = (
+    "chaos/test_chaos.py",
+    "integration/web/test_offers.py",
+    "e2e/test_demo.py",
+    "browser/test_app.py",
+    "integration/web/test_ourselves.py",
+    "integration/routing/test_limits.py",
+    "e2e/test_up.py",
+    "integration/routing/test_by_hand.py",
+    "integration/routing/test_turns.py",
+    "integration/lanes/test_many_workers.py",
+    "integration/gateways/salesforce/test_subscriber.py",
+    "integration/routing/test_timers.py",
+    "integration/gateways/salesforce/test_outage.py",
+    "integration/routing/test_capacity.py",
+    "integration/delivery/test_people.py",
+    "integration/routing/test_outage.py",
+    "integration/routing/test_room.py",
+    "integration/delivery/test_webhooks.py",
+    "integration/ops/test_house.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {TESTS / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
