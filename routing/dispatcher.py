@@ -307,7 +307,7 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, members).items():
             left = room if waiting.intersection(self._waiting.cells(market, stand, member)) else 0
             while left > 0:
-                ids = self._next_waiting(market, self._ledger.standing_at(market), member, min(left, 100), room=left)
+                ids = self._waiting.next(market, self._ledger.standing_at(market), member, min(left, 100), room=left)
                 self._ledger.wake(ids)
                 moved = self.route(ids, woken=True, task_id=task_id).offered if ids else 0
                 offered += moved
@@ -328,19 +328,8 @@ class Dispatcher:
         for member, room in self._ledger.members_with_room(market, sorted(places)).items():
             if waiting.intersection(self._waiting.cells(market, stand, member)):
                 count = min(room, places[member])
-                found |= dict.fromkeys(self._next_waiting(market, stand, member, count, besides=list(found), room=room))
+                found |= dict.fromkeys(self._waiting.next(market, stand, member, count, besides=list(found), room=room))
         return list(found)
-
-    def _next_waiting(  # noqa: PLR0917 - as the waiting room asks
-        self,
-        market: str,
-        stand: Stand,
-        member_id: int,
-        count: int,
-        besides: Sequence[int] = (),
-        room: int | None = None,
-    ) -> list[int]:
-        return self._waiting.next(market, stand, member_id, count, besides, room)
 
     # --- what is held between batches
 

@@ -18,6 +18,7 @@ from routing.course import Skill
 from routing.decision import Gate
 from routing.lead import Lead
 from routing.near import Index, Reach
+from routing.numbers import number_in
 from routing.open_hours import open_until_or_from, week_of, zone_named
 from routing.policy import Hours, Pool
 from routing.service_area import Region, region_of
@@ -227,23 +228,13 @@ def meets(value: object, wanted: str | float | bool) -> bool:
     if isinstance(wanted, bool):
         return _flag(value) is wanted
     if isinstance(wanted, int | float):
-        have = _number(value)
+        have = number_in(value)
         return have is not None and have >= wanted
     return wanted.strip().casefold() in _texts(value)
 
 
 def _flag(value: object) -> bool:
     return value is True or (isinstance(value, str) and value.strip().casefold() in {"true", "yes", "1"})
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _texts(value: object) -> set[str]:

@@ -1,11 +1,11 @@
 """Which lead goes first when there is not room for all: its priority, and how it grows while it waits."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from routing.admission import Holds
+from routing.numbers import number_in
 
 #: Ranks are counted from here, so that they stay small.
 _DAY_ZERO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ class Points:
     def of(self, facts: Mapping[str, object]) -> int:
         """The points of a lead with these facts."""
         gained = self.points if self.when is not None and self.when.holds(facts) else 0
-        number = _number(facts.get(self.fact)) if self.fact else None
+        number = number_in(facts.get(self.fact)) if self.fact else None
         return gained if number is None else gained + round(max(-MOST, min(MOST, number * self.times)))
 
 
@@ -96,13 +96,3 @@ def rank(score: int, received_at: datetime, ageing: Ageing | None) -> int:
     most = ageing.head_start // ageing.point_every + 1  # points; more of them cannot make a lead older
     head_start = min(ageing.head_start, max(0, min(score, most)) * ageing.point_every)
     return -((received_at - head_start - _DAY_ZERO) // _MILLISECOND)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

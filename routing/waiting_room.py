@@ -23,7 +23,7 @@ class WaitingRoom:
         self._ledger = ledger
         self._atlas = atlas
 
-    def next(  # noqa: PLR0917 - as the dispatcher asks
+    def next(  # noqa: PLR0917 - told nowhere else
         self,
         market: str,
         stand: Stand,

@@ -27,7 +27,8 @@ def test_C6_a_pending_offer_holds_a_place_until_it_expires(house: House) -> None
         assert house.state(lead) == ("offered", None)
         freed_after.append(
             house.rows(
-                "SELECT n.offered_at - o.ended_at AS wait FROM offers o, offers n WHERE o.lead_id = :a AND n.lead_id = :b",
+                "SELECT n.offered_at - o.ended_at AS wait FROM offers o, offers n"
+                " WHERE o.lead_id = :a AND n.lead_id = :b",
                 a=before,
                 b=lead,
             )[0].wait
@@ -256,9 +257,9 @@ def test_two_who_free_places_at_once_and_think_of_the_same_lead_leave_no_place_o
     waiting = [house.lead(f"00Q00000000000000{n}") for n in (3, 4)]
     house.work()
     assert [house.state(lead) for lead in waiting] == [("waiting", "no_room")] * 2
-    rightly, thoughts = house.dispatcher._next_waiting, [waiting[:1], waiting[:1]]
+    rightly, thoughts = house.dispatcher._waiting.next, [waiting[:1], waiting[:1]]
     monkeypatch.setattr(
-        house.dispatcher, "_next_waiting", lambda *a, **b: thoughts.pop() if thoughts else rightly(*a, **b)
+        house.dispatcher._waiting, "next", lambda *a, **b: thoughts.pop() if thoughts else rightly(*a, **b)
     )
     house.leads.withdraw(held, Reason.DELETED)
     house.outbound.free()

@@ -1,7 +1,7 @@
 """Turns beside decisions, on real servers: scopes, leads given by hand, absences, windows, minimums, bounds."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -11,8 +11,6 @@ import pytest
 import redis
 
 from config import policy as policy_file
-from routing.auditor import Auditor
-from routing.drift import Drift
 from routing.fairness import TURN
 from routing.offer import Actor
 from routing.rotation import is_over
@@ -21,10 +19,8 @@ from storage.postgres.explain import Explain
 from storage.postgres.export import Export
 from storage.postgres.followed import FollowedAccounts, RotationFairness
 from storage.postgres.reexecution import Reexecution
-from storage.postgres.truth import Truth
 from storage.postgres.turn_book import TurnBook
 from storage.postgres.verify import Verify
-from storage.redis.audit import TurnstileAudit
 from tests.e2e.recount import accounts as recounted
 from tests.integration.routing.house import MARKET, House, document
 
@@ -42,20 +38,6 @@ def keeper(house: House) -> TurnKeeper:
         correct=house.corrector.correct,
         forget=house.turnstile.forget,
     )
-
-
-@pytest.fixture
-def audit(house: House) -> Iterator[Callable[[], dict[str, int]]]:
-    inspected = TurnstileAudit(house.redis_url)
-    auditor = Auditor(Truth(house.engine), inspected, lambda _market, _found: None)
-
-    def found() -> dict[str, int]:
-        drift = auditor.audit(MARKET)
-        assert isinstance(drift, Drift)
-        return {kind: n for kind, n in drift.counts().items() if n}
-
-    yield found
-    inspected.close()
 
 
 def crowd(house: House, members: int, **over: Any) -> list[int]:

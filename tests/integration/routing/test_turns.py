@@ -9,9 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from routing.auditor import Auditor
 from routing.corrector import Corrector
-from routing.drift import Drift
 from routing.errors import BadInput, ColdTurnstile, TryLater
 from routing.fairness import TURN
 from routing.offer import Actor
@@ -21,9 +19,7 @@ from storage.postgres.books import load, read_on
 from storage.postgres.engine import transaction
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
-from storage.postgres.truth import Truth
 from storage.postgres.verify import Verify
-from storage.redis.audit import TurnstileAudit
 from storage.redis.keys import MarketKeys
 from storage.redis.turnstile import RedisTurnstile
 from tests.command_line import fairturn
@@ -110,21 +106,6 @@ def end(house: House, how: str, reason: str, lead: int) -> None:
 def moved(before: Accounts, after: Accounts) -> Accounts:
     found = {m: after.get(m, 0) - before.get(m, 0) for m in before.keys() | after.keys()}
     return {m: delta for m, delta in found.items() if delta}
-
-
-@pytest.fixture
-def audit(house: House) -> Iterator[Callable[[], dict[str, int]]]:
-    """Compare turnstile and ledger: what was found and mended."""
-    inspected = TurnstileAudit(house.redis_url)
-    auditor = Auditor(Truth(house.engine), inspected, lambda _market, _found: None)
-
-    def found() -> dict[str, int]:
-        drift = auditor.audit(MARKET)
-        assert isinstance(drift, Drift)
-        return {kind: n for kind, n in drift.counts().items() if n}
-
-    yield found
-    inspected.close()
 
 
 @pytest.fixture
