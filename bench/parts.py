@@ -37,6 +37,7 @@ class Size:
     way_leads: int
     way_rounds: int
     nothings: int
+    rules: int
     step_leads: int
     memory_members: int
     memory_leads: int
@@ -62,6 +63,7 @@ FULL = Size(
     way_leads=2_000,
     way_rounds=3,
     nothings=1_500,
+    rules=10_000,
     step_leads=1_000,
     memory_members=100_000,
     memory_leads=2_000,
@@ -86,6 +88,7 @@ HALF = Size(
     way_leads=1_000,
     way_rounds=2,
     nothings=800,
+    rules=10_000,
     step_leads=1_000,
     memory_members=100_000,
     memory_leads=1_000,
@@ -110,6 +113,7 @@ QUICK = Size(
     way_leads=400,
     way_rounds=1,
     nothings=400,
+    rules=1_000,
     step_leads=300,
     memory_members=10_000,
     memory_leads=200,
@@ -134,6 +138,7 @@ SMOKE = Size(
     way_leads=20,
     way_rounds=1,
     nothings=20,
+    rules=100,
     step_leads=20,
     memory_members=100,
     memory_leads=20,
@@ -197,13 +202,14 @@ def equal_neighbours(run: Run) -> dict[str, Any]:
 
 def rules_and_tables(run: Run) -> dict[str, Any]:
     """The cost of a decision with ten and with ten thousand rules, and with a table of a hundred thousand rows."""
+    many_rules = run.size.rules
     policies: dict[str, Callable[[Policy], Policy]] = {
         f"{rules.FEW} rules": lambda policy: rules.ruled(policy, "mixed", rules.FEW),
-        f"{rules.MANY:,} rules": lambda policy: rules.ruled(policy, "mixed", rules.MANY),
+        f"{many_rules:,} rules": lambda policy: rules.ruled(policy, "mixed", many_rules),
         "one rule": lambda policy: rules.by_table(policy, 0),
         f"one rule and {rules.ROWS:,} rows": lambda policy: rules.by_table(policy, rules.ROWS),
     }
-    sizes = {f"{rules.FEW} rules": rules.FEW, f"{rules.MANY:,} rules": rules.MANY}
+    sizes = {f"{rules.FEW} rules": rules.FEW, f"{many_rules:,} rules": many_rules}
     with ExitStack() as stack:
         cores = {}
         for number, (name, change) in enumerate(policies.items()):
@@ -225,7 +231,7 @@ def rules_and_tables(run: Run) -> dict[str, Any]:
         "lanes": {name: summary(costs) for name, costs in found.items()},
         "many_cost_times_few": ratio(few, many),
         "table_costs_times_plain": ratio(plain, table),
-        "courses": rules.courses(policy, run.size.step_leads),
+        "courses": rules.courses(policy, run.size.step_leads, many_rules),
         "table": {
             "without": rules.alone(rules.by_table(policy, 0), leads=run.size.step_leads, spread=rules.ROWS),
             "with": rules.alone(rules.by_table(policy, rules.ROWS), leads=run.size.step_leads, spread=rules.ROWS),
