@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from itertools import pairwise
@@ -68,6 +69,8 @@ def read(body: bytes, file: str) -> list[Polygon]:
         raise BadInput(
             exc.msg, field=f"{file} line {exc.lineno} column {exc.colno}", fix="Mend the JSON there."
         ) from exc
+    except ValueError as exc:
+        raise BadInput("it holds a number of thousands of digits", field=file, fix="Write decimal degrees.") from exc
     except RecursionError as exc:
         raise BadInput("it is nested too deeply", field=file, fix="Write a Polygon or a MultiPolygon.") from exc
     return polygons_of(document, file)
@@ -75,6 +78,7 @@ def read(body: bytes, file: str) -> list[Polygon]:
 
 def polygons_of(document: object, where: str) -> list[Polygon]:
     """A GeoJSON polygon, several, or those of features. Raises BadInput."""
+    _in_degrees(document, where)
     try:
         found = [_polygon(polygon, place) for place, polygon in _polygons(document, where)]
     except RecursionError as exc:
@@ -84,6 +88,21 @@ def polygons_of(document: object, where: str) -> list[Polygon]:
     if sum(len(ring) for rings in found for ring in rings) > MOST_POINTS:
         raise BadInput(f"it has more than {MOST_POINTS:,} points", field=where, fix="Simplify its outlines.")
     return found
+
+
+def _in_degrees(document: object, where: str) -> None:
+    """Raise BadInput where a member `crs`, of before RFC 7946, names other coordinates than longitude and latitude."""
+    crs = document.get("crs") if isinstance(document, Mapping) else None
+    if crs is None:
+        return
+    properties = crs.get("properties") if isinstance(crs, Mapping) else None
+    name = str(properties.get("name") if isinstance(properties, Mapping) else crs)
+    if not re.search(r"(CRS:?84|EPSG:+(\d[\d.]*)?:?4326)$", name.strip(), re.IGNORECASE):
+        raise BadInput(
+            f"its coordinates are {_shown(name)}",
+            field=f"{where}.crs",
+            fix="Write it in WGS 84, longitude first (RFC 7946), such as with: ogr2ogr -t_srs EPSG:4326 -f GeoJSON.",
+        )
 
 
 def _polygons(document: object, where: str) -> Iterator[tuple[str, object]]:
@@ -146,14 +165,14 @@ def _ring(points: object, where: str) -> Ring:
 
 def _point(point: object, where: str) -> tuple[float, float]:
     numbers = point[:2] if isinstance(point, list) and 2 <= len(point) <= 4 else []
-    if len(numbers) != 2 or not all(type(n) in {int, float} and math.isfinite(n) for n in numbers):
+    if len(numbers) != 2 or not all(type(n) in {int, float} and abs(n) < math.inf for n in numbers):
         raise BadInput(f"{_shown(point)} is no point", field=where, fix="Write [longitude, latitude].")
-    lon, lat = float(numbers[0]), float(numbers[1])
+    lon, lat = numbers
     if abs(lon) > 180 or abs(lat) > 90:
         raise BadInput(
             f"{_shown(point)} is not on earth", field=where, fix="Write longitude first, -180 to 180, then latitude."
         )
-    return lon, lat
+    return float(lon), float(lat)
 
 
 def _shown(value: object) -> str:

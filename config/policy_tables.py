@@ -21,6 +21,7 @@ LONGEST_CELL = 1000
 _KEY = re.compile(r"(?P<fact>lead\.[A-Za-z_]\w*)(?:(?P<beginning>\*)|\[:(?P<first>[1-9]\d?)\])?", re.ASCII)
 _KINDS_OF_KEYS = {Kind.TEXT, Kind.WHOLE, Kind.FLAG}
 
+_SIGNS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 Contents = Callable[[str], bytes]
 #: What a table or an area is called in conditions, and an attribute.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}$")]
@@ -159,21 +160,9 @@ def _lines(
     body: bytes, file: str, key: tuple[KeyPart, ...], columns: Mapping[str, Kind]
 ) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Each row of a CSV file with its line. Raises BadInput when it is no such file or lacks a column."""
-    reader = csv.reader(io.StringIO(decoded(body, file), newline=""), strict=True)
+    reader, some = csv.reader(io.StringIO(decoded(body, file), newline=""), strict=True), False
     try:
-        heads = [head.strip() for head in next(reader, [])]
-        wanted = [*(heading(part) for part in key), *columns]
-        if missing := [name for name in wanted if name not in heads]:
-            raise BadInput(
-                f"the column {missing[0]} is missing", field=f"{file} line 1", fix=f"Begin with {','.join(wanted)}."
-            )
-        if len(heads) > len(set(heads)):
-            twice, _ = Counter(heads).most_common(1)[0]
-            raise BadInput(f"the column {twice[:60]} is there twice", field=f"{file} line 1", fix="Keep one of them.")
-        if unknown := next((head for head in heads if head not in wanted), None):
-            raise BadInput(
-                f"no column is called {unknown[:60]}", field=f"{file} line 1", fix=suggestion(unknown, wanted)
-            )
+        heads = _heads(next(reader, []), [*(heading(part) for part in key), *columns], file)
         for count, cells in enumerate(reader):
             where = f"{file} line {reader.line_num}"
             if count >= MOST_ROWS:
@@ -186,9 +175,28 @@ def _lines(
                     field=where,
                     fix="Quote cells with commas.",
                 )
+            some = True
             yield where, dict(zip(heads, cells, strict=True))
+        if not some:
+            raise BadInput("it has no row, only headings", field=file, fix="Add the rows, or take the table out.")
     except csv.Error as exc:
         raise BadInput(f"{exc}", field=f"{file} line {reader.line_num}", fix="Mend the quotes there.") from exc
+
+
+def _heads(first: list[str], wanted: list[str], file: str) -> list[str]:
+    """The headings of the file. Raises BadInput when they are not those that are wanted."""
+    heads, where = [head.strip() for head in first], f"{file} line 1"
+    if missing := [name for name in wanted if name not in heads]:
+        fix = f"Begin with {','.join(wanted)}."
+        if len(heads) == 1 and (other := next((sign for sign in _SIGNS if sign in heads[0]), None)):
+            fix = f"Put commas between the cells, not {_SIGNS[other]}. {fix}"
+        raise BadInput(f"the column {missing[0]} is missing", field=where, fix=fix)
+    if len(heads) > len(set(heads)):
+        twice, _ = Counter(heads).most_common(1)[0]
+        raise BadInput(f"the column {twice[:60]} is there twice", field=where, fix="Keep one of them.")
+    if unknown := next((head for head in heads if head not in wanted), None):
+        raise BadInput(f"no column is called {unknown[:60]}", field=where, fix=suggestion(unknown, wanted))
+    return heads
 
 
 def decoded(body: bytes, file: str) -> str:

@@ -49,6 +49,11 @@ class Areas:
         near = np.flatnonzero((west <= lon) & (lon <= east) & (south <= lat) & (lat <= north))
         return frozenset(self.names[i] for i in near.tolist() if _inside(self._edges[i], lat, lon))
 
+    def box(self, name: str) -> tuple[float, float, float, float]:
+        """West, south, east and north of the area of this name."""
+        west, south, east, north = self._boxes[self.names.index(name)].tolist()
+        return west, south, east, north
+
     def some_place(self, name: str) -> tuple[float, float] | None:
         """A latitude and longitude within the area of this name; None when none is found."""
         at = self.names.index(name)

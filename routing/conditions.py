@@ -17,7 +17,7 @@ from routing.cel import HAS, as_flags, engine, fails
 from routing.errors import BadInput
 from routing.needs import alternatives
 from routing.syntax import Node, tree
-from routing.vocabulary import Vocabulary
+from routing.vocabulary import Kind, Vocabulary
 
 LONGEST = 4000  # characters
 DEEPEST = 40
@@ -25,6 +25,11 @@ MOST_LOOPS = 4  # exists, all, map and their like over a list; none inside of an
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '\((.*)\)'")
+_TOKEN = re.compile(r"^(?:token recognition error at: |extraneous input |mismatched input )('.*?')$")
+_ENDS = (
+    ("it says nothing", 'Write a condition, such as lead.country == "US", or leave when out: then all match.'),
+    ("it ends too early", "Write the rest; each bracket and each quote is closed."),
+)
 _UNKNOWN = re.compile(r"undeclared reference to '(.+?)'")
 _TYPES = {
     "list(string)": "list",
@@ -140,7 +145,7 @@ def _compiled(source: str, vocabulary: Vocabulary) -> Condition:
     except RuntimeError as exc:
         raise _told_by(str(exc), source, vocabulary) from exc
     root = tree(expression.serialize())
-    _bounded(root, source)
+    _bounded(root, source, vocabulary)
     for node in root.walk():
         if node.kind == "call":
             _sound(node, source, cel)
@@ -163,7 +168,7 @@ def _readable(source: str) -> None:
             raise _Wrong(f"the condition holds U+{ord(odd):04X}, which is not seen", "Take it out.")
 
 
-def _bounded(root: Node, source: str) -> None:
+def _bounded(root: Node, source: str, vocabulary: Vocabulary) -> None:
     if root.depth > DEEPEST:
         raise _Wrong("it is nested too deeply", "Make several rules of it.", _at(root, source))
     loops = [node for node in root.walk() if node.kind == "loop"]
@@ -172,6 +177,18 @@ def _bounded(root: Node, source: str) -> None:
     if len(loops) > MOST_LOOPS:
         message = f"it goes through {len(loops)} lists, more than {MOST_LOOPS}"
         raise _Wrong(message, "Make several rules of it.", _at(loops[-1], source))
+    if costly := next((below for loop in loops for below in _below(loop) if _is_costly(below, vocabulary)), None):
+        what = "joins a fact" if costly.name == "_+_" else "looks for a pattern in a fact"
+        message = f"it {what} once for each entry of a list"
+        raise _Wrong(message, "Ask it beside the list, with && or ||.", _at(costly, source))
+
+
+def _is_costly(node: Node, vocabulary: Vocabulary) -> bool:
+    """Whether a call goes over a whole text, or a list, that may be long and is no entry of the list gone through."""
+    if node.kind != "call" or node.name not in {"_+_", "matches"}:
+        return False
+    given = node.parts if node.name == "_+_" else node.parts[:1]
+    return any(part.kind == "name" and vocabulary.kinds.get(part.name) in {Kind.TEXT, Kind.LIST} for part in given)
 
 
 def _below(node: Node) -> Iterator[Node]:
@@ -223,7 +240,11 @@ def _told_by(text: str, source: str, vocabulary: Vocabulary) -> _Wrong:
         return _Wrong(f"nothing is called {name} here", _did_you_mean(name, vocabulary), (line, column))
     if overload := _OVERLOAD.search(said):
         return _misfit(overload[1], overload[2], (line, column))
-    message = said.split(", expecting")[0].split(" expecting {")[0]
+    message = said.split(", expecting")[0].split(" expecting {")[0].removeprefix("Syntax error: ")
+    if "'<EOF>'" in message:
+        return _Wrong(*_ENDS[bool(source.strip())], (line, column))
+    if odd := _TOKEN.search(message):
+        return _Wrong(f"{odd[1]} cannot stand here", "Put texts in quotes; write it as CEL (cel.dev).", (line, column))
     return _Wrong(message, "Write it as CEL (cel.dev).", (line, column))
 
 

@@ -7,6 +7,7 @@ fix, and shows a lead where one shows it: every such lead has been given to the 
 from collections.abc import Sequence
 from datetime import datetime
 
+from routing.check_areas import areas
 from routing.check_hours import hours
 from routing.check_limits import limits
 from routing.check_people import People, people
@@ -46,6 +47,7 @@ def check(
         shown = _shown(searched) if known is not None else {}
     if known is not None:
         found += people(policy, known, shown)
+        found += areas(policy, known)
         found += hours(policy, known, now)
     found += limits(policy, known, shown, now)
     return sorted(found, key=lambda one: (_ORDER.index(one.severity), _weight(one), one.way[:1] != ("rules",)))

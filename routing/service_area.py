@@ -1,6 +1,5 @@
 """The area that a member serves by its own word: a list of postal codes, or a GeoJSON polygon (row G8)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,8 @@ from routing.lead import Point
 #: The attributes of a member that say it.
 POSTAL_CODES, AREA = "service_postal_codes", "service_area"
 _MINE = "mine"
+#: No longitude is beyond this.
+FARTHEST = 360.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +70,7 @@ def _is_ring(ring: object) -> bool:
 def _is_place(place: object) -> bool:
     if not isinstance(place, Sequence) or isinstance(place, str) or len(place) < 2:
         return False
-    return all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in place[:2])
+    return all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= FARTHEST for n in place[:2])
 
 
 def _ring(ring: Any) -> Ring:

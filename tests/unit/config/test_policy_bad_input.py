@@ -290,6 +290,9 @@ def test_a_sound_table_is_read() -> None:
         (GOOD_CSV + b"US,95," + b"m" * 200_000 + b",2\n", "line 4", ""),
         (b"c," * 300_000 + b"country,postal_code,owner,rate\n", "line 1", "twice"),
         (GOOD_CSV + b"x" * 70_000_000, "territory.csv", ""),
+        (GOOD_CSV.split(b"\n")[0], "territory.csv", "only headings"),
+        (GOOD_CSV.replace(b",", b";"), "line 1", "not semicolons"),
+        (GOOD_CSV.replace(b",", b"\t"), "line 1", "not tabs"),
     ],
 )
 def test_a_table_that_is_not_sound_is_refused_with_its_line(body: bytes, line: str, why: str) -> None:
@@ -335,6 +338,11 @@ def area(*rings: Any, kind: str = "Polygon") -> dict[str, Any]:
         ({"north": area([[0, 0], ["a", 1], [1, 1], [0, 0]])}, "no point"),
         ({"north": area([[0, 0], [0, 0], [0, 0], [0, 0]])}, ""),
         ({"north": area()}, "ring"),
+        ({"north": area([[0, 0], [10**400, 1], [1, 1], [0, 0]])}, ""),
+        (
+            {"north": {"geojson": {**area(square(0, 0))["geojson"], "crs": {"properties": {"name": "EPSG:25832"}}}}},
+            "WGS",
+        ),
         ({"north": {"geojson": {"type": "Point", "coordinates": [0, 0]}}}, "no area"),
         ({"north": {"geojson": {}}}, "no area"),
         ({"north": {"geojson": {"type": []}}}, "no area"),

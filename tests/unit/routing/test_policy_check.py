@@ -232,6 +232,17 @@ tables:
     assert "nobody" in one(policy(rules=rules, more=more), "unknown_member", FOUR).message
 
 
+def test_G8_an_area_whose_latitude_and_longitude_changed_places_is_told_of() -> None:
+    ring = "[[%s],[%s],[%s],[%s],[%s]]"
+    right = ring % ("-75,41", "-73,41", "-73,44", "-75,44", "-75,41")
+    wrong = ring % ("41,-75", "41,-73", "44,-73", "44,-75", "41,-75")
+    rules = "  - {name: north, when: area.north, then: {review: x}}\n"
+    for drawn, codes in ((wrong, ["swapped_area"]), (right, [])):
+        more = f"areas: {{north: {{geojson: {{type: Polygon, coordinates: [{drawn}]}}}}}}\n"
+        told = found(policy(rules=rules, more=more), FOUR)
+        assert [one.code for one in told if one.code == "swapped_area"] == codes
+
+
 def test_members_whom_a_rule_names_and_nobody_knows_are_told() -> None:
     rules = """
   - {name: vip, when: lead.score > 5.0, then: {owner: m9}}
