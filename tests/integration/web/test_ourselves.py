@@ -9,6 +9,7 @@ import pytest
 from config import desk, wiring
 from routing.access import SCOPES, Role
 from storage.postgres.clients import APP
+from tests.integration.routing.house import document
 from tests.integration.web.conftest import Api, Partner
 
 
@@ -225,29 +226,62 @@ def test_B9_who_was_off_duty_or_beaten_by_a_nearer_one_is_told_so(api: Api) -> N
     assert nearer["turns"] == [{"pool": "installers", "place": None, "of_about": None}]
 
 
+def _every_gate() -> dict[str, Any]:
+    """A policy by which a member is passed over for each of its reasons, and a rival comes before it."""
+    pool = {
+        "limits": [{"of": "member", "most": 9, "per": "day"}, {"of": "member", "share": 60, "per": "day"}],
+        "conditions": [{"name": "large", "when": "lead.kw < 50.0 || member.commercial >= 5.0"}],
+    }
+    spanish = [{"name": "languages", "wanted": "es"}]
+    rules = [
+        {"name": "friends", "when": "lead.kw > 90.0", "then": {"preferred": "rival-1", "preferred_for": "1h"}},
+        {"name": "spanish", "when": 'lead.language == "es"', "then": {"priority": 5, "skills": spanish}},
+        {"name": "best", "when": "lead.kw > 70.0", "then": {"priority": 9, "best_first": True, "units": 2}},
+    ]
+    attributes = {"lead": {"language": "text", "kw": "number"}, "member": {"languages": "list", "commercial": "number"}}
+    return document(**pool) | {"rules": rules, "attributes": attributes, "default": {"pool": "installers"}}
+
+
 def test_E7_a_thousand_questions_are_answered_the_same_whoever_the_rivals_are(api: Api) -> None:
-    """Two houses that differ in rivals' names, places and load alone give the same answers."""
-    acme = api.partner("acme", capacity=50)
-    rivals = [api.partner(f"rival-{n}", lat=40.01 + n / 1000, capacity=50) for n in range(6)]
+    """Two houses that differ in rivals' names, places, skills, tiers and load alone give the same answers."""
+    api.house.publish_document(_every_gate())
+    acme = api.partner("acme", capacity=50, attributes={"languages": ["en"], "commercial": 1})
+    skilled = {"languages": ["es"], "commercial": 9}
+    rivals = [
+        api.partner(f"rival-{n}", lat=40.01 + n / 1000, capacity=50, attributes=skilled, tier="gold" if n % 2 else "")
+        for n in range(6)
+    ]
     api.house.run("UPDATE members SET name = 'Marker ' || id WHERE id <> :me", me=acme.id)
-    for n in range(30):
-        api.house.lead(f"lead-{n}")
+    for n in range(40):
+        kw, language = (5.0, 60.0, 80.0, 95.0)[n % 4], "es" if n % 5 == 0 else "en"
+        api.house.lead(f"lead-{n}", attributes={"kw": kw, "language": language})
     api.house.work(200)
+    wiring.seals().seal()
+    offers = acme.get("/offers").json()["offers"]
     paths = ("/me/standing", "/me", "/offers", "/offers?since=0", "/open-leads")
+    once = ("/me/proof", f"/offers/{offers[0]['id']}")
 
     def ask_all(times: int) -> set[str]:
         desk.standings.cache_clear()
-        return {json.dumps(timeless(acme.get(path).json())) for _ in range(times) for path in paths}
+        asked = (*once, *(path for _ in range(times) for path in paths))
+        return {json.dumps(timeless(acme.get(path).json())) for path in asked}
 
     first = ask_all(100)
-    api.house.run("UPDATE members SET name = 'Other ' || id, open = 0 WHERE id <> :me", me=acme.id)
+    missed = {one["why"] for one in acme.get("/me/standing").json()["missed"]}
+    assert {"condition", "skill"} <= missed
+    api.house.run("UPDATE members SET name = 'Other ' || id, open = 0, tier = '' WHERE id <> :me", me=acme.id)
+    api.house.run("UPDATE members SET attributes = '{}', capacity = 7, weight = 3 WHERE id <> :me", me=acme.id)
     api.house.run("UPDATE places SET lat = lat + 0.03, lon = lon + 0.01 WHERE member_id <> :me", me=acme.id)
     assert ask_all(100) == first
     everything = " ".join(first)
     assert "Marker" not in everything
     assert not any(rival.key in everything for rival in rivals)
+    theirs = api.house.rows("SELECT id FROM offers WHERE member_id <> :me", me=acme.id)
+    assert theirs
+    assert not any(str(row.id) in everything for row in theirs)
     api.house.run(
-        "UPDATE members SET open = (SELECT count(*) FROM offers WHERE member_id = members.id AND ended_at IS NULL)"
+        "UPDATE members SET open = (SELECT coalesce(sum(units), 0) FROM offers "
+        "WHERE member_id = members.id AND ended_at IS NULL)"
     )
 
 
