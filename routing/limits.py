@@ -204,6 +204,7 @@ class Moment:
     lasts: int
 
 
+@lru_cache(maxsize=1000)  # members of a batch share its moment, and most of them a time zone
 def moment(per: Window, now: datetime, zone: str) -> Moment:
     """The bucket of this moment, by the calendar of that zone where it is a calendar window."""
     if isinstance(per, timedelta):

@@ -233,13 +233,19 @@ if limited then
   end
 end
 
+-- Windows of several buckets are added up once, and again when somebody is counted in them: most are only looked at.
+local sums, window_of = {}, {}
+
 local function used_in(counter, bucket, buckets)
   local held = used[counter]
   if buckets == 1 then return held[bucket] or 0 end
+  local window = bucket * 65536 + buckets
+  if window_of[counter] == window then return sums[counter] end
   local sum = 0
   for at, units in pairs(held) do
     if at > bucket - buckets and at <= bucket then sum = sum + units end
   end
+  sums[counter], window_of[counter] = sum, window
   return sum
 end
 
@@ -283,6 +289,7 @@ local function count_in(candidate, units)
     local counter, bucket = checks[at - 6], checks[at - 5]
     local name = ARGV[counters_at + counter]
     used[counter][bucket] = (used[counter][bucket] or 0) + units
+    window_of[counter] = nil
     used_from[counter] = math.max(used_from[counter] or 0, bucket - checks[at - 4])
     parts[#parts + 1] = struct.pack('<i4i4i4', bucket, units, #name) .. name
   end
