@@ -31,7 +31,20 @@ from routing.atoms import (
     OneOf,
 )
 from routing.look import AREA, Look
-from routing.rule_nodes import Alike, Bounds, Columns, Except, Fork, Node, Ranges, Shared, Sieve, Within, number
+from routing.rule_nodes import (
+    Alike,
+    Bounds,
+    Columns,
+    Except,
+    Fork,
+    Node,
+    Ranges,
+    Shared,
+    Sieve,
+    Within,
+    number,
+    place_among,
+)
 
 #: So few are asked one by one.
 FEW = 6
@@ -71,7 +84,7 @@ class RuleIndex:
 
     def candidates(self, look: Look) -> Iterator[int]:
         """The numbers of the rules that could match, ascending, some of them more than once."""
-        found = [rules for rules in self._root.found(look) if len(rules)]
+        found = list(self._root.found(look))
         return iter(found[0]) if len(found) == 1 else merge(*found)
 
 
@@ -247,15 +260,14 @@ def _except(items: Sequence[Item]) -> Node | None:
 
 def _in_columns(items: Sequence[Item]) -> Node | None:
     """The bounds of all of them side by side; None when too few have any."""
-    bounds = [_bounds(item) for item in items]
+    cuts = _text_cuts(items)
+    bounds = [_bounds(item, cuts) for item in items]
     bounded = [at for at, one in enumerate(bounds) if one]
     if len(bounded) <= FEW:
         return None
     facts = sorted({fact for one in bounds for fact in one})
-    columns = [
-        Bounds(fact, *(np.array([bounds[at].get(fact, _FREE)[end] for at in bounded]) for end in (0, 1)))
-        for fact in facts
-    ]
+    ends = {fact: np.array([bounds[at].get(fact, _FREE) for at in bounded]) for fact in facts}
+    columns = [Bounds(fact, both[:, 0], both[:, 1], cuts.get(fact)) for fact, both in ends.items()]
     rules = np.array([items[at].rule for at in bounded], dtype=np.intp)
     return Columns(rules, columns, _node([item for item, one in zip(items, bounds, strict=True) if not one]))
 
@@ -263,11 +275,24 @@ def _in_columns(items: Sequence[Item]) -> Node | None:
 _FREE = (-np.inf, np.inf)
 
 
-def _bounds(item: Item) -> dict[str, tuple[float, float]]:
+def _text_cuts(items: Iterable[Item]) -> dict[str, list[str]]:
+    """By fact, the texts it is compared with, ascending."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for item in items:
+        for need in item.needs:
+            if isinstance(need, Between):
+                found[need.fact].update(end for end in (need.low, need.high) if isinstance(end, str))
+    return {fact: sorted(ends) for fact, ends in found.items() if ends}
+
+
+def _bounds(item: Item, cuts: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
     found: dict[str, tuple[float, float]] = {}
     for need in item.needs:
         if isinstance(need, Between):
-            low, high = number(need.low), number(need.high)
+            low, high = (
+                place_among(cuts[need.fact], end) if isinstance(end, str) else number(end)
+                for end in (need.low, need.high)
+            )
             before = found.get(need.fact, _FREE)
             if (low, high) != (None, None):
                 found[need.fact] = (

@@ -26,8 +26,8 @@ class Node(ABC):
     """Some alternatives, and how those that could hold are found."""
 
     @abstractmethod
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
-        """Numbers of rules, in groups that ascend."""
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
+        """Numbers of rules, in groups that ascend; where there may be many, made as they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Fork(Node):
     lengths: Sequence[int]  # of the beginnings or ends there are
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         for value in self._values(look):
             if (way := self.ways.get(value)) is not None:
                 yield from way.found(look)
@@ -72,7 +72,7 @@ class Ranges(Node):
     ways: Sequence[Node]
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         value = look.value(self.fact)
         if value is not None and value == value:  # noqa: PLR0124 - no number is unlike itself
             yield from self.ways[bisect_right(self.cuts, value)].found(look)
@@ -90,7 +90,7 @@ class Shared(Node):
     inside: Node
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         if fits(self.need, look.value(self.need.fact)):
             yield from self.inside.found(look)
         yield from self.rest.found(look)
@@ -105,7 +105,7 @@ class Except(Node):
     every: Node
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         value = look.value(self.fact)
         if value is not None:
             way = self.left.get(value, self.every) if isinstance(value, Hashable) else self.every
@@ -120,6 +120,7 @@ class Bounds:
     fact: str
     low: Floats
     high: Floats
+    cuts: Sequence[str] | None = None  # of texts: those compared with, by whose places they are compared
     by_low: Places = field(init=False)
     by_high: Places = field(init=False)
     lows: Sequence[float] = field(init=False)
@@ -133,6 +134,12 @@ class Bounds:
         object.__setattr__(self, "lows", self.low[by_low].tolist())
         object.__setattr__(self, "highs", self.high[by_high].tolist())
         object.__setattr__(self, "free", np.flatnonzero((self.low == -np.inf) & (self.high == np.inf)))
+
+    def place(self, value: object) -> float | None:
+        """Where a value stands among the bounds."""
+        if self.cuts is None:
+            return number(value)
+        return place_among(self.cuts, value) if isinstance(value, str) else None
 
     def fewest(self, number: float | None) -> Places | None:
         """Those that could be so, or more of them; None when nothing is said."""
@@ -161,8 +168,8 @@ class Columns(Node):
     bounds: Sequence[Bounds]
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
-        numbers = [number(look.value(one.fact)) for one in self.bounds]
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
+        numbers = [one.place(look.value(one.fact)) for one in self.bounds]
         told = [one.fewest(value) for one, value in zip(self.bounds, numbers, strict=True)]
         among = min((one for one in told if one is not None), key=len, default=np.arange(len(self.rules)))
         for one, value in zip(self.bounds, numbers, strict=True):
@@ -171,6 +178,12 @@ class Columns(Node):
         if len(among):
             yield np.sort(self.rules[among]).tolist()
         yield from self.rest.found(look)
+
+
+def place_among(cuts: Sequence[str], text: str) -> float:
+    """The place of a text among others that ascend: an odd number for one of them, an even one between them."""
+    at = bisect_left(cuts, text)
+    return 2.0 * at + (at < len(cuts) and cuts[at] == text)
 
 
 def number(value: object) -> float | None:
@@ -192,7 +205,7 @@ class Alike(Node):
     wanted: bool
     rest: Node
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         many = len(self.rules)
         yield self.rules[computed.those(self.tree, self.numbers, look.value, wanted=self.wanted, many=many)].tolist()
         yield from self.rest.found(look)
@@ -211,7 +224,7 @@ class Within(Node):
             length: dict(of) for length, of in by_length.items()
         }
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         found = {rule for text in texts(look.value(self._fact)) for rule in self._in(text)}
         if found:
             yield sorted(found)
@@ -234,6 +247,6 @@ class Sieve(Node):
 
     needs: Sequence[tuple[int, Sequence[Atom]]]
 
-    def found(self, look: Look) -> Iterator[Sequence[int]]:
+    def found(self, look: Look) -> Iterator[Iterable[int]]:
         value = look.value
-        yield [rule for rule, needs in self.needs if all(fits(need, value(need.fact)) for need in needs)]
+        yield (rule for rule, needs in self.needs if all(fits(need, value(need.fact)) for need in needs))

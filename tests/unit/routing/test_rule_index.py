@@ -203,6 +203,7 @@ def test_a_condition_that_holds_fulfils_one_of_its_alternatives(source: str, lea
         "lead.score >= {i}.5 && lead.score < {i}.75",
         'lead.score > {i}1000 && lead.country == "US"',
         'lead.postal_code >= "9{i:03}" && lead.postal_code < "9{i:03}5"',
+        'lead.postal_code > "9{i:03}"',
         'lead.country == "US" && lead.region in ["r{i}", "q{i}"]',
         'lead.country == "US" && (lead.city == "x{i}" || lead.region == "y{i}")',
         'lead.source != "web" && lead.city != "x{i}"',
@@ -248,6 +249,21 @@ def test_M7_of_many_rules_few_are_asked(written: str) -> None:
     asked = set(RuleIndex(rules, known=AROUND.made).candidates(Look(AROUND, lead, NOW)))
     assert len(asked) <= 6
     assert all(n in asked for n, source in enumerate(sources) if Look(AROUND, lead, NOW).holds(compiled(source)))
+
+
+def test_what_nothing_sorts_is_looked_at_no_farther_than_to_the_first_that_is_asked() -> None:
+    rules = {n: compiled(f'lead.city != "x{n}"').alternatives for n in range(50)}
+    looks: list[str] = []
+
+    class Counting(Look):
+        def value(self, name: str) -> object:
+            looks.append(name)
+            return super().value(name)
+
+    found = RuleIndex(rules).candidates(Counting(AROUND, {"lead.city": "somewhere"}, NOW))
+    assert next(found) == 0
+    assert len(looks) < 5
+    assert list(found) == list(range(1, 50))
 
 
 def test_rules_with_the_same_condition_are_all_heard_in_their_order() -> None:
