@@ -7,13 +7,15 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import command_line
 from tests.e2e import recount
 from workers.embedded import servers
 
@@ -53,8 +55,15 @@ def fairturn(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]
     return ran
 
 
+def asked(directory: Path, *words: str) -> str:
+    """What a command says of this directory, typed within this process."""
+    told = command_line.said({}, *words, "--dir", str(directory))
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
 def export(what: str, directory: Path) -> list[dict[str, Any]]:
-    out = fairturn("export", what, "--dir", str(directory)).stdout
+    out = asked(directory, "export", what)
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -100,13 +109,14 @@ def some_leads(dice: random.Random, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def ran(directory: Path, leads: Path, members: Path, *more: str) -> Ran:
+@contextmanager
+def ran(directory: Path, leads: Path, members: Path, *more: str) -> Iterator[Ran]:
     out = directory / "out.json"
     args = ("--rate", "0", "--exit", "--dir", str(directory / "data"), "--json", str(out), *more)
     fairturn("demo", "--leads", str(leads), "--members", str(members), *args)
     data = directory / "data"
     with servers(data):  # so that no command has to start them for itself
-        return Ran(
+        yield Ran(
             directory=data,
             outcome=json.loads(out.read_text()),
             decisions=export("decisions", data),
@@ -117,7 +127,7 @@ def ran(directory: Path, leads: Path, members: Path, *more: str) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def roomy(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """150 leads and some that cannot be used, with room for all."""
     directory = tmp_path_factory.mktemp("a demo with room")
     dice = random.Random(20261122)
@@ -130,16 +140,18 @@ def roomy(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         blank | {"lead_id": "ATLANTIS", "country": "Atlantis", "city": "Poseidonis"},
     ]
     members = write_csv(directory / "members.csv", some_members(dice, 30))
-    return ran(directory, write_csv(directory / "leads.csv", leads), members, "--capacity", "1000")
+    with ran(directory, write_csv(directory / "leads.csv", leads), members, "--capacity", "1000") as done:
+        yield done
 
 
 @pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """More leads than places."""
     directory = tmp_path_factory.mktemp("crowded")
     dice = random.Random(7)
     members = write_csv(directory / "members.csv", some_members(dice, 9))
-    return ran(directory, write_csv(directory / "leads.csv", some_leads(dice, 90)), members, "--capacity", "5")
+    with ran(directory, write_csv(directory / "leads.csv", some_leads(dice, 90)), members, "--capacity", "5") as done:
+        yield done
 
 
 @pytest.mark.timeout(DEMO_S)
@@ -191,14 +203,14 @@ def test_G5_G10_an_independent_recount_agrees_on_rings_and_distances(roomy: Ran)
 
 def test_G7_a_lead_out_of_range_tells_the_nearest_distance(roomy: Ran) -> None:
     [far] = [lead for lead in roomy.leads.values() if lead["source_id"] == "FAR"]
-    told = fairturn("explain", "FAR", "--dir", str(roomy.directory)).stdout
+    told = asked(roomy.directory, "explain", "FAR")
     nearest = min(recount.miles(far, member) for member in roomy.members.values())
     assert f"{nearest:,.1f} miles" in told
 
 
 def test_E1_E2_X5_explain_tells_each_step_with_its_task_and_each_candidate(roomy: Ran) -> None:
     lead = next(lead for lead in roomy.leads.values() if lead["state"] == "offered")
-    story = json.loads(fairturn("explain", lead["source_id"], "--json", "--dir", str(roomy.directory)).stdout)
+    story = json.loads(asked(roomy.directory, "explain", lead["source_id"], "--json"))
     steps = [step["what"] for step in story["steps"]]
     assert [what for what in ("received", "offered", "written") if what not in steps] == []
     assert all(step["task_id"] for step in story["steps"])
@@ -208,7 +220,7 @@ def test_E1_E2_X5_explain_tells_each_step_with_its_task_and_each_candidate(roomy
 
 
 def test_verify_makes_every_decision_again(roomy: Ran) -> None:
-    report = json.loads(fairturn("verify", "--json", "--dir", str(roomy.directory)).stdout)
+    report = json.loads(asked(roomy.directory, "verify", "--json"))
     assert report["sound"]
     assert report["decisions"] == len(roomy.decisions)
 

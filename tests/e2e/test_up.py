@@ -17,7 +17,7 @@ import pytest
 import requests
 from simple_salesforce.api import Salesforce
 
-from tests.e2e.test_demo import ROOT, fairturn, write_csv
+from tests.e2e.test_demo import ROOT, asked, write_csv
 
 START_S, SOON_S = 180, 60
 pytestmark = pytest.mark.timeout(START_S + 4 * SOON_S)
@@ -109,7 +109,7 @@ def accounts(running: Running, tmp_path_factory: pytest.TempPathFactory) -> dict
         for key, lat in (("NEAR", 40.76), ("FARTHER", 40.90))
     ]
     file = write_csv(tmp_path_factory.mktemp("roster") / "members.csv", rows)
-    fairturn("members", "import", str(file), "--dir", str(running.directory))
+    asked(running.directory, "members", "import", str(file))
     return ids
 
 
@@ -152,7 +152,7 @@ def test_I2_a_killed_subscriber_misses_no_event_and_none_counts_twice(
 def test_X5_each_step_of_a_lead_links_to_its_task_in_flower(running: Running, accounts: Mapping[str, str]) -> None:
     lead = running.create("UP-TOLD", Latitude=10.0, Longitude=10.0)
     until(lambda: running.lead(lead)["Fairturn_Reason__c"] == "no_partner_in_range")
-    story = json.loads(fairturn("explain", "UP-TOLD", "--json", "--dir", str(running.directory)).stdout)
+    story = json.loads(asked(running.directory, "explain", "UP-TOLD", "--json"))
     tasks = {step["what"]: step["task_id"] for step in story["steps"]}
     [flower] = re.findall(r"Flower +(http://\S+)", running.said)
     [password] = re.findall(r"password (\S+)", running.said)
