@@ -29,8 +29,8 @@ def areas(policy: Policy, known: People) -> Iterator[Finding]:
         yield warning(
             "swapped_area",
             ("areas", name),
-            f"{name} lies at latitude {south:.1f} to {north:.1f}, longitude {west:.1f} to {east:.1f}, where no member is "
-            "near; with the two exchanged it would lie where members are",
+            f"{name} lies at latitude {south:.1f} to {north:.1f}, longitude {west:.1f} to {east:.1f}, where no member "
+            "is near; with the two exchanged it would lie where members are",
             "GeoJSON says longitude first: exchange the two numbers of each point.",
             {"lead.latitude": round(place[0], 6), "lead.longitude": round(place[1], 6)},
         )

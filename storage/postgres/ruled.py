@@ -115,11 +115,16 @@ def _note(conn: sa.Connection, steps: Sequence[tuple[int, Sequence[Step]]], task
 
 
 def set_aside(conn: sa.Connection, asides: Sequence[Aside], task_id: str, policy_version: int) -> None:
-    """Leave leads where their rules send them; of those that are none of ours Salesforce is told nothing."""
+    """Leave leads where their rules send them; of those that are none of ours Salesforce is told nothing.
+
+    Where it shows a lead as ours already, it is told that it is so no more: once.
+    """
     if not asides:
         return
     conn.execute(_ASIDE, {"rows": to_json([_row(one) for one in asides])})
-    tell_salesforce(conn, [one.lead.id for one in asides if one.told])
+    silent = [one.lead.id for one in asides if not one.told]
+    shown = conn.execute(_SHOWN, {"ids": bigints_of(silent)}).scalars() if silent else ()
+    tell_salesforce(conn, [*(one.lead.id for one in asides if one.told), *shown])
     _note(conn, [(one.lead.id, (*one.steps, _standing(one))) for one in asides], task_id, policy_version)
 
 
@@ -222,6 +227,12 @@ _ASIDE = sa.text(f"""
            updated_at = clock_timestamp()
     FROM {_ROWS} WHERE leads.id = g.id
 """)  # noqa: S608
+_SHOWN = sa.text("""
+    SELECT id FROM leads WHERE id = ANY(CAST(:ids AS bigint[]))
+      AND (EXISTS (SELECT FROM timeline t WHERE t.lead_id = leads.id AND t.what = 'written')
+           OR EXISTS (SELECT FROM outbox o WHERE o.lead_id = leads.id AND o.kind = 'salesforce'))
+    ORDER BY id
+""")
 _GIVEN = sa.text(f"""
     UPDATE leads SET state = 'offered', reason = NULL, rank = g.rank, lane = g.lane, rule = g.rule, basket = NULL,
            pool = g.pool, units = g.units, next_try_at = NULL, ruled = g.ruled, version = version + 1,

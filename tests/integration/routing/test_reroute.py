@@ -123,3 +123,24 @@ def test_a_lead_that_waits_for_facts_hears_of_them_whether_they_are_named_or_not
     assert house.state(lead) == ("waiting", "missing_facts")
     change(house, **facts(score=3))
     assert house.state(lead) == ("offered", None)
+
+
+def test_M4_what_salesforce_shows_of_a_lead_that_was_ours_is_set_right_once_when_a_rule_leaves_it_alone(
+    house: House,
+) -> None:
+    rival = when("rival", "lead.product == 'rival'", ignore=True)
+    house.publish_document(ruled(rival) | reroute_on("lead.product", open_offers="withdraw"))
+    near = house.member("near")
+    lead = house.lead(RECORD, attributes={"product": "solar"})
+    house.work()
+    house.tick()
+    assert house.holder(lead) == near
+    change(house, **facts(product="rival"))
+    house.tick()
+    assert house.state(lead) == ("withdrawn", "not_ours")
+    assert [(one.state, one.reason) for one in house.written][-1] == ("withdrawn", "not_ours")
+    written = len(house.written)
+    change(house, **facts(product="rival", score=8))
+    house.tick()
+    assert len(house.written) == written
+    assert not house.breaches()
