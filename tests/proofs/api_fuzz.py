@@ -2,7 +2,8 @@
 
     CASES=20000 python -m tests.proofs.api_fuzz
 
-The test of tests/integration/web/test_fuzz.py with every phase of schemathesis and the patience that takes.
+The tests of tests/integration/web/test_fuzz.py, what partners ask and what the house asks, so many each, with every
+phase of schemathesis and the patience that takes.
 """
 
 import os

@@ -17,8 +17,9 @@ from tests.integration.web.conftest import Api
 from tests.integration.web.test_ourselves import person
 
 CASES = int(os.environ.get("CASES", "300"))
-#: So many operations are asked, about.
-OPERATIONS = 28
+#: What partners ask, with about so many operations; and what those ask who run the house.
+PARTNERS = ("^/api/v1/(offers|me|open-leads|hooks|devices|push-key)", 28)
+HOUSE = ("^/api/v1/(policy|leads|kept-leads|fairness|pools|stats|invariants)", 21)
 #: The whole of schemathesis takes more than a thousand requests by itself.
 PHASES = "examples,fuzzing" if CASES < 2000 else "examples,coverage,fuzzing,stateful"
 ROOT = Path(__file__).parents[3]
@@ -29,7 +30,7 @@ LEFT_OUT = "positive_data_acceptance,use_after_free"
 
 
 @pytest.mark.timeout(60 + CASES)
-def test_no_made_up_request_gets_an_answer_that_the_document_does_not_name(
+def test_no_made_up_request_of_a_partner_gets_an_answer_that_the_document_does_not_name(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "LIVES_S", 10 * CASES)
@@ -40,18 +41,36 @@ def test_no_made_up_request_gets_an_answer_that_the_document_does_not_name(
     for offer in offers[::3]:
         acme.post(f"/offers/{offer}/accept")
     api.house.overdue(*(api.house.id_of(f"lead-{n}") for n in (1, 4, 7)))
+    fuzz(api, PARTNERS, ann.token, KNOWN_OFFER_ID=" ".join(offers), KNOWN_PERSON_ID=str(ann_id))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60 + CASES)
+def test_no_made_up_request_of_the_house_gets_an_answer_that_the_document_does_not_name(api: Api) -> None:
+    api.partner("acme", capacity=1000)
+    leads = [api.house.lead(f"lead-{n}") for n in range(4)]
+    api.house.work()
+    for limit in (1, 2, 3):
+        api.house.publish(reassignments=limit)
+    fuzz(
+        api, HOUSE, "operators-token", KNOWN_REF=" ".join(map(str, leads)), KNOWN_POOL="installers", KNOWN_VERSION="1 2"
+    )
+
+
+def fuzz(api: Api, whom: tuple[str, int], token: str, **known: str) -> None:
+    """Ask the operations of these addresses what schemathesis makes up from the document."""
+    paths, operations = whom
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{api.client.base_url}/api/v1/openapi.json"),
-            *("--include-path-regex", "^/api/v1/(offers|me|open-leads|hooks|devices|push-key)"),
-            *("--exclude-checks", LEFT_OUT, "--checks", "all", "--header", f"Authorization: Bearer {ann.token}"),
-            *("--max-examples", str(max(4, CASES // OPERATIONS)), "--phases", PHASES),
+            *("--include-path-regex", paths),
+            *("--exclude-checks", LEFT_OUT, "--checks", "all", "--header", f"Authorization: Bearer {token}"),
+            *("--max-examples", str(max(4, CASES // operations)), "--phases", PHASES),
             *("--seed", "4", "--continue-on-failure"),
             *("--workers", "1", "--warnings", "off"),
         ],
         cwd=ROOT,
-        env=os.environ
-        | {"SCHEMATHESIS_HOOKS": HOOKS, "KNOWN_OFFER_ID": " ".join(offers), "KNOWN_PERSON_ID": str(ann_id)},
+        env=os.environ | {"SCHEMATHESIS_HOOKS": HOOKS} | known,
         capture_output=True,
         text=True,
         check=False,

@@ -40,7 +40,7 @@ def drafts(router: APIRouter, press: Press, manager: Any) -> None:
         operation_id="draftPolicy",
         summary="Keep a policy as a draft",
         status_code=201,
-        responses=said(201, 403, 409, etag=True),
+        responses=said(201, 403, 404, 409, etag=True),
     )
     def draft(
         request: Request, principal: Annotated[Principal, manager], wish: DraftWish, key: IdempotencyKey = None
