@@ -19,7 +19,7 @@ from routing.policy import Answering, Policy
 from routing.ports import Snapshot
 from routing.ruling import Aside, Gift
 from routing.simulation.past import MemberFacts, moment, us
-from routing.simulation.rows import LeadRow, News, OfferRow, Shares, Waiters, Waiting, apart_m
+from routing.simulation.rows import LeadRow, News, OfferRow, Shares, Waiters, Waiting, apart_m, without_room
 from routing.timers import to_answer
 
 #: Where a lead's pool is no more, or it never had one.
@@ -31,8 +31,8 @@ NOT_WOKEN = frozenset({Reason.OPEN_POOL, Reason.HELD})
 _NOT_NEAR = NOT_WOKEN | {Reason.MISSING_FACTS}
 #: Ends after which a lead was not kept: limits that count what is kept count it no longer.
 NOT_KEPT = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.WITHDRAWN})
-#: Nobody fits a lead now, or the member that a rule names has no room: it is looked at again after so long.
-AGAIN_AFTER, ROOM_AFTER = timedelta(hours=1), timedelta(minutes=5)
+#: Nobody fits a lead now: it is looked at again after so long.
+AGAIN_AFTER = timedelta(hours=1)
 
 
 @dataclass(slots=True)
@@ -271,13 +271,8 @@ class MemoryLedger:
         """Give a lead to the member that a rule names, or let it wait for room."""
         row, ruling = self.leads[gift.lead.id], gift.ruling
         units, member = ruling.course.units, gift.member
-        room = self._capacity(member.market).get(member.id, 0) - self._open[member.id] >= units
-        if not (gift.beyond or room):
-            again = ruling.now + ROOM_AFTER
-            waits = Aside(
-                gift.lead, LeadState.WAITING, Reason.NO_ROOM, ruling.course.rule, "", again, ruling.rank, ruling.ruled
-            )
-            self.set_aside(waits)
+        if not (gift.beyond or self.has_room(gift)):
+            self.set_aside(without_room(gift))
             return
         self._stays(row)
         rules = gift.pool.answering if gift.pool else NO_POOL
@@ -297,6 +292,12 @@ class MemoryLedger:
             offer.state, offer.accepted = OfferState.ACCEPTED, self.now()
         row.state = LeadState.ACCEPTED if taken else LeadState.OFFERED
         self.news.given.append(offer)
+
+    def has_room(self, gift: Gift) -> bool:
+        """Whether the member that a rule names may hold the lead as well."""
+        member = gift.member
+        room = self._capacity(member.market).get(member.id, 0) - self._open[member.id]
+        return room >= gift.ruling.course.units
 
     def review(self, lead: int, reason: Reason) -> None:
         """A person looks."""

@@ -1,6 +1,6 @@
 """One lead tried out (row W1): the real dispatcher over copies of what is there now; nothing is written anywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from routing.reexecute import past_of
 from routing.ruling import Aside, Gift
 from routing.simulation.ledger import GENERATION, MemoryLedger
 from routing.simulation.past import us
-from routing.simulation.rows import LeadRow
+from routing.simulation.rows import LeadRow, without_room
 from routing.simulation.turnstile import MemoryTurnstile
 
 
@@ -33,6 +33,7 @@ class Present:
     rosters: Sequence[Roster]
     turnstiles: Mapping[str, Snapshot]
     open: Mapping[int, int] = field(default_factory=dict)  # units each member holds, by the ledger
+    accepting: Collection[int] = frozenset()  # members for whom an offer is accepted at once
     state: LeadState = LeadState.NEW
     note: str = ""  # how it stands now, where this is what would come next
 
@@ -110,7 +111,10 @@ class _One(MemoryLedger):
         self._asides.append(one)
 
     def give_by_rule(self, id_: UUID, gift: Gift) -> None:  # noqa: ARG002 - it lives nowhere
-        self._gifts.append(gift)
+        if gift.beyond or self.has_room(gift):
+            self._gifts.append(gift)
+        else:
+            self.set_aside(without_room(gift))
 
     def told(self) -> Rehearsed:
         """What came of it."""
@@ -121,16 +125,16 @@ class _One(MemoryLedger):
         for aside in self._asides:
             return Rehearsed(str(aside.state), str(aside.reason), None, aside.rule, aside.target, note)
         for gift in self._gifts:
-            outcome = "accepted" if gift.accept else "offered"
+            outcome = "accepted" if gift.accept or gift.member.id in self.present.accepting else "offered"
             return Rehearsed(outcome, "given by a rule", gift.member.id, gift.ruling.course.rule, "", note)
         for verdict in self._verdicts:
             decision = verdict.decision
             chosen = decision.chosen is not None
-            outcome = "offered" if chosen else "waiting" if verdict.waits else "review"
+            at_once = decision.chosen in self.present.accepting
+            outcome = ("accepted" if at_once else "offered") if chosen else "waiting" if verdict.waits else "review"
+            reason = decision.reason if chosen or verdict.reason is None else verdict.reason
             verdicts = tuple(self._verdicts)
-            return Rehearsed(
-                outcome, str(decision.reason), decision.chosen, decision.rule, "", note, verdicts, explained
-            )
+            return Rehearsed(outcome, str(reason), decision.chosen, decision.rule, "", note, verdicts, explained)
         return Rehearsed("nothing", "the lead is not free to be decided", None, "", "", note)
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from heapq import merge
 from math import asin, cos, floor, pi, radians, sin, sqrt
 from typing import NamedTuple
@@ -16,9 +17,12 @@ from routing.limits import Use
 from routing.near import cell
 from routing.offer import Kind, OfferState
 from routing.plan import Verdict
+from routing.ruling import Aside, Gift
 from routing.simulation.past import us
 from routing.turns import Correction
 
+#: The member that a rule names has no room: the lead is looked at again after so long.
+ROOM_AFTER = timedelta(minutes=5)
 #: Squares of the waiting, as a part of a degree.
 _SQUARES = 4
 
@@ -159,3 +163,10 @@ def apart_m(a: Point, b: Point) -> float:
     half = sin(radians(b.lat - a.lat) / 2) ** 2
     half += cos(radians(a.lat)) * cos(radians(b.lat)) * sin(radians(b.lon - a.lon) / 2) ** 2
     return 2 * LEAST_RADIUS_M * asin(min(1.0, sqrt(half)))
+
+
+def without_room(gift: Gift) -> Aside:
+    """The lead waits until the member that a rule names has room."""
+    ruling = gift.ruling
+    again = ruling.now + ROOM_AFTER
+    return Aside(gift.lead, LeadState.WAITING, Reason.NO_ROOM, ruling.course.rule, "", again, ruling.rank, ruling.ruled)

@@ -60,7 +60,9 @@ class Rehearsing:
         with read_only(self._engine) as conn:
             now: datetime = conn.execute(_NOW).scalar_one()
             made = replace(lead, id=NOBODY, received_at=now)
-            return self._present(conn, now, made, Known(now, {NOBODY: lead.facts}), policy, (LeadState.NEW, ""))
+            rules = known(conn, [], policy, now) if policy.asks_leads else Known(now, {})
+            rules = replace(rules, facts={NOBODY: lead.facts})
+            return self._present(conn, now, made, rules, policy, (LeadState.NEW, ""))
 
     def names(self) -> Mapping[int, str]:
         """The keys of all members."""
@@ -78,7 +80,7 @@ class Rehearsing:
     ) -> Present:
         markets = [row.name for row in conn.execute(_MARKETS)]
         members = Members(self._engine)
-        open_ = {row.id: row.open for row in conn.execute(_OPEN)}
+        held = conn.execute(_OPEN).all()
         return Present(
             now,
             lead,
@@ -86,7 +88,8 @@ class Rehearsing:
             policy,
             [members.roster(market, full=True) for market in markets],
             {market: self._turnstile(conn, market) for market in markets},
-            open_,
+            {row.id: row.open for row in held},
+            frozenset(row.id for row in held if row.auto_accept),
             *stands,
         )
 
@@ -169,7 +172,7 @@ _TRIED = sa.text("""
     ) tried
 """)
 _MARKETS = sa.text("SELECT name FROM markets ORDER BY name")
-_OPEN = sa.text("SELECT id, open FROM members WHERE open > 0")
+_OPEN = sa.text("SELECT id, open, auto_accept FROM members WHERE open > 0 OR auto_accept")
 _NAMES = sa.text("SELECT id, key FROM members")
 _OPEN_OFFERS = sa.text("""
     SELECT id, member_id, units FROM offers WHERE market = :market AND state IN ('offered', 'accepted')

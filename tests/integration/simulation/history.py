@@ -45,6 +45,58 @@ def read(house: House, since: datetime) -> Past:
     return replace(past, until=last + 1)
 
 
+#: Facts of a lead for each rule below, and of one for none.
+KINDS: list[dict[str, Any]] = [
+    {"source": "Key"},
+    {"source": "Fair"},
+    {"source": "Web"},
+    {"attributes": {"product": "spam"}},
+    {"attributes": {"product": "heat pump"}},
+    {"attributes": {"product": "roof"}},
+    {"attributes": {"kw": 150, "score": 70}},
+    {"attributes": {"language": "es"}},
+    {},
+]
+
+
+def ruled(**installers: Any) -> dict[str, Any]:
+    """Rules of every kind, two pools, limits, units, points."""
+    rules: list[dict[str, Any]] = [
+        {"name": "heavy", "when": "lead.kw > 100.0", "then": {"units": 2, "priority": 20}},
+        {
+            "name": "spanish",
+            "when": 'lead.language == "es"',
+            "then": {"skills": [{"name": "languages", "wanted": "es"}]},
+        },
+        {"name": "key", "when": 'lead.source == "Key"', "then": {"owner": {"table": "accounts", "column": "owner"}}},
+        {"name": "fair", "when": 'lead.source == "Fair"', "then": {"hold": "spring"}},
+        {"name": "enrich", "when": 'lead.source == "Web"', "then": {"wait": {"facts": ["lead.score"], "up_to": "1m"}}},
+        {"name": "spam", "when": 'lead.product == "spam"', "then": {"quarantine": "test address"}},
+        {"name": "rivals", "when": 'lead.product == "heat pump"', "then": {"ignore": True}},
+        {"name": "roofs", "when": 'lead.product == "roof"', "then": {"pool": "roofers"}},
+    ]
+    made = policy(limits=[{"of": "member", "most": 8, "per": "1h"}], **installers)
+    roofers = {"name": "roofers", "market": "main", "rings": {"unit": "mi", "radii": [12]}, "mode": "nearest"}
+    return made | {
+        "attributes": {
+            "lead": {"product": "text", "kw": "number", "score": "number", "language": "text"},
+            "member": {"languages": "list"},
+        },
+        "rules": rules,
+        "default": {"pool": "installers"},
+        "tables": {
+            "accounts": {
+                "key": ["lead.postal_code*"],
+                "columns": {"owner": "text"},
+                "rows": [{"postal_code": "19001", "owner": "m1"}, {"postal_code": "1900", "owner": "m4"}],
+            }
+        },
+        "giving": {"accept": False, "beyond_capacity": False},
+        "priority": {"points": [{"name": "score", "fact": "lead.score", "times": 1.0}], "best": {"at_least": 60}},
+        "pools": [*made["pools"], roofers | {"answer_within": "2s", "overflow": {"pool": "installers"}}],
+    }
+
+
 class Town:
     """Members around one place, and leads that come to them."""
 
@@ -67,10 +119,25 @@ class Town:
     def arrive(self, count: int) -> None:
         """So many leads come in together and are routed."""
         for _ in range(count):
-            self._number += 1
-            lat, lon = self._place()
-            self.house.lead(f"00QTOWN{self._number:08d}AAA", lat, lon, postal_code=f"19{self._number % 7:03d}")
+            self.lead()
         self.house.work()
+
+    def lead(self, **facts: Any) -> int:
+        """A lead comes in, and is not worked on."""
+        self._number += 1
+        lat, lon = self._place()
+        return self.house.lead(
+            f"00QTOWN{self._number:08d}AAA", lat, lon, postal_code=f"19{self._number % 7:03d}", **facts
+        )
+
+    def tell(self, lead: int, **facts: Any) -> None:
+        """Salesforce says something new about a lead."""
+        record = self.house.value("SELECT salesforce_id FROM leads WHERE id = :lead", lead=lead)
+        self.house.journey.intake(self.house.store([self.house.change(record, "UPDATE", body=facts)]))
+
+    def release(self, *leads: int) -> None:
+        """A person gives leads back to routing."""
+        self.house.journey.route(self.house.baskets.release(leads, actor="test").released)
 
     def answer(self) -> None:
         """Every open offer may be answered now; some never are."""

@@ -14,7 +14,7 @@ from routing.simulation.rehearsal import rehearse
 from storage.postgres.rehearsing import Rehearsing, read_only
 from storage.redis.audit import TurnstileAudit
 from tests.integration.routing.house import House
-from tests.integration.simulation.history import Town
+from tests.integration.simulation.history import KINDS, Town, ruled
 
 
 def trials(house: House) -> Rehearsing:
@@ -63,6 +63,24 @@ def test_W1_a_trial_says_what_live_does_then_and_writes_nothing_anywhere(house: 
         assert [c["open"] for c in told["candidates"]] == decided.open
         if decided.chosen is None:
             assert (tried.outcome, tried.reason) == ("waiting", reason)
+
+
+def test_W1_a_trial_under_rules_and_limits_says_what_live_does_then(house: House) -> None:
+    town = Town(house, seed=6)
+    town.settle(6)
+    house.publish_document(ruled(answer_within="2h"))
+    house.run("UPDATE members SET auto_accept = true WHERE key = 'm2'")
+    for facts in KINDS * 3:  # places and quotas run out on the way
+        lead = town.lead(**facts)
+        before = everything(house)
+        tried = rehearse(trials(house).of_lead(str(lead)))
+        assert everything(house) == before
+        house.work()
+        state, reason = house.state(lead)
+        rule = house.value("SELECT rule FROM leads WHERE id = :lead", lead=lead)
+        assert (tried.outcome, tried.member, tried.rule) == (state, house.holder(lead), rule)
+        if reason is not None:
+            assert tried.reason == reason
 
 
 def test_W1_a_trial_cannot_write_even_if_it_wanted_to(house: House) -> None:
