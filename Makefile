@@ -38,7 +38,7 @@ bench: ready ## speed beside the servers' own limits, 15 minutes (make bench QUI
 profile: ready ## flame graphs of routing and intake, into docs/
 	@$(PY) -m bench.flames $(ARGS)
 
-PROOFS ?= writes stream resync imports crowd answers fairness same_rule
+PROOFS ?= writes stream resync imports crowd answers fairness same_rule simulate
 proofs: ready ## what takes minutes to prove, a file each in tests/proofs (make proofs PROOFS=writes MINUTES=30 SPEED=1, PROOFS=volume MINUTES=60)
 	@for proof in $(PROOFS); do $(PY) -m tests.proofs.$$proof || exit 1; done
 
