@@ -34,7 +34,7 @@ def crowd(house: House, threads: int) -> None:
                 if ids:
                     house.dispatcher.route(ids)
                 else:
-                    over.wait(dice.uniform(0.1, 0.5))
+                    over.wait(dice.uniform(0.5, 2.0))
             except TryLater:
                 over.wait(dice.uniform(0.1, 0.5))
 

@@ -15,7 +15,7 @@ from tests.integration.routing.house import House, document
 
 PARTNERS = 20
 #: `make proofs PROOFS=crowd` does the same with 10,000.
-LEADS = int(os.environ.get("LEADS") or 500)
+LEADS = int(os.environ.get("LEADS") or 300)
 #: A market for each number of workers, all in one house: the same members, the same leads, each in its own country.
 COUNTRIES = {"alone": "US", "two": "CA", "four": "GB", "two-hundred": "DE"}
 

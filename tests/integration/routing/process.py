@@ -90,7 +90,7 @@ def route(database_url: str, redis_url: str, threads: str) -> None:
                 if ids:
                     house.dispatcher.route(dice.sample(ids, min(len(ids), dice.randint(1, 4))))
                 else:
-                    over.wait(dice.uniform(0.2, 1.0))
+                    over.wait(dice.uniform(1.0, 4.0))  # nothing is new: who asks more often only takes the machine
             except TryLater:
                 over.wait(dice.uniform(0.2, 1.0))
 
