@@ -5,7 +5,7 @@ makes it false are asked apart: `!(a || b)` needs `a` and `b` to be false, not j
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import product
 
 from routing import computed
@@ -27,6 +27,7 @@ from routing.atoms import (
     constant,
     settled,
 )
+from routing.patterns import Needs
 from routing.patterns import needs as needs_of_pattern
 from routing.syntax import Node
 from routing.written import each, written
@@ -198,7 +199,11 @@ def _of_pattern(text: Node, pattern: Node) -> Alternatives:
     fact, value = _fact(text), constant(pattern)
     if fact is None or not isinstance(value, str):
         return ANYTHING
-    found = _patterns(value)
+    found = [_conjunction(fact, one) for one in _patterns(value)]
+    return reduce(_either, found) if found else ANYTHING
+
+
+def _conjunction(fact: str, found: Needs) -> Alternatives:
     fact = FOLDED + fact if found.folded else fact
     atoms: list[Atom] = []
     if found.begins:

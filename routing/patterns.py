@@ -30,23 +30,14 @@ class Needs:
     folded: bool = False
 
 
-def needs(pattern: str) -> Needs:
-    """What a text that matches must have at least."""
+def needs(pattern: str) -> tuple[Needs, ...]:
+    """What a text that matches must have at least: what one of these says. None: nothing is known."""
     folded = pattern.startswith("(?i)")
     rest = pattern[4:] if folded else pattern
     if not rest.isascii() or "(?" in rest.replace("(?:", "") or "\\Q" in rest:
-        return Needs()
-    found = [_of_one(part, folded=folded) for part in _parts(rest)]
-    if len(found) == 1:
-        return found[0]
-    begins, ends = [one.begins for one in found], [one.ends for one in found]
-    return Needs(_any(begins), _any(ends), "", folded) if found else Needs()
-
-
-def _any(texts: Sequence[frozenset[str]]) -> frozenset[str]:
-    """All of them; none when one is not told, or they are too many."""
-    every = frozenset[str]().union(*texts)
-    return every if all(texts) and len(every) <= MOST else frozenset()
+        return ()
+    found = tuple(_of_one(part, folded=folded) for part in _parts(rest))
+    return found if all(one.begins or one.ends or one.within for one in found) else ()
 
 
 def _of_one(rest: str, *, folded: bool) -> Needs:
