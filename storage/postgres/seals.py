@@ -24,6 +24,9 @@ LATE = timedelta(minutes=3)
 #: Batches made in one run at most; the next run goes on.
 BATCHES = 50
 Row = dict[str, str | None]
+#: A row that has no seal: its market, generation, id and number, and what it says.
+Found = tuple[str, int, str, int, Row]
+_NO_END = (2**62, 2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +69,32 @@ class Seals:
         """Seal what is committed and not sealed yet; how many rows. Safe to run twice, and beside itself."""
         total, made = 0, 0
         for kind in [one for one in KINDS.values() if one.name in only]:
+            look_back = True
             while made < batches:
-                rows = self._seal(kind)
+                rows, look_back = self._seal(kind, look_back=look_back)
                 total, made = total + rows, made + bool(rows)
                 if rows < hashes.SIZE:
                     break
         return total
 
-    def _seal(self, kind: Kind) -> int:
-        """One batch; how many rows it has."""
+    def _seal(self, kind: Kind, *, look_back: bool) -> tuple[int, bool]:
+        """One batch: how many rows it has, and whether there may be more that came late."""
         with transaction(self._engine) as connection:
             connection.execute(_TAKE_TIME)
             if not connection.scalar(_ONE_AT_A_TIME):
-                return 0
-            late = {"kind": kind.name, "late": LATE}
-            floor = None if kind.few else connection.execute(_FLOOR, late).one_or_none()
-            rows, upto = _unsealed(connection, kind, floor.upto if floor else {}, floor.number if floor else 0)
+                return 0, False
+            upto = dict(connection.scalar(_UPTO, {"kind": kind.name}) or {})
+            late = _late(connection, kind, upto) if look_back and (upto or kind.few) else []
+            # What lies behind the last seal has none; there is nothing to compare it with.
+            new = [] if kind.few else _unsealed(connection, kind, upto, None, hashes.SIZE - len(late))
+            rows = [*late, *new]
             if not rows:
-                return 0
-            _write(connection, kind, rows, upto, self._clock() if self._clock else connection.scalar(_NOW))
-            return len(rows)
+                return 0, False
+            for market, generation, _, number, _ in rows:
+                upto[market] = max(tuple(upto.get(market, (0, -1))), (generation, number))
+            at = self._clock() if self._clock else connection.scalar(_NOW)
+            _write(connection, kind, [(ref, number, row) for _, _, ref, number, row in rows], upto, at)
+            return len(rows), len(late) == hashes.SIZE
 
     def newest(self) -> tuple[int, str] | None:
         """Number and hash of the last seal: keep it elsewhere, and nobody can change what was before."""
@@ -125,7 +134,8 @@ class Seals:
         if kept is not None:
             yield from hashes.compare(chain.heads, kept)
         with transaction(self._engine) as connection:
-            connection.execute(_TAKE_TIME)
+            connection.execute(_TAKE_LONG)
+            connection.execute(_NO_LOOPS)
             for kind in KINDS.values():
                 for ref in () if kind.few else connection.execute(_added(kind), {"late": LATE}).scalars():
                     yield f"{kind.name} {ref} was put in after its neighbours were sealed"
@@ -165,33 +175,38 @@ class Seals:
             }
 
 
-def _unsealed(
-    connection: sa.Connection, kind: Kind, floor: Mapping[str, Any], after: int
-) -> tuple[list[tuple[str, int, Row]], dict[str, Any]]:
-    """Rows that are settled and not sealed, in order; and where the next batch begins to look."""
-    found: list[tuple[str, int, Row]] = []
-    upto = dict(connection.scalar(_UPTO, {"kind": kind.name}) or {})
-    markets = connection.execute(_MARKETS).scalars() if kind.of_market else [""]
-    for market in markets:
-        generation, number = floor.get(market, (0, -1))
-        values = {
-            "market": market,
-            "generation": generation,
-            "number": number,
-            "kind": kind.name,
-            "after": after,
-            "limit": hashes.SIZE - len(found),
-        }
-        for row in connection.execute(_select(kind), values):
+def _late(connection: sa.Connection, kind: Kind, upto: Mapping[str, Any]) -> list[Found]:
+    """Rows before the last seal that were not settled when it was made."""
+    floor = None if kind.few else connection.execute(_FLOOR, {"kind": kind.name, "late": LATE}).one_or_none()
+    connection.execute(_NO_LOOPS)
+    since, after = (floor.upto, floor.number) if floor else ({}, 0)
+    return _unsealed(connection, kind, since, after, hashes.SIZE, upto=None if kind.few else upto)
+
+
+def _unsealed(  # noqa: PLR0917 - of one query
+    connection: sa.Connection,
+    kind: Kind,
+    since: Mapping[str, Any],
+    after: int | None,
+    limit: int,
+    upto: Mapping[str, Any] | None = None,
+) -> list[Found]:
+    """Settled rows behind a number, in order; with `after`, those that no seal after this one has."""
+    found: list[Found] = []
+    for market in connection.execute(_MARKETS).scalars() if kind.of_market else [""]:
+        generation, number = since.get(market, (0, -1))
+        to_generation, to_number = _NO_END if upto is None else upto.get(market, (0, -1))
+        values = {"market": market, "generation": generation, "number": number, "limit": limit - len(found)}
+        values |= {"kind": kind.name, "after": after, "to_generation": to_generation, "to_number": to_number}
+        for row in connection.execute(_select(kind, compare=after is not None), values):
             ref, at, of_generation, *told = row
-            found.append((ref, at, dict(zip(kind.columns, told, strict=True))))
-            upto[market] = max(tuple(upto.get(market, (0, -1))), (of_generation, at))
-        if len(found) >= hashes.SIZE:
+            found.append((market, of_generation, ref, at, dict(zip(kind.columns, told, strict=True))))
+        if len(found) >= limit:
             break
-    return found, upto
+    return found
 
 
-def _select(kind: Kind) -> sa.TextClause:
+def _select(kind: Kind, *, compare: bool) -> sa.TextClause:
     """The rows of a kind as text: as Postgres writes each value, in UTC.
 
     Settled is what was written by a transaction before which every other one is over as well.
@@ -201,14 +216,26 @@ def _select(kind: Kind) -> sa.TextClause:
     texts = ", ".join(f"t.{name}\\:\\:text AS of_{name}" for name in kind.columns)
     generation = "t.generation" if kind.of_market else "0"
     if kind.of_market:
-        since = f"t.market = :market AND (t.generation, t.{number}) > (:generation, :number)"
+        since = (
+            f"t.market = :market AND (t.generation, t.{number}) > (:generation, :number) "
+            f"AND (t.generation, t.{number}) <= (:to_generation, :to_number)"
+        )
     else:
-        since = f"CAST(:market AS text) = '' AND CAST(:generation AS bigint) = 0 AND t.{number} > :number"
+        since = (
+            f"CAST(:market AS text) = '' AND CAST(:generation AS bigint) = 0 AND t.{number} > :number "
+            f"AND CAST(:to_generation AS bigint) >= 0 AND t.{number} <= :to_number"
+        )
+    sealed = "CAST(:kind AS text) <> '' AND CAST(:after AS bigint) IS NULL"
+    if compare:
+        sealed = f"""NOT EXISTS (
+            SELECT FROM (SELECT unnest(refs) AS ref FROM seals WHERE kind = :kind AND number > :after) s
+            WHERE s.ref = CAST(t.{key} AS text)
+        )"""  # noqa: S608 - names of our own tables
     return sa.text(f"""
         SELECT t.{key}\\:\\:text AS ref, t.{number} AS number, {generation} AS generation, {texts}
         FROM {table.name} t
         WHERE {since} AND {kind.where} AND age(t.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())\\:\\:xid)
-          AND t.{key}\\:\\:text NOT IN (SELECT unnest(s.refs) FROM seals s WHERE s.kind = :kind AND s.number > :after)
+          AND {sealed}
         ORDER BY {"t.generation, " if kind.of_market else ""}t.{number} LIMIT :limit
     """)  # noqa: S608 - names of our own tables
 
@@ -227,7 +254,10 @@ def _added(kind: Kind) -> sa.TextClause:
             SELECT upto FROM seals WHERE kind = '{kind.name}' AND at < clock_timestamp() - 2 * CAST(:late AS interval)
             ORDER BY number DESC LIMIT 1
         ) u
-        WHERE {among} AND CAST(t.{key} AS text) NOT IN (SELECT unnest(refs) FROM seals WHERE kind = '{kind.name}')
+        WHERE {among} AND NOT EXISTS (
+            SELECT FROM (SELECT unnest(refs) AS ref FROM seals WHERE kind = '{kind.name}') s
+            WHERE s.ref = CAST(t.{key} AS text)
+        )
         ORDER BY t.{number} LIMIT 100
     """)  # noqa: S608 - names of our own tables
 
@@ -312,6 +342,10 @@ def _proved(connection: sa.Connection, entries: Sequence[Any]) -> tuple[set[int]
 
 _ONE_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('fairturn:seal'))")
 _TAKE_TIME = sa.text("SELECT set_config('statement_timeout', '60s', true), set_config('timezone', 'UTC', true)")
+#: Rows and sealed rows are many, whatever the planner thinks: they are brought together by hashes.
+_NO_LOOPS = sa.text("SELECT set_config('enable_nestloop', 'off', true)")
+#: For looking through all there is, once in a while.
+_TAKE_LONG = sa.text("SELECT set_config('statement_timeout', '3600s', true), set_config('timezone', 'UTC', true)")
 _NOW = sa.text("SELECT clock_timestamp()")
 _MARKETS = sa.text("SELECT name FROM markets ORDER BY name")
 _NEWEST = sa.text("SELECT number, head FROM seals ORDER BY number DESC LIMIT 1")
