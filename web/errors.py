@@ -168,16 +168,13 @@ async def _foreseen(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": ""}
-    where = ".".join(str(part) for part in first["loc"])
+    where, what = ".".join(str(part) for part in first["loc"]), str(first["msg"]).removeprefix("Value error, ")
+    fix = "See the operation in /api/v1/docs."
+    if first.get("type") == "json_invalid":
+        where, what, fix = "body", f"it is not JSON at character {first['loc'][-1]}", "Send JSON in UTF-8."
     # Without the input itself: it is not ours to repeat.
     return problem(
-        request_id(request),
-        422,
-        f"{where}: {first['msg']}",
-        kind="bad-input",
-        title="Bad input",
-        field=where,
-        fix="See the operation in /api/v1/docs.",
+        request_id(request), 422, f"{where}: {what}", kind="bad-input", title="Bad input", field=where, fix=fix
     )
 
 
