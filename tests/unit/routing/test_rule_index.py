@@ -149,6 +149,16 @@ def all_that_match(book: Rulebook, lead: Mapping[str, object]) -> tuple[str, ...
 @pytest.mark.parametrize(
     ("needs", "lead"),
     [
+        (
+            st.builds(
+                lambda least, low, most, high: f"lead.score {least} {low} && lead.score {most} {low + high}",
+                st.sampled_from([">", ">="]),
+                st.integers(0, 9),
+                st.sampled_from(["<", "<="]),
+                st.integers(-1, 2),
+            ),
+            st.builds(lambda score: {"lead.score": score}, st.integers(-1, 12)),
+        ),
         (st.builds('lead.city.startsWith("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
         (st.builds('lead.city.endsWith("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
         (st.builds('lead.city.contains("{}")'.format, words), st.builds(lambda w: {"lead.city": w}, words)),
@@ -165,7 +175,7 @@ def all_that_match(book: Rulebook, lead: Mapping[str, object]) -> tuple[str, ...
             st.builds(lambda s, a: {"lead.score": s, "lead.attempt": a}, some_numbers, st.integers(-1, 3)),
         ),
     ],
-    ids=["begins", "ends", "contains", "one of", "list", "area", "between"],
+    ids=["ranges", "begins", "ends", "contains", "one of", "list", "area", "between"],
 )
 def test_every_rule_that_matches_is_found(
     needs: st.SearchStrategy[str], lead: st.SearchStrategy[dict[str, object]]
