@@ -4,6 +4,7 @@ The format is told in the Postgres manual under COPY, an array is what `array_re
 the wire as they are: a decision has some fifty candidates with ten numbers each.
 """
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from routing.decision import Decision
 from routing.errors import GiveUp
 from routing.limits import written_stops, written_uses
 from storage.postgres import tables as t
+from storage.postgres.values import clean
 
 _HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -151,7 +153,11 @@ def _text(text: str) -> bytes:
 
 def _jsonb(value: Mapping[str, object] | Sequence[object]) -> bytes:
     """What `jsonb_recv` takes: its version, then the text."""
-    data = b"\x01" + (orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if value else b"{}")
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if value else b"{}"
+    except TypeError:  # a lone surrogate, or a number of more than 64 bits
+        text = json.dumps(clean(value), sort_keys=True).encode()
+    data = b"\x01" + text
     return struct.pack("!i", len(data)) + data
 
 

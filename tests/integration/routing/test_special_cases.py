@@ -214,3 +214,17 @@ def test_facts_that_change_send_a_waiting_lead_elsewhere(house: House) -> None:
     house.work()
     assert house.holder(lead) == far
     assert "ruled_again" in house.story(lead)
+
+
+def test_M1_a_fact_of_hundreds_of_digits_is_as_good_as_missing_and_its_lead_is_routed_like_any_other(
+    house: House,
+) -> None:
+    house.publish_document(
+        ruled(when("large", "lead.kw > 900.0", review="large"), when("any", "has(lead.kw)", hot=True))
+    )
+    near = house.member("near")
+    leads = [house.lead("00Q000000000000001", attributes={"kw": 10**400}), house.lead("00Q000000000000002")]
+    house.work()
+    assert [house.holder(lead) for lead in leads] == [near, near]
+    assert not house.errors
+    assert house.value("SELECT inputs->>'lead.kw' FROM decisions WHERE lead_id = :lead", lead=leads[0]) == str(10**400)
