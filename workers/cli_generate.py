@@ -19,6 +19,8 @@ err = Console(stderr=True, highlight=False)
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 RATE = click.FloatRange(0, 1)
+#: Of a length of time.
+MOST_DIGITS = 6
 
 
 def add_to(cli: click.Group) -> None:
@@ -35,9 +37,10 @@ class Span(click.ParamType[timedelta]):
         if isinstance(value, timedelta):
             return value
         units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-        if value[-1:] not in units or not value[:-1].isdigit() or not int(value[:-1]):
+        number = value[:-1]
+        if value[-1:] not in units or not number.isdecimal() or len(number) > MOST_DIGITS or not int(number):
             self.fail(f"{value!r} is no length; write it like 45m, 4h or 3d", param, ctx)
-        return timedelta(**{units[value[-1]]: int(value[:-1])})
+        return timedelta(**{units[value[-1]]: int(number)})
 
 
 SPAN = Span()

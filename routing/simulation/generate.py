@@ -16,6 +16,8 @@ DAY_SHAPE = (
     1.40, 1.40, 1.40, 1.40, 1.40, 1.45, 1.55, 1.70, 1.60, 1.20, 0.85, 0.50,
 )  # fmt: skip
 FLAT = (1.0,) * 24
+#: In a hundred years.
+MOST_HOURS = 100 * 365 * 24
 #: Points at which a distribution of delays is written down.
 _POINTS = 2_000
 _DEGREE_MI = 69.0
@@ -81,6 +83,8 @@ def leads(
         raise BadInput(f"{count} leads", field="--leads", fix="Give a number from 1.")
     if not math.isfinite(per_hour) or per_hour <= 0:
         raise BadInput(f"{per_hour:g} an hour", field="--rate", fix="Give how many come in an hour, more than none.")
+    if count / per_hour > MOST_HOURS:
+        raise BadInput(f"{per_hour:g} an hour", field="--rate", fix="Give more: all come within a hundred years.")
     if not around:
         raise BadInput("there are no places", field="--members", fix="Name a file of members with lat and lon.")
     dice = random.Random(seed)  # noqa: S311 - to be repeatable

@@ -63,7 +63,8 @@ def test_the_same_seed_makes_the_same_leads_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "rate", "around"), [(0, 10.0, TOWN), (10, 0.0, TOWN), (10, float("nan"), TOWN), (10, 5.0, [])]
+    ("count", "rate", "around"),
+    [(0, 10.0, TOWN), (10, 0.0, TOWN), (10, float("nan"), TOWN), (10, 1e-7, TOWN), (10, 5.0, [])],
 )
 def test_what_cannot_be_made_is_refused(count: int, rate: float, around: list[Point]) -> None:
     with pytest.raises(BadInput):
