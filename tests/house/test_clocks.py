@@ -13,6 +13,7 @@ ALLOWED = {
     "workers/cli_access.py": "until when a key is good, some days from now: by the clock of who makes it",
     "workers/cli_find.py": "when a list was written: told in its file",
     "workers/cli_generate.py": "when leads that nobody sent may begin to come: in a file, for a person to read",
+    "workers/cli_policy.py": "a time that is past is refused as mistyped; when it is due, the ledger's clock says",
     "workers/subscriber.py": "how late events come: a metric",
 }
 
