@@ -1,5 +1,7 @@
 """A file put into the policy as one of its tables or areas: the document that names it, checked with it."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from csv import reader
 from io import StringIO
@@ -27,6 +29,7 @@ def with_table(
     `key` and `columns` make a table that is not there yet, or change one. Columns of the file that are not named there
     are of the kind they had, else text.
     """
+    _divided_by_commas(body, name)
     there = document.get("tables", {}).get(name, {})
     key = list(key) or there.get("key")
     if not key:
@@ -56,17 +59,45 @@ def _with(
     before = document.get(section, {}).get(name, {}).get("content")
     made: Mapping[str, Any] = {**document, section: {**document.get(section, {}), name: part}}
     if isinstance(document, Written):
-        made = _rewritten(document, before, part["content"], made)
+        made = _rewritten(document, way, before, part["content"], made)
     parse(made, 0, contents=contents)
     return made
 
 
-def _rewritten(document: Written, before: str | None, digest: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The text its author wrote with the new digest in the old one's place, where that says the same."""
-    if not before or not document.source:
+def _rewritten(
+    document: Written, way: tuple[str, str], before: str | None, digest: str, made: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The text its author wrote with the new digest in the old one's place, or the new part within, comments and all.
+
+    The bare document where the text cannot be changed so that it says the same.
+    """
+    if not document.source:
         return made
-    written = policy_text.read(document.source.replace(before, digest), document.name)
+    text = document.source.replace(before, digest) if before else _with_part(document.source, way, made)
+    try:
+        written = policy_text.read(text, document.name)
+    except BadInput:
+        return made
     return written if dict(written) == dict(made) else made
+
+
+def _with_part(source: str, way: tuple[str, str], made: Mapping[str, Any]) -> str:
+    """The text with a new part below its section, or with a new section at its end."""
+    section, name = way
+    part = f"  {json.dumps(name)}: {json.dumps(made[section][name], ensure_ascii=False)}\n"
+    found = re.search(rf"^{section}:[ \t]*(#.*)?$\n", source, re.MULTILINE)
+    if found:
+        return source[: found.end()] + part + source[found.end() :]
+    return f"{source.rstrip()}\n{section}:\n{part}"
+
+
+def _divided_by_commas(body: bytes, name: str) -> None:
+    """Raise BadInput for a file whose columns are divided by something else, as some spreadsheets write them."""
+    first = body.partition(b"\n")[0]
+    mark = next((word for sign, word in ((b";", "semicolons"), (b"\t", "tabs")) if sign in first), None)
+    if mark and b"," not in first:
+        fix = "Save it with commas between the columns."
+        raise BadInput(f"its columns are divided by {mark}", field=f"{name}.csv line 1", fix=fix)
 
 
 def _columns(body: bytes, name: str, key: Sequence[str], before: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import structlog
 from config import policy as policy_file
 from config import policy_bundle, policy_text
 from config.policy_bundle import Bundle
+from config.policy_effect import changes
 from config.policy_units import refuse_what_is_others
 from routing.errors import BadInput, FairturnError, TryLater
 from routing.policy import Policy
@@ -311,7 +312,7 @@ class Publisher:
         """What a version changed, or would change."""
         before = version.base if version.published_at is None else version.replaced
         earlier = self.policies.get(before) if before else {}
-        return differences(earlier, self.policies.get(version.version))
+        return changes(earlier, self.policies.get(version.version))
 
     def history(self, *, limit: int = 50, before: int | None = None) -> list[Entry]:
         """Versions with who, when, what changed, and how many decisions each made; the highest number first."""

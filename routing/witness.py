@@ -22,6 +22,8 @@ from routing.tables import Table
 
 #: Looks at one rule, before it is left open whether a lead reaches it; and leads given to the rulebook.
 LOOKS, TRIES = 20_000, 200
+#: Looks at one rule of very many.
+FEWEST = 300
 #: What it costs to ask the rulebook of a lead, in looks.
 _A_TRY = 50
 #: Rows of a table, and areas, that are tried as what a lead may be.
@@ -89,13 +91,15 @@ class Witnesses:
     countries: frozenset[str] = frozenset()  # that leads may be in; empty: not known
     home: str = "US"  # where a lead is unless a rule asks
     now: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
-    looks: int = 20_000_000
+    looks: int = 3_000_000  # some ten seconds of a processor
     _formulas: dict[int, Formula] = field(default_factory=dict, init=False)
     _found: dict[int, Found] = field(default_factory=dict, init=False)
     _rows: dict[tuple[str, ...], list[dict[str, Any]]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.looks)
+        # Of thousands of rules each has its share, so that the last ones are looked at as well.
+        self._each = min(LOOKS, max(FEWEST, self.looks // max(1, len(self.book.rules))))
         self._at = {rule.name: place for place, rule in enumerate(self.book.rules)}
         around = self.book.around
         derived = [name for name in around.vocabulary.kinds if name.partition(".")[0] in {*around.tables, "area"}]
@@ -176,7 +180,7 @@ class Witnesses:
     def _reach(self, place: int, pin: Mapping[str, Any]) -> Found:
         blockers: dict[int, Formula] = {}
         taken: Example | None = None
-        tries, budget = 0, Budget(min(LOOKS, self.budget.left))
+        tries, budget = 0, Budget(min(self._each, self.budget.left))
         start = budget.left
         while True:
             search = Search(
@@ -257,7 +261,7 @@ class Witnesses:
 
     def _leads(self, wanted: Sequence[Formula], unwanted: Sequence[Formula]) -> Iterator[dict[str, Any]]:
         for pin in [{}, *islice(self._pins(wanted), 10)]:
-            budget = Budget(min(LOOKS, self.budget.left))
+            budget = Budget(min(self._each, self.budget.left))
             start = budget.left
             yield from islice(Search(wanted, unwanted, self._kinds, self._domains, budget, pin).leads(), TRIES)
             self._spent(start - budget.left)

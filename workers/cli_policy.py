@@ -13,6 +13,7 @@ from rich.console import Console
 
 from config import policy as policy_file
 from config import policy_bundle, policy_checking, wiring
+from config.policy_effect import changes
 from config.publisher import still_to_come
 from routing.access import Role
 from routing.errors import BadInput
@@ -61,7 +62,7 @@ def policy_check(file: str, *, against_roster: bool, as_json: bool, data_dir: Pa
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
     else:
-        out.print("\n".join(policy_report.lines(file, found)), markup=False, soft_wrap=True)
+        out.print("\n".join(policy_report.lines(policy_report.named(file), found)), markup=False, soft_wrap=True)
     sys.exit(0 if policy_checking.publishable(found) else 1)
 
 
@@ -103,10 +104,10 @@ def policy_diff(one: str, other: str, *, as_json: bool, data_dir: Path | None) -
     """
     files = [Path(ref).is_file() for ref in (one, other)]
     if all(files):
-        found = differences(*(dict(policy_file.load_file(Path(ref))) for ref in (one, other)))
+        found = changes(*(dict(policy_file.load_file(Path(ref))) for ref in (one, other)))
     else:
         with house.opened(data_dir, new=False):
-            found = differences(_document(one), _document(other))
+            found = changes(_document(one), _document(other))
     if as_json:
         click.echo(json.dumps([one.to_json() for one in found], indent=2, ensure_ascii=False))
     else:
@@ -179,7 +180,7 @@ def policy_draft(
     with house.opened(data_dir):
         house.migrate()
         made = wiring.publisher().draft(policy_file.load_file(file), by=writer(address), note=note, base=base)
-    tell(made, as_json=as_json)
+        tell(made, as_json=as_json)
 
 
 @policy.command("edit")
@@ -204,7 +205,7 @@ def policy_edit(
     with house.opened(data_dir, new=False):
         by, document = writer(address), policy_file.load_file(file)
         made = wiring.publisher().edit(version, document, by=by, edition=edition, base=base)
-    tell(made, as_json=as_json)
+        tell(made, as_json=as_json)
 
 
 @policy.command("approve")
@@ -403,7 +404,9 @@ def tell(made: Version, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(policy_report.version_told(made), indent=2, ensure_ascii=False))
         return
-    for line in policy_report.kept(made):
+    earlier = made.replaced if made.state is State.PUBLISHED else made.base
+    before = wiring.publisher().policies.one(earlier) if earlier else None
+    for line in policy_report.kept(made, before):
         err.print(line, style="yellow", markup=False, soft_wrap=True)
     if made.state is State.PUBLISHED:
         out.print(f"Version {made.version} is published.")

@@ -46,6 +46,11 @@ def _is_version(what: str) -> bool:
     return (what == "live" or what.isdecimal()) and not Path(what).is_file()
 
 
+def named(what: str) -> str:
+    """How a report calls what it was made of."""
+    return f"version {what}" if what.isdecimal() and _is_version(what) else what
+
+
 def version_of(what: str) -> int | None:
     """The number of a version as people write it; None for the one in force. Raises BadInput."""
     if what == "live":
@@ -71,14 +76,15 @@ def told(one: Finding, what: str = "") -> Iterator[str]:
     yield f"    fix: {one.fix}"
 
 
-def kept(version: Version) -> Iterator[str]:
-    """What was found when a version was kept or published, what matters most of it."""
+def kept(version: Version, before: Version | None = None) -> Iterator[str]:
+    """What was found when a version was kept or published and not in the one before: what matters most of it."""
+    known = {(one["code"], one["message"]) for one in before.findings} if before else set()
     found = [Finding.of(one) for one in version.findings]
-    grave = [one for one in found if one.severity is not Severity.NOTE][:FIRST]
-    for one in grave:
+    grave = [one for one in found if one.severity is not Severity.NOTE and (one.code, one.message) not in known]
+    for one in grave[:FIRST]:
         yield from told(one)
-    if len(found) > len(grave):
-        yield f"{len(found) - len(grave)} more: fairturn policy check {version.version}"
+    if left := len(found) - len(grave[:FIRST]):
+        yield f"{left} more, known before or less grave: fairturn policy check {version.version}"
 
 
 def summary(what: str, found: Sequence[Finding]) -> str:

@@ -140,7 +140,7 @@ def locked(connection: sa.Connection, version: int) -> sa.Row[Any]:
 
 def must_be(row: sa.Row[Any], version: int, edition: int | None, *states: State) -> None:
     if row.state not in states:
-        asked = " or ".join(states)
+        asked = " or ".join("a draft" if state is State.DRAFT else str(state) for state in states)
         raise NotADraft(f"Version {version} is {row.state}; this is for a version that is {asked}.")
     if edition is not None and row.edition != edition:
         raise VersionChanged(f"Version {version} has changed since you saw it; it is in edition {row.edition} now.")

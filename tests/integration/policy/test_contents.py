@@ -10,7 +10,7 @@ from config.policy import parse
 from config.policy_text import Written
 from routing.errors import BadInput
 from storage.postgres.contents import Contents, digest_of
-from tests.integration.policy.conftest import Press
+from tests.integration.policy.conftest import COMMAND_LINE, Press
 from tests.integration.policy.test_commands import fairturn
 from tests.integration.routing.house import document
 
@@ -141,3 +141,53 @@ def test_G8_tables_and_areas_come_into_the_policy_by_command(press: Press, tmp_p
     area.write_bytes(b'{"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}')
     refused = fairturn(press, "area", "north", str(area), "--publish")
     assert (refused.returncode, "self-intersection" in refused.stderr) == (2, True)
+
+
+def test_a_table_and_an_area_are_put_into_one_draft_that_keeps_its_comments_and_its_note(
+    press: Press, tmp_path: Path
+) -> None:
+    table, area, file = tmp_path / "t.csv", tmp_path / "a.geojson", tmp_path / "policy.yaml"
+    table.write_bytes(CSV)
+    area.write_bytes(SQUARE)
+    file.write_text(BASE)
+    assert fairturn(press, "draft", str(file), "--note", "spring").returncode == 0
+    keys = ("--key", "lead.country", "--key", "lead.postal_code[:3]")
+    assert fairturn(press, "table", "where", str(table), *keys, "--on", "2").returncode == 0
+    done = fairturn(press, "area", "north", str(area), "--on", "2")
+    assert done.stdout.startswith("Version 2 is a draft, written on version 1."), done.stderr
+    shown = fairturn(press, "show", "2").stdout
+    assert (shown.startswith(BASE), digest_of(CSV) in shown, digest_of(SQUARE) in shown) == (True, True, True)
+    assert fairturn(press, "publish", "2").stdout.startswith("Version 2 is published.")
+    assert press.house.value("SELECT note FROM policies WHERE version = 2") == (
+        "spring; table where from t.csv; area north from a.geojson"
+    )
+    late = fairturn(press, "area", "north", str(area), "--on", "2")
+    assert (late.returncode, late.stderr) == (1, "Version 2 is published; this is for a version that is a draft.\n")
+
+
+def test_files_that_no_version_names_are_listed_and_removed_once_they_are_old(press: Press) -> None:
+    contents = Contents(press.house.engine)
+    for body in (CSV, SQUARE, b"just now"):
+        contents.put(body)
+    publisher = press.publisher()
+    made = {**document(), "areas": {"north": {"content": digest_of(SQUARE)}}}
+    press.contents.put(SQUARE)
+    version = publisher.draft(made, by=COMMAND_LINE).version
+    press.house.run("UPDATE contents SET created_at = created_at - interval '2 hours' WHERE body <> 'just now'")
+    assert {one.digest: one.versions for one in contents.all()} == {
+        digest_of(CSV): (),
+        digest_of(SQUARE): (version,),
+        digest_of(b"just now"): (),
+    }
+    told = fairturn(press, "contents", "--remove-unused").stdout
+    assert "1 files that no version names are removed." in told
+    assert {one.digest for one in contents.all()} == {digest_of(SQUARE), digest_of(b"just now")}
+
+
+def test_a_file_whose_columns_are_divided_by_semicolons_is_refused_at_its_first_line() -> None:
+    body = CSV.replace(b",", b";")
+    with pytest.raises(BadInput, match="divided by semicolons") as caught:
+        policy_contents.with_table(
+            written(BASE), "t", body, digest_of(body), contents=dict[str, bytes]().__getitem__, key=["lead.country"]
+        )
+    assert caught.value.field == "t.csv line 1"

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from config import policy as policy_file
-from routing.policy_diff import differences
+from config.policy_effect import changes
 from web.api.policy.models import (
     HIGHEST,
     CheckedView,
@@ -81,7 +81,7 @@ def looks(router: APIRouter, press: Press, manager: Any) -> None:
         """By name and path; an empty list: they say the same."""
         publisher = press.publisher()
         one = since or publisher.policies.in_force() or 0
-        found = differences(dict(publisher.document(one)), dict(publisher.document(version)))
+        found = changes(publisher.document(one), publisher.document(version))
         return DiffView(one=one, other=version, differences=[difference(d) for d in found])
 
     @router.post(
