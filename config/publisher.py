@@ -14,8 +14,19 @@ from config.policy_effect import changes
 from config.policy_units import refuse_what_is_others
 from routing.errors import BadInput, FairturnError, TryLater
 from routing.policy import Policy
+from routing.policy_check import SELDOM_MEANT
 from routing.policy_diff import Difference, differences
-from routing.versions import NotADraft, NotYours, Signed, State, UnknownVersion, Version, VersionChanged, Writer
+from routing.versions import (
+    HardlyMeant,
+    NotADraft,
+    NotYours,
+    Signed,
+    State,
+    UnknownVersion,
+    Version,
+    VersionChanged,
+    Writer,
+)
 from storage.postgres.policies import Policies
 from storage.postgres.policy_rows import Effect
 
@@ -135,15 +146,24 @@ class Publisher:
     # --- publishing
 
     def publish(
-        self, version: int, *, by: Writer, replacing: int | None = None, edition: int | None = None, due: bool = False
+        self,
+        version: int,
+        *,
+        by: Writer,
+        replacing: int | None = None,
+        edition: int | None = None,
+        anyway: bool = False,
+        due: bool = False,
     ) -> Version:
         """Put a draft in force, in place of the version it was written on, or of the one that `replacing` names.
 
-        Raises BadInput where it is not sound, Overtaken, NeedsApproval, NotYours, NotADraft, VersionChanged.
+        Raises BadInput where it is not sound, HardlyMeant unless `anyway`, Overtaken, NeedsApproval, NotYours,
+        NotADraft, VersionChanged.
         """
         known = self.policies.one(version)
         read = self.read(version)
         self._in_charge(by, known.base if replacing is None else replacing or None, read)
+        findings = self._looked_through(read, anyway=anyway or due)
         done = self.policies.put_in_force(
             version,
             _effect(read[1]),
@@ -151,7 +171,7 @@ class Publisher:
             edition=known.edition if edition is None else edition,
             people=self.people,
             replacing=replacing,
-            findings=self.check(*read),
+            findings=findings,
             due=due,
         )
         if done:
@@ -159,11 +179,18 @@ class Publisher:
         return self.policies.one(version)
 
     def publish_document(
-        self, document: Mapping[str, Any], *, by: Writer, note: str = "", replacing: int | None = None
+        self,
+        document: Mapping[str, Any],
+        *,
+        by: Writer,
+        note: str = "",
+        replacing: int | None = None,
+        anyway: bool = False,
     ) -> Version:
         """Put a document in force in one step. Where several people must stand for it, make a draft of it first."""
         read = (document, self.parse(document, 0))
-        return self._at_once(read, by=by, note=note, replacing=replacing, findings=self.check(*read))
+        findings = self._looked_through(read, anyway=anyway)
+        return self._at_once(read, by=by, note=note, replacing=replacing, findings=findings)
 
     def rollback(self, to: int, *, by: Writer, note: str = "", edition: int | None = None) -> Version:
         """Put the document of an earlier version in force again, as a new version: the next lead is routed by it.
@@ -185,17 +212,38 @@ class Publisher:
         )
 
     def schedule(
-        self, version: int, at: datetime, *, by: Writer, replacing: int | None = None, edition: int | None = None
+        self,
+        version: int,
+        at: datetime,
+        *,
+        by: Writer,
+        replacing: int | None = None,
+        edition: int | None = None,
+        anyway: bool = False,
     ) -> Version:
-        """Have a draft published at that time. Raises BadInput, Overtaken, NeedsApproval, NotYours."""
+        """Have a draft published at that time. Raises BadInput, HardlyMeant, Overtaken, NeedsApproval, NotYours."""
         known, read = self.policies.one(version), self.read(version)
-        self.check(*read)
+        self._looked_through(read, anyway=anyway)
         base = known.base if replacing is None else replacing or None
         if by.manages and base != self.policies.in_force():
             raise NotYours("Only a manager of everything schedules a version on top of one that is not in force yet.")
         self._in_charge(by, base, read)
         edition = known.edition if edition is None else edition
         return self.policies.schedule(version, at, by=by, edition=edition, people=self.people, replacing=replacing)
+
+    def _looked_through(self, read: Read, *, anyway: bool) -> Sequence[Mapping[str, Any]]:
+        """The findings; raises HardlyMeant for what the version in force has not, and what is seldom meant."""
+        findings = self.check(*read)
+        in_force = self.policies.in_force()
+        if anyway or in_force is None:
+            return findings
+        had = {(one["code"], one["path"]) for one in self.policies.one(in_force).findings}
+        told = [one for one in findings if one["code"] in SELDOM_MEANT and (one["code"], one["path"]) not in had]
+        if told:
+            said = "; ".join(f"{one['path'] or 'policy'}: {one['message']} ({one['code']})" for one in told[:3])
+            more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+            raise HardlyMeant(f"Nothing is published. {said}{more}. Mend it, or say `anyway` where it is meant.")
+        return findings
 
     def overtaken(self) -> list[Version]:
         """Scheduled versions that will be refused when they are due, as another will be in force by then."""

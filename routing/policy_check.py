@@ -18,6 +18,8 @@ from routing.policy import Policy
 from routing.witness import Example, Reach, Witnesses
 
 _ORDER = list(Severity)
+#: Published only by somebody who says that it is meant: leads that nobody can get, limits that are passed already.
+SELDOM_MEANT = frozenset({"empty_pool", "limit_below_held"})
 #: Leads that wait for good, or rules that do nothing.
 _NOWHERE = frozenset(
     {"empty_pool", "nobody_in_reach", "skills_nobody_has", "unknown_member", "lead_too_heavy", "limit_of_nothing"}

@@ -118,6 +118,13 @@ class NeedsApproval(Refused):
     """Two people publish here: another one than its author must approve the version."""
 
 
+class HardlyMeant(Refused):
+    """The check found what is seldom meant, such as a pool without members.
+
+    Mend it, or say by `anyway` that it is meant.
+    """
+
+
 class NotYours(Refused):
     """The change touches what others are in charge of."""
 

@@ -31,6 +31,9 @@ NOTE = click.option("--note", default="", help="Why, for the record.")
 REPLACING = click.option(
     "--replacing", type=click.IntRange(min=0), help="The version it takes the place of, known to be in force; 0: none."
 )
+ANYWAY = click.option(
+    "--anyway", is_flag=True, help="It is meant that a pool has no members, or that limits are passed already."
+)
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 VERSION = click.argument("version", type=click.IntRange(min=1))
 
@@ -223,11 +226,12 @@ def policy_approve(version: int, *, address: str, data_dir: Path | None) -> None
 @click.argument("what")
 @NOTE
 @REPLACING
+@ANYWAY
 @AS
 @JSON
 @DIR
 def policy_publish(
-    what: str, *, note: str, replacing: int | None, address: str, as_json: bool, data_dir: Path | None
+    what: str, *, note: str, replacing: int | None, anyway: bool, address: str, as_json: bool, data_dir: Path | None
 ) -> None:
     """Put WHAT in force: a draft by its number, or a policy file."""
     document = None if what.isdecimal() else policy_file.load_file(Path(what))
@@ -237,9 +241,9 @@ def policy_publish(
         house.migrate()
         by = writer(address)
         if document is None:
-            made = wiring.publisher().publish(int(what), by=by, replacing=replacing)
+            made = wiring.publisher().publish(int(what), by=by, replacing=replacing, anyway=anyway)
         else:
-            made = _published(document, by=by, note=note, replacing=replacing)
+            made = _published(document, by=by, note=note, replacing=replacing, anyway=anyway)
         tell(made, as_json=as_json)
         _tell_overtaken()
 
@@ -248,12 +252,16 @@ def policy_publish(
 @VERSION
 @click.argument("at")
 @REPLACING
+@ANYWAY
 @AS
 @DIR
-def policy_schedule(version: int, at: str, *, replacing: int | None, address: str, data_dir: Path | None) -> None:
+def policy_schedule(
+    version: int, at: str, *, replacing: int | None, anyway: bool, address: str, data_dir: Path | None
+) -> None:
     """Have a draft published at a time, such as 2026-12-01T08:00+01:00."""
     with house.opened(data_dir, new=False):
-        made = wiring.publisher().schedule(version, _time(at), by=writer(address), replacing=replacing)
+        publisher = wiring.publisher()
+        made = publisher.schedule(version, _time(at), by=writer(address), replacing=replacing, anyway=anyway)
         _tell_overtaken()
     out.print(f"Version {version} will be published at {made.publish_at:%Y-%m-%d %H:%M:%S %Z}.")
 
@@ -315,10 +323,13 @@ def policy_export(version: int | None, *, to: Path, data_dir: Path | None) -> No
 @click.argument("place", type=click.Path(path_type=Path, exists=True))
 @click.option("--publish", is_flag=True, help="Publish it at once, instead of keeping a draft.")
 @NOTE
+@ANYWAY
 @AS
 @JSON
 @DIR
-def policy_import(place: Path, *, publish: bool, note: str, address: str, as_json: bool, data_dir: Path | None) -> None:
+def policy_import(
+    place: Path, *, publish: bool, note: str, anyway: bool, address: str, as_json: bool, data_dir: Path | None
+) -> None:
     """Take in what `export` wrote, as a draft."""
     found = policy_bundle.read(place)
     with house.opened(data_dir):
@@ -326,16 +337,18 @@ def policy_import(place: Path, *, publish: bool, note: str, address: str, as_jso
         publisher, by = wiring.publisher(), writer(address)
         document = publisher.take_in(found)
         note = note or str(found.origin.get("note", ""))
-        keep(document, publish=publish, by=by, note=note, as_json=as_json)
+        keep(document, publish=publish, by=by, note=note, anyway=anyway, as_json=as_json)
 
 
 # --- what all of them need
 
 
-def keep(document: Mapping[str, Any], *, publish: bool, by: Writer, note: str, as_json: bool = False) -> None:
+def keep(
+    document: Mapping[str, Any], *, publish: bool, by: Writer, note: str, anyway: bool = False, as_json: bool = False
+) -> None:
     """Publish a document, or keep it as a draft, and say which."""
     if publish:
-        made = _published(document, by=by, note=note, replacing=None)
+        made = _published(document, by=by, note=note, replacing=None, anyway=anyway)
     else:
         made = wiring.publisher().draft(document, by=by, note=note)
     tell(made, as_json=as_json)
@@ -352,11 +365,13 @@ def writer(address: str) -> Writer:
     return Writer(person.name, person.id, person.manages)
 
 
-def _published(document: Mapping[str, Any], *, by: Writer, note: str, replacing: int | None) -> Version:
+def _published(
+    document: Mapping[str, Any], *, by: Writer, note: str, replacing: int | None, anyway: bool
+) -> Version:
     """Publish a document; where others must stand for it first, keep it as a draft and say so."""
     publisher = wiring.publisher()
     try:
-        return publisher.publish_document(document, by=by, note=note, replacing=replacing)
+        return publisher.publish_document(document, by=by, note=note, replacing=replacing, anyway=anyway)
     except NeedsApproval as exc:
         if by.id is None:
             raise

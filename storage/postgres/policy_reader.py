@@ -6,7 +6,7 @@ A version may be beyond this program because a newer or older one wrote it, or b
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -70,6 +70,7 @@ class PolicyReader:
         self._beside: Future[int] | None = None
         self._reading, self._one_at_a_time = ThreadPoolExecutor(1, "policy"), Lock()
         self._read: dict[int, Policy] = {}
+        self._by_digest: dict[str, int] = {}  # of what is in `_read` and says what was published
         self._troubles: dict[int, tuple[Trouble, float]] = {}
         self._looked: tuple[tuple[int, str], Trouble | None, float] | None = None
 
@@ -104,7 +105,9 @@ class PolicyReader:
         if self._going not in self._read or version in {0, *self._read} or self._held(version):
             return False
         text = self._policies.text(version)
-        rules = text.document.get("rules", ()) if text and isinstance(text.document, Mapping) else ()
+        if text is None or self._same(text) or not isinstance(text.document, Mapping):
+            return False
+        rules = text.document.get("rules", ())
         return isinstance(rules, Sequence) and len(rules) >= self._many
 
     def policy(self, version: int) -> Policy:
@@ -175,7 +178,7 @@ class PolicyReader:
     def _attempt(self, version: int, text: Text) -> tuple[Policy | None, str]:
         """The policy, with what is wrong with it all the same; or None, and what hinders its being read."""
         as_published = not text.digest or digest(text.document) == text.digest
-        policy, error = self._parsed(text.document, version) if as_published else (None, _BY_HAND)
+        policy, error = self._parsed_once(text, version) if as_published else (None, _BY_HAND)
         if policy is not None:
             return policy, ""
         written = self._written(text)
@@ -197,6 +200,18 @@ class PolicyReader:
             return None
         return written if not text.digest or digest(written) == text.digest else None
 
+    def _parsed_once(self, text: Text, version: int) -> tuple[Policy | None, str]:
+        """A document that is in memory under another number, as after a rollback, is not read again."""
+        same = self._same(text)
+        policy, error = (replace(same, version=version), "") if same else self._parsed(text.document, version)
+        if policy is not None and text.digest:
+            self._by_digest[text.digest] = version
+        return policy, error
+
+    def _same(self, text: Text) -> Policy | None:
+        """The policy in memory that was read from the same document."""
+        return self._read.get(self._by_digest.get(text.digest or "", 0))
+
     def _parsed(self, document: Any, version: int) -> tuple[Policy | None, str]:
         if not isinstance(document, Mapping):
             return None, "it is no document"
@@ -213,6 +228,7 @@ class PolicyReader:
         self._read[policy.version] = policy
         while len(self._read) > KEPT:
             self._read.pop(next(iter(self._read)))
+        self._by_digest = {found: number for found, number in self._by_digest.items() if number in self._read}
 
 
 _BY_HAND = "was changed by hand after it was published; what was published is used where its text is known"

@@ -1,9 +1,10 @@
 """Publishing runs the check: warnings are kept with the version, errors refuse it, and nothing is half applied."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from config import policy_checking, policy_text
 from config.publisher import Publisher
 from routing.errors import BadInput, Refused
 from routing.policy import Policy
+from routing.versions import HardlyMeant
 from tests.integration.policy.conftest import COMMAND_LINE, Press
 from tests.integration.routing.house import document
 from workers.cli import cli
@@ -49,7 +51,7 @@ def written(rules: str = ODD_RULES, **pool: Any) -> policy_text.Written:
 def test_M11_publishing_warns_with_a_concrete_lead_and_keeps_the_warnings_with_the_version(press: Press) -> None:
     press.house.member("near", capacity=0)
     press.house.member("far", capacity=0)
-    made = checked(press).publish_document(written(reassignments=5), by=COMMAND_LINE)
+    made = checked(press).publish_document(written(reassignments=5), by=COMMAND_LINE, anyway=True)
     told = {one["code"]: one for one in made.findings}
     assert set(told) >= {
         "unreachable_rule",
@@ -108,6 +110,7 @@ def test_what_is_no_policy_leaves_the_one_in_force_and_its_tables_as_they_were(
 
 
 def test_of_two_documents_published_at_once_over_the_same_version_one_wins_and_the_other_is_told(press: Press) -> None:
+    press.house.member("near")
     publisher = checked(press)
 
     def publish(reassignments: int) -> object:
@@ -124,13 +127,39 @@ def test_of_two_documents_published_at_once_over_the_same_version_one_wins_and_t
     assert press.house.value("SELECT count(*) FROM policies WHERE state = 'published'") == 1
 
 
+def test_a_pool_without_members_is_published_only_by_somebody_who_says_that_it_is_meant(press: Press) -> None:
+    press.house.member("near")
+    empty = written("", market="nowhere")
+    publisher = checked(press)
+    draft = publisher.draft(empty, by=COMMAND_LINE)
+    soon = datetime.now(UTC) + timedelta(days=1)
+    refused: list[Callable[[], object]] = [
+        lambda: publisher.publish_document(empty, by=COMMAND_LINE),
+        lambda: publisher.publish(draft.version, by=COMMAND_LINE),
+        lambda: publisher.schedule(draft.version, soon, by=COMMAND_LINE),
+    ]
+    for attempt in refused:
+        with pytest.raises(HardlyMeant, match="no active member is in the market nowhere"):
+            attempt()
+    assert publisher.policies.in_force() == 1
+    made = publisher.publish(draft.version, by=COMMAND_LINE, anyway=True)
+    assert publisher.policies.in_force() == made.version
+    # What is in force already is not asked for again.
+    assert publisher.publish_document(written("", market="nowhere", reassignments=1), by=COMMAND_LINE).findings
+
+
 def test_limits_below_what_is_held_are_told_and_take_nothing_away(press: Press) -> None:
     house = press.house
     house.member("near", capacity=None)
     leads = [house.lead(f"l{number}") for number in range(3)]
     house.work()
     lower = document() | {"default_tier": {"capacity": 1}, "tiers": []}
-    made = checked(press).publish_document(lower, by=COMMAND_LINE)
+    rows = "SELECT version, state, edition FROM policies ORDER BY version"
+    before = house.rows(rows)
+    with pytest.raises(HardlyMeant, match="1 members hold more leads than they may by this policy: near"):
+        checked(press).publish_document(lower, by=COMMAND_LINE)
+    assert house.rows(rows) == before
+    made = checked(press).publish_document(lower, by=COMMAND_LINE, anyway=True)
     [told] = [one for one in made.findings if one["code"] == "limit_below_held"]
     assert (told["witness"]["member.open"], told["witness"]["member.capacity"]) == (3, 1)
     assert house.value("SELECT count(*) FROM offers WHERE state = 'offered'") == len(leads)

@@ -44,6 +44,24 @@ def test_what_is_wrong_with_a_policy_that_is_read_beside_is_told_once(house: Hou
     assert [(one.version, one.instead) for one in told] == [(second, first)]
 
 
+def test_M10_a_policy_of_many_rules_that_was_in_force_before_is_not_read_again_when_it_comes_back(house: House) -> None:
+    parsed: list[int] = []
+
+    def parse(document: Mapping[str, Any], version: int) -> Policy:
+        parsed.append(version)
+        return policy_file.parse(document, version)
+
+    reader = PolicyReader(Policies(house.engine), parse, many=0)
+    first = house.publish(reassignments=1)
+    assert reader.going(first) == first
+    second = house.publish(reassignments=2)
+    until(lambda: reader.going(second) == second)
+    back = house.publish(reassignments=1)
+    assert reader.going(back) == back  # for the very next lead
+    assert (reader.policy(back).version, reader.policy(back).pools) == (back, reader.policy(first).pools)
+    assert parsed == [first, second]
+
+
 def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
     while not condition():

@@ -154,7 +154,11 @@ POLICIES: Mapping[str, tuple[str, str, str]] = {
     ),
     "no pool": (HEAD.replace("pools:\n  - {name", "pools: []\nx:\n  - {name"), "pools", ""),
     "a weight of nothing": (HEAD.replace("capacity: 5", "capacity: 5, weight: 0"), "default_tier.weight", ""),
-    "a weight below nothing": (HEAD.replace("capacity: 5", "capacity: 5, weight: -1"), "default_tier.weight", ""),
+    "a weight below nothing": (
+        HEAD.replace("capacity: 5", "capacity: 5, weight: -1"),
+        "default_tier.weight",
+        "Write more than 0",
+    ),
     "an endless weight": (HEAD.replace("capacity: 5", "capacity: 5, weight: 1.0e999"), "default_tier.weight", "inf"),
     "a weight that is no number": (
         HEAD.replace("capacity: 5", "capacity: 5, weight: !!float .nan"),

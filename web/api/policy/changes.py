@@ -112,7 +112,9 @@ def changes(router: APIRouter, press: Press, manager: Any) -> None:
         """It takes the place of the version it was written on: 409 when another is in force by now, which is named."""
         return done(
             to,
-            lambda press, by: press.publish(to.version, by=by, replacing=wish.replacing, edition=to.edition),
+            lambda press, by: press.publish(
+                to.version, by=by, replacing=wish.replacing, edition=to.edition, anyway=wish.anyway
+            ),
             wish,
         )
 
@@ -132,6 +134,7 @@ def changes(router: APIRouter, press: Press, manager: Any) -> None:
                 by=by,
                 replacing=wish.replacing,
                 edition=to.edition,
+                anyway=wish.anyway,
             ),
             wish,
         )

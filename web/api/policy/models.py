@@ -18,6 +18,10 @@ Replacing = Annotated[
     int | None,
     Field(ge=0, le=HIGHEST, description="The version it takes the place of, which must be in force; 0: of none."),
 ]
+Anyway = Annotated[
+    bool,
+    Field(description="It is meant: a pool without members, or limits below what is held, keep nothing back then."),
+]
 Note = Annotated[str, Field(max_length=1000, description="Why, for the record.")]
 _POLICY = (
     "pools:\n  - name: installers\n    market: main\n    rings: {unit: mi, radii: [5, 15]}\n"
@@ -68,6 +72,7 @@ class PublishWish(_Body):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
     replacing: Replacing = None
+    anyway: Anyway = False
 
 
 class ScheduleWish(_Body):
@@ -77,6 +82,7 @@ class ScheduleWish(_Body):
 
     at: Moment = Field(description="With its time zone; a time to come.")
     replacing: Replacing = None
+    anyway: Anyway = False
 
 
 class RollbackWish(_Body):
