@@ -20,6 +20,8 @@ UNREACHABLE = ("08", "53", "57P", "58")
 CROWDED = ("40", "55P03", "57014")
 #: No such table, column or function.
 OUTDATED = ("42P01", "42703", "42883")
+#: Program limit exceeded, such as a value too long for its index.
+TOO_MUCH = "54"
 
 
 def connect(url: str, *, pool_size: int = 5, statement_timeout_ms: int = 5000) -> sa.Engine:
@@ -115,7 +117,7 @@ def _in_our_words(exc: sa.exc.DBAPIError) -> Exception:
         return LedgerUnreachable(sqlstate=state)
     if state in OUTDATED:
         return LedgerOutdated(sqlstate=state)
-    if isinstance(exc, sa.exc.DataError):
+    if isinstance(exc, sa.exc.DataError) or state.startswith(TOO_MUCH):
         return GiveUp(f"the ledger cannot hold this value ({state})", sqlstate=state)
     return exc
 

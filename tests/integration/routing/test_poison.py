@@ -1,5 +1,7 @@
 """One failing lead or event never fails its batch."""
 
+from random import Random
+
 from tests.integration.routing.house import House, city
 
 WHOLE = {"lat": 40.0, "lon": -75.0, "country": "US", "city": "Town"}
@@ -31,7 +33,8 @@ def test_an_event_replayed_after_a_mend_and_failing_again_is_on_the_shelf_again(
 def test_values_the_ledger_cannot_hold_park_their_own_event_alone(house: House) -> None:
     house.member("near", 40.01)
     good = house.change("00Q000000000000001", body=WHOLE)
-    absurd = house.change("00Q000000000000002", body=WHOLE | {"priority": 10**12})
+    endless = "".join(Random(1).choices("0123456789abcdef", k=40_000))  # beyond what an index of Postgres holds
+    absurd = house.change("00Q000000000000002", body=WHOLE | {"source_id": endless})
     house.journey.intake(house.store([absurd, good]))
     house.work()
     assert house.state(house.id_of("00Q000000000000001")) == ("offered", None)

@@ -94,8 +94,8 @@ def test_a_policy_that_is_not_sound_is_refused_with_line_and_column(ann: Manager
     for body in ({}, {"source": "a", "document": {}}, {"source": "- 1"}, {"document": {"pools": 1}}):
         assert ann.ask("POST", "/versions", body).status_code == 422
     headers = {"Authorization": f"Bearer {ann.token}", "Content-Type": "application/json"}
-    for body in (source.encode(), '{"source": "é"}'.encode("latin-1"), b"\xff\xfe"):
-        unread = ann.api.client.post("/api/v1/policy/versions", content=body, headers=headers).json()
+    for raw in (source.encode(), '{"source": "é"}'.encode("latin-1"), b"\xff\xfe"):
+        unread = ann.api.client.post("/api/v1/policy/versions", content=raw, headers=headers).json()
         assert (unread["status"], unread["field"], unread["fix"]) == (422, "body", "Send JSON in UTF-8.")
     assert ann.ask("GET", "/versions/99").json()["type"] == "urn:fairturn:problem:unknown-version"
     assert ann.ask("POST", "/versions", {"document": document(), "base": 99}).status_code == 404

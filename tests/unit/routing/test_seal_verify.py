@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,23 @@ from routing import seal_verify
 Lines = list[dict[str, Any]]
 
 
-def chain(*batches: Sequence[str], extra: dict[str, Any] | None = None) -> Lines:
+BEGUN = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def chain(*batches: Sequence[str], extra: dict[str, Any] | None = None, removes: int = 0, days: int = 400) -> Lines:
+    """Seals of decisions, a day each; then one of the note, so many days later, that those up to `removes` go."""
     heads, lines = list[str](), Lines()
-    for number, refs in enumerate(batches, start=1):
+    made = [("decisions", {ref: {"id": ref, **(extra or {})} for ref in refs}) for refs in batches]
+    if removes:
+        detail = {"before": (BEGUN + timedelta(days=30)).isoformat(), "upto": {"decisions": removes}}
+        made.append(("audit", {"note": {"action": seal_verify.REMOVES, "detail": json.dumps(detail)}}))
+    for number, (kind, rows) in enumerate(made, start=1):
         key = bytes([number]) * 32
-        rows = {ref: {"id": ref, **(extra or {})} for ref in refs}
         leaves = {ref: seal_verify.leaf(seal_verify.salt_of(key, ref), row) for ref, row in rows.items()}
         root = seal_verify.levels(list(leaves.values()), key)[-1][0].hex()
         links = [heads[n - 1] for n in seal_verify.linked(number)]
-        seal = {"number": number, "kind": "decisions", "root": root, "links": links}
+        at = BEGUN + (timedelta(days=number) if kind == "decisions" else timedelta(days=30 + days))
+        seal = {"number": number, "kind": kind, "root": root, "links": links, "at": at.isoformat()}
         heads.append(seal_verify.head(seal))
         lines.append({"seal": seal, "head": heads[-1], "key": key.hex(), "removed": False})
         lines += [{"ref": ref, "leaf": leaves[ref].hex(), "row": row} for ref, row in rows.items()]
@@ -102,7 +111,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, capsys: pytest.C
 def test_rows_are_gone_for_their_age_only_where_older_ones_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: tuple[int, ...], sound: bool
 ) -> None:
-    lines, kept, removed = chain(["a"], ["b"], ["c"]), Lines(), False
+    lines, kept, removed = chain(["a"], ["b"], ["c"], removes=2), Lines(), False
     for line in lines:
         if "seal" in line:
             removed = line["seal"]["number"] in gone
@@ -111,3 +120,16 @@ def test_rows_are_gone_for_their_age_only_where_older_ones_are(
             kept.append(line | ({"row": None} if removed else {}))
     assert checked(tmp_path / "chain", kept) == (0 if sound else 1)
     assert ("is said to be removed for its age" in capsys.readouterr().out) == (not sound)
+
+
+@pytest.mark.parametrize(
+    ("removes", "days", "noted"),
+    [(0, 400, False), (1, 400, True), (1, 59, False)],
+)
+def test_rows_are_gone_for_their_age_only_where_a_note_sealed_later_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], removes: int, days: int, noted: bool
+) -> None:
+    seal, row, *later = chain(["a"], removes=removes, days=days)
+    kept = [seal | {"removed": True}, row | {"row": None}, *later]
+    assert checked(tmp_path / "chain", kept) == (0 if noted else 1)
+    assert ("no sealed note says" in capsys.readouterr().out) == (not noted)
