@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from routing.lead import LeadState, Reason
-from routing.offer import Kind, OfferState
+from routing.offer import OPEN, Kind, OfferState
 from routing.simulation.answers import WORK_OVERDUE
 from routing.simulation.ledger import GENERATION
 from routing.simulation.past import PastEdit, PastOffer
@@ -39,11 +39,12 @@ class Happens(IntEnum):
     BY_HAND = 8
     CORRECTION = 9
     FREE = 10
-    ARRIVAL = 11
-    LOOK = 12  # at leads that wait
-    DUE = 13  # leads that were to be looked at again
-    SHUT = 14  # the open pool
-    FILL = 15
+    HOLD = 11  # the turnstile hears of a place that was taken without a turn
+    ARRIVAL = 12
+    LOOK = 13  # at leads that wait
+    DUE = 14  # leads that were to be looked at again
+    SHUT = 15  # the open pool
+    FILL = 16
 
 
 def policy(world: "World", versions: Sequence[int]) -> None:
@@ -142,7 +143,7 @@ def by_hand(world: "World", offers: Sequence[PastOffer]) -> None:
                 continue
         elif not world.ledger.give(past.lead, made):
             continue
-        world.turnstile.hold(past.market, made.id, made.member, made.units)
+        world.hold(made, past)
         world.keep(made, past)
         accepted(world, made)
 
@@ -170,6 +171,13 @@ def free(world: "World", offers: Sequence[UUID]) -> None:
             world.dispatcher.free(market, {i: ended[i] for i in some}, counted=counted)
         if world.ledger.waiting_cells():
             world.at(world.now + world.script.lag, Happens.FILL, (market, sorted(set(ended.values()))))
+
+
+def hold(world: "World", offers: Sequence[tuple[UUID, int]]) -> None:
+    """Places without a turn are counted, but for those that are free again by now."""
+    for offer, freed in ((world.ledger.offers[i], freed) for i, freed in offers):
+        if offer.state in OPEN or freed > world.now:
+            world.turnstile.hold(offer.market, offer.id, offer.member, offer.units)
 
 
 def arrival(world: "World", leads: Sequence[int]) -> None:
@@ -248,6 +256,7 @@ HAPPENS: Mapping[Happens, Callable[["World", Sequence[Any]], None]] = {
     Happens.BY_HAND: by_hand,
     Happens.CORRECTION: correction,
     Happens.FREE: free,
+    Happens.HOLD: hold,
     Happens.ARRIVAL: arrival,
     Happens.LOOK: look,
     Happens.DUE: due,

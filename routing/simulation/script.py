@@ -33,6 +33,7 @@ class Script:
     routed: dict[tuple[int, int], int] = field(default_factory=dict)  # (lead, attempt) -> its first decision
     looks: list[tuple[int, str, list[int]]] = field(default_factory=list)  # at leads, if they wait
     freed: dict[UUID, int] = field(default_factory=dict)  # offer -> its place was free from here on
+    held: dict[UUID, int] = field(default_factory=dict)  # offer without a turn -> its place was counted from here on
     corrected: dict[UUID, int] = field(default_factory=dict)
     moments: defaultdict[int, list[Look]] = field(default_factory=lambda: defaultdict(list))  # lead -> by time
     lag: int = LAG
@@ -103,17 +104,26 @@ def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past)
         made.routed.setdefault((row.lead, row.attempt), start)
         places.look(row, start)
     made.looks += [(at, market, leads) for at, leads in looked.items()]
-    made.freed |= _with_unseen(places.freed, [o for o in past.offers if o.market == market])
+    made.freed |= _with_unseen(places.freed, places.held_on(), [o for o in past.offers if o.market == market])
+    made.held |= places.held | places.unseen()
 
 
-def _with_unseen(freed: Mapping[UUID, int], offers: Sequence[PastOffer]) -> dict[UUID, int]:
-    """With places that nobody looked at after they were freed: those are freed in the order in which offers ended."""
+def _with_unseen(
+    freed: Mapping[UUID, int], held_on: Mapping[UUID, int], offers: Sequence[PastOffer]
+) -> dict[UUID, int]:
+    """With places that nobody looked at after they were freed: those are freed in the order in which offers ended.
+
+    `held_on`: those that were seen to be held on after their offers had ended, and when they were for the last time.
+    """
     found, following = dict(freed), None
     for offer in sorted((o for o in offers if o.ended is not None), key=lambda o: -(o.ended or 0)):
-        if offer.id in found:
-            following = found[offer.id]
-        elif following is not None and 0 <= following - (offer.ended or 0) <= _TOGETHER:
+        if offer.id in freed:
+            following = freed[offer.id]
+            continue
+        if following is not None and 0 <= following - (offer.ended or 0) <= _TOGETHER:
             found[offer.id] = following
+        if offer.id in held_on:
+            found[offer.id] = max(found.get(offer.id, 0), held_on[offer.id] + 1)
     return found
 
 
@@ -122,6 +132,8 @@ class _Places:
 
     def __init__(self, offers: Sequence[PastOffer], since: int) -> None:
         self.freed: dict[UUID, int] = {}
+        self.held: dict[UUID, int] = {}
+        self._seen: dict[int, int] = {}  # member -> when somebody last looked how many it holds
         self._held: defaultdict[int, int] = defaultdict(int)
         self._ending: defaultdict[int, list[tuple[int, UUID, int]]] = defaultdict(list)  # held ones, by their end
         self._made = {o.id: o for o in offers}
@@ -144,14 +156,26 @@ class _Places:
             if offer is not None:
                 self._take(offer)
 
+    def unseen(self) -> dict[UUID, int]:
+        """Places that were counted, if ever, after the last look at their members."""
+        left = [offer for offers in self._beside.values() for offer in offers]
+        return {o.id: at + 1 for o in left if (at := self._seen.get(o.member, 0)) >= o.offered}
+
+    def held_on(self) -> dict[UUID, int]:
+        """Places of ended offers that were never seen to be free: when they were last seen to be held."""
+        left = [(offer, member, ended) for member, heap in self._ending.items() for ended, offer, _ in heap]
+        return {offer: at for offer, member, ended in left if (at := self._seen.get(member, 0)) >= ended}
+
     def _take(self, offer: PastOffer) -> None:
         self._held[offer.member] += offer.units
         if offer.ended is not None:
             heappush(self._ending[offer.member], (offer.ended, offer.id, offer.units))
 
     def _learn(self, member: int, open_: int, at: int) -> None:
+        self._seen[member] = at
         beside = self._beside.get(member)
         while beside and self._held[member] < open_ and beside[-1].offered <= at + _SKEW:
+            self.held[beside[-1].id] = at
             self._take(beside.pop())
         ending = self._ending.get(member)
         while ending and self._held[member] > open_ and ending[0][0] <= at + _SKEW:

@@ -254,8 +254,16 @@ class World:
 
     def _given(self, offer: OfferRow) -> None:
         """A rule gave a lead to a member: the turnstile hears of the place."""
-        self.turnstile.hold(offer.market, offer.id, offer.member, offer.units)
+        self.hold(offer, self._was(offer))
         self.expect(offer)
+
+    def hold(self, offer: OfferRow, past: PastOffer | None) -> None:
+        """Have the turnstile count a place without a turn: at once, or when it heard of it in history."""
+        at = self.script.held.get(past.id) if past is not None and self.policy is None else None
+        if past is None or at is None or at <= self.now:
+            self.turnstile.hold(offer.market, offer.id, offer.member, offer.units)
+        else:
+            self.at(at, Happens.HOLD, (offer.id, self.script.freed.get(past.id, 0)))
 
     def expect(self, offer: OfferRow) -> None:
         """An open offer is answered some day, or its deadline passes."""
