@@ -45,7 +45,9 @@ def _schema_finding() -> list[Finding]:
 def _parts() -> Iterator[Finding]:
     fix = "See docs/runbook.md; `fairturn up` starts every process."
     yield from _asked(
-        "parts", lambda: [Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops().checks()], fix
+        "parts",
+        lambda: [Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops().checks() if c.name != "policy"],
+        fix,
     )
 
 

@@ -365,9 +365,7 @@ def writer(address: str) -> Writer:
     return Writer(person.name, person.id, person.manages)
 
 
-def _published(
-    document: Mapping[str, Any], *, by: Writer, note: str, replacing: int | None, anyway: bool
-) -> Version:
+def _published(document: Mapping[str, Any], *, by: Writer, note: str, replacing: int | None, anyway: bool) -> Version:
     """Publish a document; where others must stand for it first, keep it as a draft and say so."""
     publisher = wiring.publisher()
     try:

@@ -97,7 +97,7 @@ def _show_explanation(one: dict[str, Any]) -> None:
     out.print(
         f"attempt {one['attempt']}, pool {one['pool']}, rotation {one['rotation'] or '-'}: {one['step']}", markup=False
     )
-    table = Table("member", "miles", "ring", "held", "gate", "why", box=None)
+    table = Table("member", "miles", "ring", "held", "gate", box=None)
     for c in one["candidates"][:SHOWN]:
         chosen = "chosen" if c["member"] == one["chosen"] else c.get("gate", "")
         table.add_row(
@@ -106,6 +106,8 @@ def _show_explanation(one: dict[str, Any]) -> None:
             str(c.get("ring", "")),
             f"{c.get('open', '')}/{c.get('capacity', '')}",
             escape(str(chosen)),
-            escape(str(c.get("why", ""))),
         )
     out.print(table)
+    for c in one["candidates"][:SHOWN]:
+        if c.get("why"):
+            out.print(f"  {c['member']}: {c['why']}", markup=False, soft_wrap=True)

@@ -113,12 +113,13 @@ def _decision(d: DecisionTold, out: Console) -> None:
         out.print(f"decided by: {d.step}", markup=False, soft_wrap=True)
     if d.nearest_miles is not None:
         out.print(f"the nearest member is {d.nearest_miles:,.1f} miles away")
-    table = Table(
-        "member", "miles", "ring", "held", "weight", "standing", "share", "after", "served", "gate", "why", box=None
-    )
+    table = Table("member", "miles", "ring", "held", "weight", "standing", "share", "after", "served", "gate", box=None)
     for c in d.candidates[:SHOWN]:
         table.add_row(*_candidate(c))
     out.print(table)
+    for c in d.candidates[:SHOWN]:
+        if c.why:
+            out.print(f"  {c.member}: {c.why}", markup=False, soft_wrap=True)
     if len(d.candidates) > SHOWN:
         out.print(f"... and {len(d.candidates) - SHOWN} more (--json has all)")
 
@@ -135,5 +136,4 @@ def _candidate(c: CandidateTold) -> tuple[str, ...]:
         f"{c.standing_after:+.3f}",
         str(c.served) if c.served else "never",
         "chosen" if c.chosen else c.gate,
-        c.why,
     )
