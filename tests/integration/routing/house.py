@@ -35,7 +35,7 @@ from storage.postgres.chances import Chances
 from storage.postgres.corrections import Corrections
 from storage.postgres.edits import Edits
 from storage.postgres.engine import connect, transaction
-from storage.postgres.events import Events
+from storage.postgres.events import Events, Superseded
 from storage.postgres.leads import Leads
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.members import MemberRow, Members
@@ -116,6 +116,7 @@ class House:
     files: dict[str, bytes] = field(default_factory=dict)  # of the policy's tables and areas, by digest
     new_id: Callable[[], UUID] = uuid_utils.uuid7
     connections: int = 10
+    epoch: int = -1  # of the stream's one reader, which `store` is
 
     def __post_init__(self) -> None:
         self.engine = connect(self.database_url, pool_size=self.connections)
@@ -262,9 +263,14 @@ class House:
         )
 
     def store(self, changes: Iterable[Change]) -> list[int]:
-        with Positions(self.engine).stand(TOPIC) as position:
-            assert position is not None
-            return self.events.store(TOPIC, list(changes), replay_id=b"1", epoch=position.epoch)
+        kept = list(changes)
+        try:
+            return self.events.store(TOPIC, kept, replay_id=b"1", epoch=self.epoch)
+        except Superseded:  # nobody stood there yet, or somebody else did meanwhile
+            with Positions(self.engine).stand(TOPIC) as position:
+                assert position is not None
+                self.epoch = position.epoch
+            return self.events.store(TOPIC, kept, replay_id=b"1", epoch=self.epoch)
 
     def lead(self, record: str, lat: float | None = 40.0, lon: float | None = -75.0, **body: Any) -> int:
         """A lead created in Salesforce and read; not yet worked on."""
