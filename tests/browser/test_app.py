@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from routing.access import Role
@@ -58,6 +59,7 @@ def test_a_rejection_is_one_tap_on_a_reason(town: Town) -> None:
     phone.sees("Nothing waits for your answer")
 
 
+@pytest.mark.long
 def test_B5_a_second_phone_loses_the_race_and_says_so(town: Town) -> None:
     member = town.installer()
     first, second = town.phone(town.person(member, "Ana")), town.phone(town.person(member, "Ben"))
@@ -94,6 +96,7 @@ def test_O8_of_two_members_asked_at_once_the_slower_one_is_told(town: Town) -> N
     assert "Zoe" not in second.page.content() + kept(second, "offers")
 
 
+@pytest.mark.long
 def test_who_only_watches_learns_that_a_colleague_was_faster(town: Town) -> None:
     member = town.installer()
     first, second = town.phone(town.person(member, "Ana")), town.phone(town.person(member, "Ben"))
@@ -133,6 +136,7 @@ def test_B5_an_answer_that_comes_too_late_says_when_it_expired(town: Town) -> No
     phone.sees("Too late: it expired at")
 
 
+@pytest.mark.long
 def test_an_offer_that_expires_leaves_the_list_and_says_why(town: Town) -> None:
     phone = town.phone(town.person(town.installer()))
     lead = town.lead()
@@ -143,6 +147,7 @@ def test_an_offer_that_expires_leaves_the_list_and_says_why(town: Town) -> None:
     phone.sees("Nothing waits for your answer")
 
 
+@pytest.mark.long
 def test_a_phone_whose_clock_is_wrong_counts_down_rightly(town: Town) -> None:
     phone = town.phone()
     phone.page.clock.install(time="2020-01-01T00:00:00Z")
@@ -152,6 +157,7 @@ def test_a_phone_whose_clock_is_wrong_counts_down_rightly(town: Town) -> None:
     phone.sees("3 hr 59 min left")
 
 
+@pytest.mark.long
 def test_without_a_stream_offers_come_by_asking(town: Town) -> None:
     link = town.person(town.installer())
     phone = town.phone()
@@ -162,6 +168,7 @@ def test_without_a_stream_offers_come_by_asking(town: Town) -> None:
     phone.sees("Solar roof, 8 kW")
 
 
+@pytest.mark.long
 def test_a_login_outlives_a_reload_and_logging_out_leaves_nothing_on_the_phone(town: Town) -> None:
     phone = town.phone(town.person(town.installer()))
     lead = town.lead()

@@ -5,6 +5,7 @@ import re
 from base64 import b64encode
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser
 
@@ -19,6 +20,7 @@ WIDTH, HEIGHT = 340, 660
 FRAME = "width:{width}px;border:6px solid #2a322d;border-radius:28px;display:block"
 
 
+@pytest.mark.long
 def test_the_pictures_can_be_made(town: Town, browser: Browser, tmp_path: Path) -> None:
     folder = Path(os.environ.get(FOLDER) or tmp_path)
     size = {"width": WIDTH, "height": HEIGHT}
@@ -46,6 +48,7 @@ def test_the_pictures_can_be_made(town: Town, browser: Browser, tmp_path: Path) 
     assert 10_000 < picture.stat().st_size < 300_000
 
 
+@pytest.mark.long
 def test_the_picture_of_a_simulation_is_of_what_the_readme_does(browser: Browser, tmp_path: Path) -> None:
     policy, added = ROOT / "config" / "policy.yaml", re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert added is not None

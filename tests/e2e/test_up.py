@@ -138,6 +138,7 @@ def test_N14_the_pretend_salesforce_shows_each_lead_and_a_freed_place_goes_to_th
     assert running.lead(older)["Fairturn_Status__c"] == "waiting"
 
 
+@pytest.mark.long
 def test_I2_a_killed_subscriber_misses_no_event_and_none_counts_twice(
     running: Running, accounts: Mapping[str, str]
 ) -> None:
@@ -149,6 +150,7 @@ def test_I2_a_killed_subscriber_misses_no_event_and_none_counts_twice(
     assert versions == [2] * 5  # new, then waiting: each was decided once
 
 
+@pytest.mark.long
 def test_X5_each_step_of_a_lead_links_to_its_task_in_flower(running: Running, accounts: Mapping[str, str]) -> None:
     lead = running.create("UP-TOLD", Latitude=10.0, Longitude=10.0)
     until(lambda: running.lead(lead)["Fairturn_Reason__c"] == "no_partner_in_range")
@@ -162,6 +164,7 @@ def test_X5_each_step_of_a_lead_links_to_its_task_in_flower(running: Running, ac
     assert re.search(r"leads\.(intake|route)", page.text)
 
 
+@pytest.mark.long
 def test_the_doctor_finds_nothing_to_mend(running: Running) -> None:
     [cfg] = running.children("workers.subscriber")
     env = {

@@ -263,6 +263,7 @@ for line in open(sys.argv[1], encoding="utf-8"):
 """
 
 
+@pytest.mark.long
 def test_N4_every_section_of_a_policy_and_on_another_machine_without_any_server(house: House, tmp_path: Path) -> None:
     house.files |= {digest_of(one): one for one in (TERRITORY, NORTH)}
     house.publish_document(_everything())

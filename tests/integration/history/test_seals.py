@@ -103,6 +103,7 @@ def _every_change(house: House, table: str, key: str, ref: str) -> Iterator[tupl
         )
 
 
+@pytest.mark.long
 def test_N5_a_row_is_pointed_to_whichever_of_its_columns_was_changed(sealed: House) -> None:
     seen = 0
     for table in TABLES:

@@ -7,7 +7,6 @@ import pytest
 from tests.proofs.volume import run
 
 
-@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_X1_leads_are_decided_as_they_come_beside_all_that_are_open(tmp_path: Path) -> None:
     (minute,), memory = run(minutes=0.1, rate=20, partners=100, open_leads=200, directory=tmp_path)

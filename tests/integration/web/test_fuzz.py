@@ -29,6 +29,7 @@ HOOKS = "tests.integration.web.fuzz_hooks"
 LEFT_OUT = "positive_data_acceptance,use_after_free"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60 + CASES)
 def test_no_made_up_request_of_a_partner_gets_an_answer_that_the_document_does_not_name(
     api: Api, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,7 @@ def tools() -> Path:
     return TOOLS
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_B1_a_client_generated_in_typescript_hears_accepts_and_completes(api: Api, tools: Path) -> None:
     (tools / "openapi.json").write_text(json.dumps(api.client.get("/api/v1/openapi.json").json()), "utf-8")

@@ -26,8 +26,6 @@ from storage.postgres.geocodes import Geocodes
 from storage.postgres.tables import geocodes
 from storage.redis.limiter import RateLimiter
 
-pytestmark = pytest.mark.long
-
 OFFLINE = Offline(15000)
 ALBANY = Address(street="12 Main St", city="Albany", state="NY", postal_code="12207", country="US")
 
@@ -114,6 +112,7 @@ def a_chain(
     )
 
 
+@pytest.mark.long
 def test_G1_an_address_gets_a_point_a_precision_and_the_name_of_the_provider(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -122,6 +121,7 @@ def test_G1_an_address_gets_a_point_a_precision_and_the_name_of_the_provider(
     assert chain.locate([]) == []
 
 
+@pytest.mark.long
 def test_G2_on_an_error_the_next_in_the_chain_answers_and_is_named(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -165,6 +165,7 @@ def test_G2_a_refused_key_is_for_a_person_to_mend(nominatim: Nominatim, engine: 
         a_chain(nominatim, engine, redis_url).locate([ALBANY])
 
 
+@pytest.mark.long
 def test_one_failing_address_leaves_the_others_of_its_batch_their_places(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -175,6 +176,7 @@ def test_one_failing_address_leaves_the_others_of_its_batch_their_places(
     assert isinstance(failed, TryLater)
 
 
+@pytest.mark.long
 def test_G3_the_same_address_twice_causes_one_call_with_fifty_workers(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -187,6 +189,7 @@ def test_G3_the_same_address_twice_causes_one_call_with_fifty_workers(
     assert sum(nominatim.asked.values()) == 1
 
 
+@pytest.mark.long
 def test_G3_the_provider_never_sees_more_than_the_set_rate_with_fifty_workers(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -201,6 +204,7 @@ def test_G3_the_provider_never_sees_more_than_the_set_rate_with_fifty_workers(
     assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[12:], strict=False))
 
 
+@pytest.mark.long
 def test_G3_an_address_without_a_free_slot_is_for_later(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -211,6 +215,7 @@ def test_G3_an_address_without_a_free_slot_is_for_later(
     assert len(nominatim.times) == 1
 
 
+@pytest.mark.long
 def test_G3_an_address_nobody_knows_is_asked_for_once_until_that_is_too_long_ago(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -224,6 +229,7 @@ def test_G3_an_address_nobody_knows_is_asked_for_once_until_that_is_too_long_ago
     assert len(nominatim.times) == 2
 
 
+@pytest.mark.long
 def test_G3_an_address_whose_asker_died_is_asked_for_again(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -235,12 +241,14 @@ def test_G3_an_address_whose_asker_died_is_asked_for_again(
     assert a_chain(nominatim, engine, redis_url).locate([ALBANY])[0] is not None
 
 
+@pytest.mark.long
 def test_G4_a_place_known_by_its_city_only_is_marked(nominatim: Nominatim, engine: sa.Engine, redis_url: str) -> None:
     [found] = a_chain(nominatim, engine, redis_url, "offline").locate([Address(city="Munich", country="DE")])
     assert found is not None
     assert (found.precision, found.provider) == (Precision.CITY, "offline")
 
 
+@pytest.mark.long
 def test_G4_a_place_known_by_its_region_only_waits_for_somebody_who_knows_better(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:
@@ -254,6 +262,7 @@ def test_G4_a_place_known_by_its_region_only_waits_for_somebody_who_knows_better
     assert (best_there_is.provider, best_there_is.precision) == ("offline", Precision.REGION)
 
 
+@pytest.mark.long
 def test_the_cache_keeps_no_address_and_forgets_providers_that_are_no_longer_asked(
     nominatim: Nominatim, engine: sa.Engine, redis_url: str
 ) -> None:

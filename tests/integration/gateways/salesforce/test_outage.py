@@ -142,6 +142,7 @@ def test_X3_after_an_outage_salesforce_shows_what_the_ledger_says(tmp_path: Path
     assert report.killed == 4
 
 
+@pytest.mark.long
 def test_X3_what_one_worker_finds_broken_the_others_leave_alone(
     org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
 ) -> None:
@@ -184,6 +185,7 @@ def test_X3_a_late_older_write_is_refused_by_the_orgs_rule(
     assert written(org, ids[0]) == [3.0]
 
 
+@pytest.mark.long
 def test_X3_without_that_rule_an_older_write_is_found_and_told_anew(
     org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
 ) -> None:
@@ -221,6 +223,7 @@ def test_X3_a_write_that_timed_out_but_was_applied_lands_once(
     assert [written(org, one) for one in ids] == [[2.0]] * 20
 
 
+@pytest.mark.long
 def test_X3_a_worker_that_dies_between_the_call_and_the_ledger_costs_a_repetition_at_most(
     org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
 ) -> None:
@@ -283,6 +286,7 @@ def test_I10_at_the_ceiling_work_pauses_with_the_reason_and_goes_on_when_the_win
     assert versions(org, ids) == [float(row.version) for row in run(engine, "SELECT version FROM leads ORDER BY id")]
 
 
+@pytest.mark.long
 def test_I10_a_day_of_leads_in_dribbles_fits_into_half_of_the_calls_they_would_take(
     org: SandboxOrg, engine: sa.Engine, desk: Callable[..., Desk]
 ) -> None:

@@ -13,8 +13,6 @@ from tests.proofs import resync, stream
 from tests.proofs.live import Live
 from tests.sandbox_fixture import SandboxOrg
 
-pytestmark = pytest.mark.long
-
 #: Where members are: so far apart that each lead can go to one of them only, whatever the order.
 PLACES = {"north": (45.0, -75.0), "south": (35.0, -75.0), "west": (40.0, -110.0)}
 
@@ -93,6 +91,7 @@ def test_I4_a_merged_event_of_200_records_ends_as_200_single_events(live: Live) 
     assert live.differences() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["CREATE", "UPDATE", "UNDELETE"])
 def test_I4_a_gap_ends_with_the_owner_the_event_would_have_given(live: Live, kind: str) -> None:
     with live.following():
@@ -114,6 +113,7 @@ def test_I4_a_gap_ends_with_the_owner_the_event_would_have_given(live: Live, kin
     assert live.differences() == []
 
 
+@pytest.mark.long
 def test_I4_a_gap_that_tells_of_a_deletion_ends_the_offer(live: Live) -> None:
     with live.following():
         ids = create(live, "north", "south")
@@ -124,6 +124,7 @@ def test_I4_a_gap_that_tells_of_a_deletion_ends_the_offer(live: Live) -> None:
     assert live.differences() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wildcard", ["overflow", "00Q*"])
 def test_I4_what_names_no_record_has_all_compared_that_changed(live: Live, wildcard: str) -> None:
     with live.following():
@@ -142,6 +143,7 @@ def test_I4_what_names_no_record_has_all_compared_that_changed(live: Live, wildc
     assert live.differences() == []
 
 
+@pytest.mark.long
 def test_I4_an_update_whose_creation_nobody_told_and_one_out_of_order_end_as_told_in_order(live: Live) -> None:
     with live.following():
         with lost(live):
@@ -168,6 +170,7 @@ def test_I4_a_field_added_in_mid_stream_disturbs_nobody(live: Live) -> None:
     assert owners(live) == dict(zip(ids, ["north", "south"], strict=True))
 
 
+@pytest.mark.long
 def test_I4_events_twice_out_of_order_as_gaps_and_a_breaking_stream_leave_the_ledger_as_the_org(live: Live) -> None:
     live.journey = replace(live.journey, gather_s=1.0)
     figures = stream.prove(live, events=1_000, every_s=1.0, seed=7)
@@ -195,6 +198,7 @@ def test_I3_500_leads_created_while_nobody_listened_are_each_routed_once(live: L
     assert live.differences() == []
 
 
+@pytest.mark.long
 def test_I3_after_72_hours_the_sweep_alone_finds_all_500(live: Live) -> None:
     with live.following():
         ids = create(live, "north")
@@ -230,6 +234,7 @@ def test_I3_2000_records_changed_in_80_hours_are_found_by_comparing_alone_throug
 # --- everything, every night
 
 
+@pytest.mark.long
 def test_I3_the_nightly_comparison_finds_what_every_other_way_missed(live: Live) -> None:
     with live.following():
         ids = create(live, *["north"] * 4)
@@ -256,6 +261,7 @@ def test_I3_the_nightly_comparison_finds_what_every_other_way_missed(live: Live)
 # --- backpressure, and a long outage
 
 
+@pytest.mark.long
 def test_a_slow_ledger_holds_the_stream_back_and_never_more_than_100_events_are_outstanding(live: Live) -> None:
     create(live, *["north"] * 600)
     kept, most, stop = live.events.store, [0], threading.Event()
