@@ -39,7 +39,6 @@ LONGEST_FIRST = (
     "integration/lanes/test_many_workers.py",
     "integration/gateways/salesforce/test_subscriber.py",
     "integration/routing/test_timers.py",
-    "integration/gateways/salesforce/test_outage.py",
     "integration/routing/test_capacity.py",
     "integration/delivery/test_people.py",
     "integration/routing/test_outage.py",
