@@ -146,6 +146,7 @@ def test_G8_tables_and_areas_come_into_the_policy_by_command(press: Press, tmp_p
 def test_a_table_and_an_area_are_put_into_one_draft_that_keeps_its_comments_and_its_note(
     press: Press, tmp_path: Path
 ) -> None:
+    press.house.member("near")
     table, area, file = tmp_path / "t.csv", tmp_path / "a.geojson", tmp_path / "policy.yaml"
     table.write_bytes(CSV)
     area.write_bytes(SQUARE)

@@ -157,7 +157,7 @@ POLICIES: Mapping[str, tuple[str, str, str]] = {
     "a weight below nothing": (
         HEAD.replace("capacity: 5", "capacity: 5, weight: -1"),
         "default_tier.weight",
-        "Write more than 0",
+        "Give more than 0",
     ),
     "an endless weight": (HEAD.replace("capacity: 5", "capacity: 5, weight: 1.0e999"), "default_tier.weight", "inf"),
     "a weight that is no number": (
