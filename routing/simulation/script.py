@@ -171,12 +171,20 @@ class _Places:
         if offer.ended is not None:
             heappush(self._ending[offer.member], (offer.ended, offer.id, offer.units))
 
+    def _taken(self, member: int, at: int) -> PastOffer | None:
+        """What the member took without a turn and is now seen: the oldest, rather one that has not ended."""
+        beside = self._beside.get(member, [])
+        known = [offer for offer in reversed(beside) if offer.offered <= at + _SKEW]
+        found = next((offer for offer in known if offer.ended is None or offer.ended > at), known[0] if known else None)
+        if found is not None:
+            beside.remove(found)
+        return found
+
     def _learn(self, member: int, open_: int, at: int) -> None:
         self._seen[member] = at
-        beside = self._beside.get(member)
-        while beside and self._held[member] < open_ and beside[-1].offered <= at + _SKEW:
-            self.held[beside[-1].id] = at
-            self._take(beside.pop())
+        while self._held[member] < open_ and (taken := self._taken(member, at)) is not None:
+            self.held[taken.id] = at
+            self._take(taken)
         ending = self._ending.get(member)
         while ending and self._held[member] > open_ and ending[0][0] <= at + _SKEW:
             _, offer, units = heappop(ending)
