@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 ROUND = 5_000_000
 #: What history did within so long is what it did about that, in microseconds.
 SOON = 60_000_000
-#: Leads, or offers, in one batch.
-TOGETHER = 100
+#: Leads, or offers, in one batch: at least as many as the house decides by one call, which it does in their own order.
+TOGETHER = 10_000
 
 
 class Happens(IntEnum):
