@@ -235,7 +235,7 @@ def shows_what_it_claims(policy: Policy, document: Mapping[str, Any]) -> int:
     return count
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(spoilt())
 def test_a_spoilt_document_is_read_or_refused_and_checked_without_a_fault(document: dict[str, Any]) -> None:
     policy = read(document)
