@@ -65,7 +65,8 @@ class Org:
     cursors: dict[str, Any] = field(default_factory=dict)
     purged: list[tuple[str, str, int]] = field(default_factory=list)  # object, id, when: the log of deletions
     watchers: list[Callable[[list[Change]], None]] = field(default_factory=list)
-    late: set[asyncio.Task[None]] = field(default_factory=set)
+    late: set[asyncio.Task[None]] = field(default_factory=set)  # requests refused, to be applied all the same
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)  # set: those are applied now
 
     def __post_init__(self) -> None:
         self.born = dict(self.types)

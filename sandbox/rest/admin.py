@@ -1,5 +1,6 @@
 """Doors for tests, below /sandbox/: the clock, faults, odd events, and a look inside. No login."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import wraps
 from typing import Any
@@ -91,6 +92,14 @@ def clear_faults(org: Org, _body: dict[str, Any]) -> Any:
     gone = len(org.faults.standing)
     org.faults.standing.clear()
     return {"cleared": gone}
+
+
+@door
+def hurry(org: Org, _body: dict[str, Any]) -> Any:
+    """Applies now what `late_apply` holds back."""
+    org.hurry.set()
+    org.hurry = asyncio.Event()
+    return {"late": len(org.late)}
 
 
 @door

@@ -56,6 +56,7 @@ ROUTES = [
     Route("/sandbox/faults", admin.list_faults),
     Route("/sandbox/faults", admin.add_fault, methods=["POST"]),
     Route("/sandbox/faults", admin.clear_faults, methods=["DELETE"]),
+    Route("/sandbox/hurry", admin.hurry, methods=["POST"]),
     Route("/sandbox/gap", admin.gap, methods=["POST"]),
     Route("/sandbox/overflow", admin.overflow, methods=["POST"]),
     Route("/sandbox/merged", admin.merged, methods=["POST"]),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -146,7 +147,8 @@ async def _late(handler: Handler, org: Org, request: Request, seconds: float) ->
 
 
 async def _later(handler: Handler, org: Org, request: Request, seconds: float) -> None:
-    await asyncio.sleep(seconds)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(org.hurry.wait(), seconds)
     await _served(handler, org, request)
 
 
