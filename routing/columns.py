@@ -1,6 +1,6 @@
 """Columns that read like tuples of rows: a batch's candidates and what was seen of them, without an object each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
@@ -127,6 +127,19 @@ class Rows(Sequence[T], Generic[T]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+
+def of_member(runs: Iterable[Sequence[Candidate]], member: int) -> Candidate | None:
+    """The member's row among these runs of candidates; nobody else of a table is made an object."""
+    for run in runs:
+        if not isinstance(run, Rows):
+            found = next((c for c in run if c.member == member), None)
+        else:
+            at = run.start + np.flatnonzero(run.table.columns[0][run.start : run.stop] == member)
+            found = next((c for i in at.tolist() for c in run.table.rows(i, i + 1)), None)
+        if found is not None:
+            return found
+    return None
 
 
 def gather(kind: Kind[T], runs: Sequence[Sequence[T]]) -> tuple[Columns, Ints]:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 
+import numpy as np
+
+from routing.columns import SIGHT, Rows, Table
 from routing.decision import Ask, Candidate, Sight
 from routing.lead import Lead
 from routing.limits import Stop, Use, Uses, stopped, use
@@ -52,13 +55,39 @@ class Verdict:
         return sum(self.shares.values())
 
 
+class Looked:
+    """What is seen of candidates before anybody is chosen, column by column: most of it nobody asks for again."""
+
+    def __init__(self, units: int) -> None:
+        self._units = units
+        self._columns: tuple[list[int], list[bool], list[int], list[int], list[int]] = ([], [], [], [], [])
+
+    def at(self, seen: Sequence[Seen], book: Book, stops: Container[int]) -> None:
+        """Take in one group, as it and its book are now."""
+        member, eligible, opens, standing, served = self._columns
+        mine = [c.member for c, _ in seen]
+        member += mine
+        eligible += [is_eligible(c, open_, self._units) and c.member not in stops for c, open_ in seen]
+        opens += [open_ for _, open_ in seen]
+        standing += [book.standing.get(one, 0) for one in mine]
+        served += [book.served.get(one, 0) for one in mine]
+
+    def sights(self) -> Rows[Sight]:
+        """Everybody, in order."""
+        columns = self._columns
+        table = Table(
+            SIGHT, lambda: tuple(np.array(c, dtype=kind) for c, kind in zip(columns, SIGHT.types, strict=True))
+        )
+        return Rows(table, 0, len(columns[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The answer to one Ask: the verdict of the first group with anyone eligible, and everyone looked at."""
 
     group: int | None
     verdict: Verdict | None
-    sights: tuple[Sight, ...]
+    sights: Sequence[Sight]
     stops: Mapping[int, Stop] = field(default_factory=dict)  # who had room, and was stopped by a limit
     uses: tuple[Use, ...] = ()  # what the choice counts in
 
@@ -102,20 +131,19 @@ def choose(mode: Mode, candidates: Sequence[Seen], book: Book, *, units: int = 1
 
 def decide(ask: Ask, opens: Mapping[int, int], book_of: Callable[[str], Book], used: Uses = NOTHING_USED) -> Outcome:
     """The first group with anyone eligible decides, by its rotation's book; no book is touched."""
-    sights: list[Sight] = []
-    stops: dict[int, Stop] = {}
+    looked, stops = Looked(ask.units), dict[int, Stop]()
     for index, group in enumerate(ask.groups):
         book = book_of(group.rotation)
         seen = [(c, opens.get(c.member, 0)) for c in group.candidates]
         if ask.limits:
             stops |= _stops(ask, seen, used)
-        sights += (_sight(c, open_, book, ask.units, stops) for c, open_ in seen)
+        looked.at(seen, book, stops)
         free = [one for one in seen if one[0].member not in stops] if stops else seen
         verdict = choose(ask.mode, free, book, units=ask.units, turn=ask.turn)
         if verdict.chosen is not None:
             uses = use(ask.limits.get(verdict.chosen, ()), ask.units, used)
-            return Outcome(index, verdict, tuple(sights), stops, uses)
-    return Outcome(None, None, tuple(sights), stops)
+            return Outcome(index, verdict, looked.sights(), stops, uses)
+    return Outcome(None, None, looked.sights(), stops)
 
 
 def _stops(ask: Ask, seen: Sequence[Seen], used: Uses) -> dict[int, Stop]:
@@ -172,9 +200,12 @@ class Deviation:
     worst: int = 0  # the farthest anyone has ever been from what was due to it
 
     def add(self, verdict: Verdict) -> None:
-        for member, share in verdict.shares.items():
-            self.now[member] = self.now.get(member, 0) - share + verdict.turn * (member == verdict.chosen)
-            self.worst = max(self.worst, abs(self.now[member]))
+        now, shares = self.now, verdict.shares
+        for member, share in shares.items():
+            now[member] = now.get(member, 0) - share
+        if verdict.chosen is not None and verdict.chosen in shares:
+            now[verdict.chosen] += verdict.turn
+        self.worst = max(self.worst, *map(abs, map(now.__getitem__, shares)), 0)
 
     def correct(self, deltas: Mapping[int, int]) -> None:
         """A correction of standings: what is owed to a member, it has received less than its due."""
@@ -185,12 +216,6 @@ class Deviation:
     @property
     def worst_turns(self) -> float:
         return self.worst / TURN
-
-
-def _sight(candidate: Candidate, open_: int, book: Book, units: int, stops: Container[int]) -> Sight:
-    member = candidate.member
-    eligible = is_eligible(candidate, open_, units) and member not in stops
-    return Sight(member, eligible, open_, book.standing.get(member, 0), book.served.get(member, 0))
 
 
 def _move(verdict: Verdict, book: Book, sign: int) -> None:

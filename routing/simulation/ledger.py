@@ -9,6 +9,7 @@ from math import ceil
 from uuid import UUID
 
 from routing.batch import Known, Market, Saved
+from routing.columns import of_member
 from routing.lead import Lead, LeadState, Point, Reason
 from routing.ledger import Stand
 from routing.limits import Use
@@ -357,7 +358,7 @@ class MemoryLedger:
         member = decision.chosen or 0
         at = us(decision.at)
         due = to_answer(verdict.answering, decision.at, row.lane).due
-        distance = next((w.distance_m for w in decision.weighed if w.member == member), 0.0)
+        chosen = of_member((group.candidates for group in plan.groups), member)
         offer = OfferRow(
             decision.id,
             decision.lead,
@@ -367,7 +368,7 @@ class MemoryLedger:
             decision.attempt,
             at,
             us(due),
-            distance,
+            chosen.distance_m if chosen else 0.0,
             decision.ring or 0,
             plan.slot,
             verdict.kind,

@@ -49,6 +49,14 @@ def test_W2_a_draft_tells_what_changes_for_every_member_and_area() -> None:
     assert told["worst_turns"] >= 0
 
 
+def test_W2_an_offer_is_as_far_as_the_chosen_member_was_weighed() -> None:
+    world = played(history(), a_policy(capacity=6, rings={"unit": "mi", "radii": [10, 40]}))
+    decisions = [made.verdict.decision for made in world.made if made.chosen is not None]
+    far = [next(w.distance_m for w in d.weighed if w.member == d.chosen) for d in decisions]
+    assert [world.ledger.offers[d.id].distance_m for d in decisions] == far
+    assert len(set(far)) > 20
+
+
 def test_answers_that_were_seen_are_used_again_and_the_others_are_stated() -> None:
     told = drafted().to_json()["answers"]
     assert told["reused"] > 0
