@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from routing.limits import Check, Stop, Use
@@ -25,8 +26,7 @@ class Gate(IntEnum):
     AREA = 9  # the lead is outside of the member's own service area
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A member in reach of a lead, before the turnstile looks at it."""
 
     member: int
@@ -66,8 +66,7 @@ class Ask:
     limits: Mapping[int, tuple[Check, ...]] = field(default_factory=dict)  # by member; who has none is not named
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """What the turnstile saw of one candidate at the moment of choice."""
 
     member: int
@@ -99,8 +98,7 @@ class Grant:
     uses: tuple[Use, ...] = ()  # what the offer counts in
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(NamedTuple):
     """One candidate in a decision: the plan's side and the turnstile's side together."""
 
     member: int

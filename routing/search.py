@@ -1,6 +1,6 @@
 """Search for members: who is in reach of a batch's leads, in which order, and who of them is not asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
@@ -21,6 +21,7 @@ from routing.rotation import by_distance
 
 #: Gates of members who are none for this lead, now or ever: they come after those of turns.
 _UNFIT = Gate.SKILL
+_FEW = 16
 
 
 class Run(NamedTuple):
@@ -169,8 +170,18 @@ def _gates(asked: Sequence[Look], near: Reach, terms: Terms) -> NDArray[np.int8]
         away = (near.lead == number) & ~np.isin(terms.tier_rank[near.row], list(one.ranks or ()))
         gates[away & ~np.isin(terms.member[near.row], one.lead.chances)] = Gate.TIER
     for number, one in [(number, one) for number, one in enumerate(asked) if one.tried]:
-        gates[(near.lead == number) & np.isin(terms.member[near.row], list(one.tried))] = Gate.TRIED
+        gates[(near.lead == number) & _among(terms.member[near.row], one.tried)] = Gate.TRIED
     return gates
+
+
+def _among(members: NDArray[np.int32], wanted: Collection[int]) -> NDArray[np.bool_]:
+    """Which of the members are among those: mostly so few that one comparison each is quicker than a search."""
+    if len(wanted) > _FEW:
+        return np.isin(members, list(wanted))
+    found = np.zeros(len(members), dtype=np.bool_)
+    for one in wanted:
+        found |= members == one
+    return found
 
 
 def _is_ranked(one: Look) -> bool:

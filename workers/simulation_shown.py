@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.cells import cell
+from config.simulation.figures import signed, told
 from routing.simulation.compared import summed
 from routing.simulation.outcome import Beside, areas_beside, members_beside
 from routing.simulation.past import moment
@@ -33,7 +34,7 @@ def show(report: Report, out: Console) -> None:
     }
     words |= {"wait_min": "median minutes until accepted", "miles": "miles, mean"}
     for what, title in words.items():
-        total.add_row(title, *([_told(theirs[what])] if then else []), _told(mine[what]))
+        total.add_row(title, *([told(theirs[what])] if then else []), told(mine[what]))
     worst = "turns, the farthest from what is due"
     total.add_row(worst, *([f"{then.worst:.3f}"] if then else []), f"{here.worst:.3f}")
     out.print(total)
@@ -75,12 +76,8 @@ def _show_comparison(out: Console, report: Report) -> None:
 
 def _beside(value: float | None, before: float | None) -> str:
     if value is None or before is None or value == before:
-        return _told(value)
-    return f"{_told(value)} ({value - before:+,.4g})"
-
-
-def _told(value: float | None) -> str:
-    return "-" if value is None else f"{value:,}"
+        return told(value)
+    return f"{told(value)} ({signed(value - before)})"
 
 
 def write_csv(report: Report, file: Path) -> None:

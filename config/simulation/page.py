@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from config.simulation.drawings import bars, chart_map, days
+from config.simulation.figures import signed
 from routing.lead import Point
 from routing.simulation.compared import summed
 from routing.simulation.outcome import Beside, Sum, areas_beside, members_beside
@@ -251,13 +252,12 @@ def _number(value: float | None, before: float | None) -> str:
     if before is not None:
         by = value - before
         kind = "up" if by > 0 else "down"
-        change = f' <span class="{kind}">{by:+,g}</span>' if abs(by) > 1e-9 else ' <span class="was">=</span>'
-        change = change if abs(by) < 1e-9 else f' <span class="{kind}">{round(by, 2):+,g}</span>'
-    return f'<td data-n="{value:g}">{_told(value)}{change}</td>'
+        change = ' <span class="was">=</span>' if abs(by) < 1e-9 else f' <span class="{kind}">{signed(by)}</span>'
+    return f'<td data-n="{value}">{_told(value)}{change}</td>'
 
 
 def _told(value: float | None) -> str:
-    return "-" if value is None else f"{value:,g}" if isinstance(value, int) else f"{value:,.1f}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 from click.testing import CliRunner
 
+from config.simulation.figures import signed
 from config.simulation.page import page
 from routing.errors import BadInput
 from routing.simulation.past import Past
@@ -64,6 +65,13 @@ def test_answers_that_were_seen_are_used_again_and_the_others_are_stated() -> No
     assert told["others"]["accept"] == pytest.approx(0.65)
     text = page(drafted())
     assert "The assumption" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"), [(1_234_567, "+1,234,567"), (-36_884, "-36,884"), (0.1, "+0.1"), (-2.0, "-2"), (100, "+100")]
+)
+def test_a_change_is_told_with_every_digit(change: float, text: str) -> None:
+    assert signed(change) == text
 
 
 def test_the_page_needs_nothing_else() -> None:
