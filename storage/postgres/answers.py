@@ -121,6 +121,9 @@ class Answers:
         answering = self._answering()
         with transaction(self._engine) as conn:
             held, pool = _look(conn, offer, by.member)
+            if held.state is OfferState.OFFERED and held.expires_at <= held.now:
+                _lock(conn, held.lead_id)  # who answered in time may not have ended yet: what it says is the truth
+                held, pool = _look(conn, offer, by.member)
             rules = answering.get(pool, NO_POOL)
             why = _reason(asked, reason, rules, by)
             if done := judge(held, asked, why, by.member):

@@ -7,14 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from routing.errors import Refused, TryLater
-from routing.offer import Actor
+from routing.offer import Actor, AlreadyAnswered
 from tests.integration.routing.house import MARKET, House
 
 #: Calls on one offer at once, and races of one answer with one expiry; the proof has 10,000 of those.
@@ -100,6 +102,32 @@ def test_O6_of_a_thousand_answers_at_once_one_wins_and_the_others_hear_why(
     assert house.value("SELECT open FROM members WHERE id = :m", m=one) == (state == "accepted")
     assert house.turnstile.open_counts(MARKET).get(one, 0) == (state == "accepted")
     assert house.written[-1].state == {"accepted": "accepted", "withdrawn": "withdrawn"}.get(state, "review")
+
+
+def test_O6_who_answers_late_waits_for_an_answer_in_time_that_has_not_ended_yet(house: House) -> None:
+    one = house.member("one", 40.01)
+    lead = house.lead("00Q000000000000001")
+    house.work()
+    offer = house.offer(lead)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def until(done: Callable[[], object], *calls: Future[Any]) -> None:
+        while not done() and not any(call.done() for call in calls):
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(2) as pool:
+        with house.engine.begin() as other:
+            other.execute(sa.text("LOCK TABLE timeline IN SHARE MODE"))  # so the answer is half written, and stands
+            house.run(DUE, by=timedelta(seconds=5), offer=offer)
+            in_time = pool.submit(house.desk.accept, offer, member=one)
+            until(lambda: house.value(waiting) == 1, in_time)
+            until(lambda: house.value("SELECT expires_at <= clock_timestamp() FROM offers"), in_time)
+            late = pool.submit(house.desk.reject, offer, "too_far", member=one)
+            until(lambda: house.value(waiting) == 2, late)
+            assert not late.done()
+        assert in_time.result().state == "accepted"
+        with pytest.raises(AlreadyAnswered, match="it is accepted"):
+            late.result()
 
 
 def test_O6_races_of_an_accept_with_the_deadline_have_one_winner_each(house: House) -> None:
