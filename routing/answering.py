@@ -19,6 +19,8 @@ TAKEN = "taken"
 BY_HAND = "by_hand"
 #: The reason of an offer that was taken back as its lead has changed.
 REROUTED = "rerouted"
+#: The reasons of offers that we took back ourselves, whatever their member thought of them.
+TAKEN_BACK = (REROUTED, TAKEN)
 #: Whose answers count as the member's own, for its limits.
 ITS_OWN = frozenset({Actor.MEMBER, Actor.LINK})
 #: A reason is a word of a list; nothing personal fits into it.

@@ -135,6 +135,7 @@ class Lead:
     lane: Lane = Lane.LIVE
     lapsed: frozenset[int] = field(default_factory=frozenset)  # of the tried, who let the only offer of theirs expire
     chances: tuple[int, ...] = ()  # of those, who asked for another chance, the first first
+    taken_back: frozenset[int] = field(default_factory=frozenset)  # of the tried, who gave no answer: it was taken back
     facts: Mapping[str, object] = field(default_factory=dict)  # what rules may ask, by name: "lead.product" and so on
     ruled: Ruled = NOTHING_RULED
 

@@ -239,7 +239,7 @@ def _spilled(ruling: Ruling, lead: Lead, left: Pool, pool: Pool, rosters: Mappin
 
 
 def _give(found: Sorted, lead: Lead, policy: Policy, made: Ruling, rosters: Mapping[str, Roster]) -> None:
-    """To the member that the rule names; where there is none, or it had the lead before, a person looks."""
+    """To the member that the rule names; where there is none, or it let the lead go before, a person looks."""
     key = made.course.target
     member = next((m for roster in rosters.values() if (m := roster.by_key(key)) is not None), None)
     wrong = None
@@ -247,7 +247,7 @@ def _give(found: Sorted, lead: Lead, policy: Policy, made: Ruling, rosters: Mapp
         wrong = "unknown"
     elif not member.active:
         wrong = "inactive"
-    elif member.id in lead.tried:
+    elif member.id in lead.tried - lead.taken_back:
         wrong = "asked before"
     if member is None or wrong is not None:
         step: Step = ("not given", {"rule": made.course.rule, "owner": key, "because": wrong})

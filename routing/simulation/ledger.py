@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from uuid import UUID
 
+from routing.answering import TAKEN_BACK
 from routing.batch import Known, Market, Saved
 from routing.columns import of_member
 from routing.lead import Lead, LeadState, Point, Reason
@@ -330,6 +331,7 @@ class MemoryLedger:
             tried=tried,
             lapsed=frozenset(self.lapsed(row)),
             chances=tuple(row.queued),
+            taken_back=self._taken_back(row),
         )
 
     def lapsed(self, row: LeadRow) -> set[int]:
@@ -338,6 +340,13 @@ class MemoryLedger:
         for one in row.offers:
             states[self.offers[one].member].append(self.offers[one].state)
         return {member for member, its in states.items() if its == [OfferState.EXPIRED]}
+
+    def _taken_back(self, row: LeadRow) -> frozenset[int]:
+        """Who was offered the lead and gave no answer, as it was taken back."""
+        ended: defaultdict[int, set[bool]] = defaultdict(set)
+        for one in (self.offers[i] for i in row.offers):
+            ended[one.member].add(one.state is OfferState.WITHDRAWN and one.reason in TAKEN_BACK)
+        return frozenset(member for member, back in ended.items() if back == {True})
 
     def _best_above(self, policy: Policy) -> float | None:
         """The priority from which leads are among the best of the last ones."""

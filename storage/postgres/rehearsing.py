@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from routing.answering import TAKEN_BACK
 from routing.batch import Known
 from routing.drift import Held
 from routing.errors import BadInput
@@ -48,7 +49,7 @@ class Rehearsing:
                 raise BadInput(
                     "it has no place yet", field="lead", fix="Wait until it is located, or mend its address."
                 )
-            past = conn.execute(_TRIED, {"lead": row["id"]}).one()
+            past = conn.execute(_TRIED, {"lead": row["id"], "back": list(TAKEN_BACK)}).one()
             now: datetime = conn.execute(_NOW).scalar_one()
             lead, note = _as_next(row, past)
             rules = known(conn, [lead.id], policy, now) if policy.asks_leads else Known(now, {})
@@ -135,6 +136,7 @@ def _as_next(row: sa.RowMapping, past: Any) -> tuple[Lead, str]:
         tried=frozenset(past.members or ()),
         lapsed=frozenset(past.lapsed or ()),
         chances=tuple(past.chances or ()),
+        taken_back=frozenset(past.back or ()),
     )
     words = {"offered": "offered now", "accepted": "accepted now"}
     note = f"The lead is {words.get(state, state)}; this is what would come next." if busy else ""
@@ -164,10 +166,13 @@ _FIND = sa.text(f"""
 """)  # noqa: S608 - words of ours
 _TRIED = sa.text("""
     SELECT array_agg(member_id) AS members, array_agg(member_id) FILTER (WHERE lapsed) AS lapsed,
+           array_agg(member_id) FILTER (WHERE back) AS back,
            (SELECT array_agg(c.member_id ORDER BY c.asked_at, c.member_id) FROM chances c
             WHERE c.lead_id = :lead AND c.used_at IS NULL) AS chances
     FROM (
-        SELECT member_id, count(*) = 1 AND bool_and(state = 'expired') AS lapsed FROM offers
+        SELECT member_id, count(*) = 1 AND bool_and(state = 'expired') AS lapsed,
+               bool_and(state = 'withdrawn' AND reason = ANY(CAST(:back AS text[]))) AS back
+        FROM offers
         WHERE lead_id = :lead AND state <> 'void' GROUP BY member_id
     ) tried
 """)

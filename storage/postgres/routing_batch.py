@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
-from routing.answering import By, work_times
+from routing.answering import TAKEN_BACK, By, work_times
 from routing.batch import Known, Market, Saved
 from routing.columns import WEIGHED, gather
 from routing.errors import ColdTurnstile
@@ -179,7 +179,7 @@ def routing_batch(
         version = usable(conn.execute(_POLICY_VERSION).scalar() or 0)
         rows = conn.execute(_LOCK_LEADS, {"ids": list(ids), "woken": woken}).mappings().all()
         again = [r["id"] for r in rows if r["attempt"] > 1]
-        past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": again})} if again else {}
+        past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": again, "back": _BACK})} if again else {}
         leads = tuple(_lead(r, past.get(r["id"])) for r in rows)
         yield LockedBatch(leads, version, markets, conn, task_id, alone)
 
@@ -187,7 +187,7 @@ def routing_batch(
 def waiting_leads(conn: sa.Connection, ids: Sequence[int]) -> list[Lead]:
     """These leads as far as they wait, without a lock."""
     rows = conn.execute(_WAITING_LEADS, {"ids": list(ids)}).mappings().all()
-    past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": list(ids)})}
+    past = {row.lead_id: row for row in conn.execute(_TRIED, {"ids": list(ids), "back": _BACK})}
     return [_lead(row, past.get(row["id"])) for row in rows]
 
 
@@ -218,6 +218,7 @@ def _lead(row: sa.RowMapping, past: sa.Row[Any] | None) -> Lead:
         lane=Lane(row["lane"]),
         lapsed=frozenset(past.lapsed or ()) if past else frozenset(),
         chances=tuple(past.chances or ()) if past else (),
+        taken_back=frozenset(past.back or ()) if past else frozenset(),
     )
 
 
@@ -330,13 +331,17 @@ _WAITING_LEADS = sa.text("""
     SELECT id, received_at, country, lat, lon, geo_precision, priority, attempt, version, moves, lane FROM leads
     WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'waiting' AND lat IS NOT NULL
 """)
+_BACK = list(TAKEN_BACK)
 _NOW = sa.text("SELECT clock_timestamp()")
 _TRIED = sa.text("""
     SELECT lead_id, array_agg(member_id) AS members, array_agg(member_id) FILTER (WHERE lapsed) AS lapsed,
+           array_agg(member_id) FILTER (WHERE back) AS back,
            (SELECT array_agg(c.member_id ORDER BY c.asked_at, c.member_id) FROM chances c
             WHERE c.lead_id = tried.lead_id AND c.used_at IS NULL) AS chances
     FROM (
-        SELECT lead_id, member_id, count(*) = 1 AND bool_and(state = 'expired') AS lapsed FROM offers
+        SELECT lead_id, member_id, count(*) = 1 AND bool_and(state = 'expired') AS lapsed,
+               bool_and(state = 'withdrawn' AND reason = ANY(CAST(:back AS text[]))) AS back
+        FROM offers
         WHERE lead_id = ANY(CAST(:ids AS bigint[])) AND state <> 'void' GROUP BY lead_id, member_id
     ) tried GROUP BY lead_id
 """)

@@ -144,3 +144,32 @@ def test_M4_what_salesforce_shows_of_a_lead_that_was_ours_is_set_right_once_when
     house.tick()
     assert len(house.written) == written
     assert not house.breaches()
+
+
+OWNER = when("key", "lead.product == 'battery'", owner="near")
+
+
+@pytest.mark.parametrize("answer", ["none", "reject"])
+def test_M3_a_named_owner_has_the_lead_that_was_taken_back_from_it_unless_it_turned_it_down(
+    house: House, answer: str
+) -> None:
+    house.publish_document(ruled(OWNER) | reroute_on("lead.product", open_offers="withdraw"))
+    near, other = house.member("near"), house.member("other", lat=40.1)
+    lead = house.lead(RECORD, attributes={"product": "solar"})
+    house.work()
+    assert house.holder(lead) == near
+    if answer == "reject":
+        house.desk.reject(house.offer(lead), "too_far", actor="manager")  # type: ignore[arg-type]
+        house.work()
+        assert house.holder(lead) == other
+    change(house, **facts(product="battery"))
+    house.tick()
+    if answer == "reject":
+        assert house.state(lead) == ("review", "ruled")
+        assert steps(house, lead, "not given")[0]["because"] == "asked before"
+        return
+    assert house.state(lead) == ("accepted", None)
+    assert house.holder(lead) == near
+    assert house.told(near)[:3] == ["offer.created", "offer.withdrawn", "offer.created"]
+    assert house.turnstile.open_counts(MARKET)[near] == 1
+    assert not house.breaches()
