@@ -22,7 +22,7 @@ class Vital(Protocol):
     """What is asked of the ledger: storage.postgres.vitals.Vitals."""
 
     def measures(self) -> list[Measure]: ...
-    def busy_rotations(self) -> list[tuple[str, str, int]]: ...
+    def busy_rotations(self) -> list[tuple[str, str, int, int]]: ...
     def open_counts(self) -> dict[str, dict[int, int]]: ...
 
 
@@ -126,13 +126,14 @@ class Ops:
                 seen = self.turnstile.open_counts(market)
                 drift = sum(abs(seen.get(member, 0) - held.get(member, 0)) for member in seen.keys() | held.keys())
                 found.append(Sample("fairturn_capacity_drift_offers", drift, {"market": market}))
-        for market, rotation, turn in self.ledger.busy_rotations():
+        for market, rotation, turn, added in self.ledger.busy_rotations():
             with _cold_is_fine():
                 accounts = self.turnstile.standings(market, rotation).values()
                 worst = max((abs(account.standing) for account in accounts), default=0) / _MICRO
                 labels = {"market": market, "rotation": rotation}
                 found.append(Sample("fairturn_worst_standing_turns", worst, labels))
                 found.append(Sample("fairturn_largest_turn", turn / _MICRO, labels))
+                found.append(Sample("fairturn_corrections_added_turns", added / _MICRO, labels))
         return found
 
     def _of_broker(self) -> list[Sample]:

@@ -13,13 +13,14 @@ from functools import cmp_to_key
 
 import numpy as np
 
+from routing import bound
 from routing.columns import SIGHT, Rows, Table
 from routing.decision import Ask, Candidate, Sight
 from routing.lead import Lead
 from routing.limits import Stop, Use, Uses, stopped, use
 from routing.policy import Cost, Mode, Unit
 
-TURN = 1_000_000  # micro-turns
+TURN = bound.TURN  # micro-turns
 LEAST = 0.01  # of a turn
 
 NOTHING_USED: Uses = {}
@@ -194,21 +195,35 @@ def turn_of(cost: Cost, units: int, lead: Lead) -> int:
 
 @dataclass(slots=True)
 class Deviation:
-    """Received minus entitled of each member, in micro-turns, while decisions pass by."""
+    """Received minus entitled of each member, in micro-turns, while decisions pass by: as routing.followed has it."""
 
     now: dict[int, int] = field(default_factory=dict)
     worst: int = 0  # the farthest anyone has ever been from what was due to it
+    limit: bound.Bound = field(default_factory=bound.Bound)
+    began: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def since(cls, standings: Mapping[int, int]) -> "Deviation":
+        """Of accounts that were followed elsewhere before: how they came to stand so is not asked."""
+        now = {member: -owed for member, owed in standings.items()}
+        made = cls(dict(now), max(map(abs, now.values()), default=0), began=now)
+        made.limit.raised(bound.beyond(standings.values(), TURN))
+        return made
 
     def add(self, verdict: Verdict) -> None:
         now, shares = self.now, verdict.shares
         for member, share in shares.items():
             now[member] = now.get(member, 0) - share
-        if verdict.chosen is not None and verdict.chosen in shares:
-            now[verdict.chosen] += verdict.turn
+        if verdict.chosen is None:
+            return
+        if verdict.chosen in shares:
+            now[verdict.chosen] += verdict.payment
         self.worst = max(self.worst, *map(abs, map(now.__getitem__, shares)), 0)
+        self.limit.decided(verdict.turn, now.values, fair=verdict.mode is Mode.FAIR)
 
     def correct(self, deltas: Mapping[int, int]) -> None:
         """A correction of standings: what is owed to a member, it has received less than its due."""
+        self.limit.corrected(deltas.values(), self.now.values)
         for member, delta in deltas.items():
             self.now[member] = self.now.get(member, 0) - delta
             self.worst = max(self.worst, abs(self.now[member]))
@@ -216,6 +231,16 @@ class Deviation:
     @property
     def worst_turns(self) -> float:
         return self.worst / TURN
+
+    def gained(self) -> dict[int, int]:
+        """Received minus entitled of each member since the beginning."""
+        return {member: off - self.began.get(member, 0) for member, off in self.now.items()}
+
+    @property
+    def bound_turns(self) -> float | None:
+        """The farthest that anyone can ever have been; None where modes decided that keep no accounts."""
+        limit = self.limit.of(len(self.now))
+        return None if limit is None else limit / TURN
 
 
 def _move(verdict: Verdict, book: Book, sign: int) -> None:

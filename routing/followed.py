@@ -2,14 +2,14 @@
 
 In mode fair nobody is ever farther off than (n - 1) / 2 of the largest turns, n members and any weights, however they
 change from lead to lead: docs/policy.md has the proof, which is that of Ajtai et al. (see routing/fairness.py) for
-shares of any size. Corrections move accounts besides, by what they say.
+shares of any size. Corrections change what is due, at once: routing/bound.py tells how far they can have taken anyone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from routing.fairness import TURN
+from routing.bound import Bound
 
 Key = tuple[str, int]  # rotation, member
 
@@ -35,8 +35,7 @@ class Rotation:
     """A rotation as a whole."""
 
     pool: str = ""
-    decisions: int = 0
-    turn: int = TURN  # the largest
+    limit: Bound = field(default_factory=Bound)
     worst: int = 0
     worst_member: int | None = None
     worst_at: datetime | None = None
@@ -52,11 +51,15 @@ class Passed:
     parts: Mapping[int, int]
     turn: int
     at: datetime
+    fair: bool = True  # decided by a mode that keeps accounts
 
 
 @dataclass(slots=True)
 class Followed:
-    """Accounts and rotations, carried on; what is not known yet begins at zero."""
+    """Accounts and rotations, carried on; what is not known yet begins at zero.
+
+    Of a rotation whose limit has `added` anything, or that is to be corrected, all accounts must be here.
+    """
 
     accounts: dict[Key, Account] = field(default_factory=dict)
     rotations: dict[str, Rotation] = field(default_factory=dict)
@@ -65,11 +68,12 @@ class Followed:
         """Go on to this decision or correction."""
         rotation = self.rotations.setdefault(one.rotation, Rotation())
         if one.chosen is not None:
-            rotation.pool, rotation.decisions = one.pool, rotation.decisions + 1
-            rotation.turn = max(rotation.turn, one.turn)
+            rotation.pool = one.pool
             payer = self._account(one.rotation, one.chosen)
             payer.offers += 1
             payer.received += sum(one.parts.values())
+        else:
+            rotation.limit.corrected(one.parts.values(), lambda: self._standings(one.rotation))
         for member, part in one.parts.items():
             account = self._account(one.rotation, member)
             if one.chosen is None:
@@ -81,18 +85,18 @@ class Followed:
                 account.worst = off
                 if off > rotation.worst:
                     rotation.worst, rotation.worst_member, rotation.worst_at = off, member, one.at
+        if one.chosen is not None:
+            rotation.limit.decided(one.turn, lambda: self._standings(one.rotation), fair=one.fair)
 
     def of(self, rotation: str) -> Iterator[tuple[int, Account]]:
         """The accounts of one rotation."""
         return ((member, account) for (name, member), account in self.accounts.items() if name == rotation)
+
+    def _standings(self, rotation: str) -> Collection[int]:
+        return [account.standing for _, account in self.of(rotation)]
 
     def _account(self, rotation: str, member: int) -> Account:
         found = self.accounts.get((rotation, member))
         if found is None:
             found = self.accounts[rotation, member] = Account()
         return found
-
-
-def bound(members: int, turn: int = TURN) -> int:
-    """The farthest that anyone of so many members can be from what is due to it, in micro-turns."""
-    return max(members - 1, 0) * turn // 2

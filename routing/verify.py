@@ -98,6 +98,7 @@ class PoolFairness:
     members: int
     decisions: int
     worst_turns: float
+    bound_turns: float | None = None  # the farthest anyone can have been; None where a mode keeps no accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,13 @@ class Recount:
         """Count on from these accounts: what came before this number was removed, with the offers that followed."""
         self._markets[market] = _Market(*number)
         for name, book in books.items():
-            self._rotations[market, name] = _Rotation("", "", standing=dict(book.standing), cursor=book.cursor)
+            self._rotations[market, name] = _Rotation(
+                "",
+                "",
+                standing=dict(book.standing),
+                deviation=fairness.Deviation.since(book.standing),
+                cursor=book.cursor,
+            )
         for lead, member in offered:
             self._offered.setdefault(lead, set()).add(member)
 
@@ -226,7 +233,13 @@ class Recount:
         """The farthest anyone has been from what was due to it, by rotation."""
         return tuple(
             PoolFairness(
-                one.pool, name, one.mode, len(one.deviation.now), one.decisions, round(one.deviation.worst_turns, 6)
+                one.pool,
+                name,
+                one.mode,
+                len(one.deviation.now),
+                one.decisions,
+                one.deviation.worst_turns,
+                one.deviation.bound_turns,
             )
             for (_, name), one in sorted(self._rotations.items())
         )

@@ -77,15 +77,20 @@ def _number(node: Any) -> float:
 
 
 def _select(node: Any, samples: list[Sample]) -> list[Sample]:
+    if isinstance(node, promql.ParenExpr):
+        return _select(node.expr, samples)
     if isinstance(node, promql.BinaryExpr):
-        return _divide(_select(node.lhs, samples), _select(node.rhs, samples), node)
+        return _joined(_select(node.lhs, samples), _select(node.rhs, samples), node)
     return [s for s in samples if s.name == node.name and all(_matches(m, s) for m in node.matchers.matchers)]
 
 
-def _divide(above: list[Sample], below: list[Sample], node: Any) -> list[Sample]:
-    assert str(node.op) == "/", f"{node} is not judged here"
-    by_labels = {tuple(sorted(s.labels.items())): s.value for s in below}
-    pairs = [(s, by_labels.get(tuple(sorted(s.labels.items())))) for s in above]
+def _joined(left: list[Sample], right: list[Sample], node: Any) -> list[Sample]:
+    """Samples of the same labels divided, or taken off."""
+    assert str(node.op) in {"/", "-"}, f"{node} is not judged here"
+    by_labels = {tuple(sorted(s.labels.items())): s.value for s in right}
+    pairs = [(s, by_labels.get(tuple(sorted(s.labels.items())))) for s in left]
+    if str(node.op) == "-":
+        return [Sample(s.name, s.value - value, s.labels) for s, value in pairs if value is not None]
     return [Sample(s.name, s.value / value, s.labels) for s, value in pairs if value]
 
 

@@ -75,19 +75,28 @@ def _show(one: RotationFairness) -> None:
     when = (
         f" ({escape(one.worst_member)}, {one.worst_at:%Y-%m-%d %H:%M} UTC)" if one.worst_member and one.worst_at else ""
     )
-    limit = f"bound {one.bound:g}" if one.bound is not None else f"mode {one.mode} keeps no bound"
-    out.print(f"worst now {one.worst_now:.3f}, worst ever {one.worst_ever:.3f}{when}, {limit}")
-    table = Table("member", "offers", "received", "entitled", "off by", "worst", box=None)
+    out.print(f"worst now {one.worst_now:.3f}, worst ever {one.worst_ever:.3f}{when}, {_limit(one)}")
+    table = Table("member", "offers", "received", "entitled", "by corrections", "off by", "worst", box=None)
     for account in one.accounts:
         table.add_row(
             escape(account.member),
             f"{account.offers:,}",
             f"{account.received:,.3f}",
             f"{account.entitled:,.3f}",
+            f"{account.corrected:+,.3f}" if account.corrected else "",
             f"{account.deviation:+.3f}",
             f"{account.worst:.3f}",
         )
     out.print(table)
+
+
+def _limit(one: RotationFairness) -> str:
+    if one.bound is None:
+        return "no bound, as decisions were made in a mode that keeps no accounts"
+    if not one.added:
+        return f"bound {one.bound:g}"
+    decided = one.bound - one.added
+    return f"bound {one.bound:.6g}: {decided:.6g} that decisions keep to, {one.added:.6g} that corrections added"
 
 
 @turns.command("minimums")

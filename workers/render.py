@@ -43,7 +43,8 @@ def verification(report: Report, out: Console) -> None:
     out.print(f"{report.decisions:,} decisions made again, {report.offers:,} offers looked at.")
     for pool in report.worst:
         worst = f"{pool.worst_turns:.3f} turns from what is due, over {pool.decisions:,} decisions"
-        out.print(f"{pool.pool} ({pool.mode}, {pool.members} members): nobody was ever farther than {worst}.")
+        limit = "" if pool.bound_turns is None else f" (bound {pool.bound_turns:g})"
+        out.print(f"{pool.pool} ({pool.mode}, {pool.members} members): nobody was ever farther than {worst}{limit}.")
     for breach in report.breaches:
         out.print(f"[red]{breach.check}[/red] {breach.subject}: {breach.detail}", soft_wrap=True)
     out.print("[red]There are breaches.[/red]" if report.breaches else "[green]No breach.[/green]")
@@ -95,6 +96,13 @@ def lines(records: Iterable[Mapping[str, Any]], shape: str, to: TextIO) -> None:
         writer.writerow({name: cell(value) for name, value in record.items()})
 
 
+def listed(sets: Mapping[str, Any]) -> str:
+    """What a rule set, in words: `skill languages = es, priority = 5`."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} = {json.dumps(value, ensure_ascii=False)}" for name, value in sets.items()
+    )
+
+
 def _decision(d: DecisionTold, out: Console) -> None:
     ring = f"ring {d.ring_miles:.0f} mi" if d.ring_miles else "no ring"
     out.print(f"\n[bold]Decision {d.attempt}[/bold] at {d.at:%Y-%m-%d %H:%M:%S}: {d.chosen or d.reason}, {ring}")
@@ -107,6 +115,8 @@ def _decision(d: DecisionTold, out: Console) -> None:
         out.print(
             f"sent by rule {d.rule}" + (f" of policy {d.policy_version} ({d.policy_note})" if d.policy_note else "")
         )
+    for part in d.set_by:
+        out.print(f"rule {part.rule} set {listed(part.sets)}", markup=False, soft_wrap=True)
     if d.policy_names:
         out.print(f"policy {d.policy_version} is by {' and '.join(d.policy_names)}", markup=False)
     if d.step:

@@ -9,7 +9,7 @@ from config.simulation.drawings import bars, chart_map, days
 from config.simulation.figures import signed
 from routing.lead import Point
 from routing.simulation.compared import summed
-from routing.simulation.outcome import Beside, Sum, areas_beside, members_beside
+from routing.simulation.outcome import Beside, Sum, Turns, areas_beside, members_beside
 from routing.simulation.past import moment
 from routing.simulation.report import LISTED, Report
 
@@ -154,17 +154,19 @@ def _fairness(report: Report) -> str:
     names = sorted(report.here.fairness.keys() | before.keys())
     body = []
     for name in names:
-        mode, worst = report.here.fairness.get(name, ("", 0.0))
-        was = before.get(name)
+        here, was = report.here.fairness.get(name, Turns("", 0.0, None)), before.get(name)
         body.append(
             [
                 f'<th scope="row">{escape(name)}</th>',
-                f'<td class="word">{escape(mode)}</td>',
-                _number(worst, was[1] if was else None),
+                f'<td class="word">{escape(here.mode)}</td>',
+                _number(here.worst, was.worst if was else None),
+                _number(here.bound, was.bound if was else None),
             ]
         )
     return "<h2>Fairness</h2>" + _table(
-        "How far anyone was ever from what was due to it, in turns, by rotation.", ["rotation", "mode", "worst"], body
+        "How far anyone was ever from what was due to it, in turns, by rotation; the bound is what mode fair keeps to.",
+        ["rotation", "mode", "worst", "bound"],
+        body,
     )
 
 

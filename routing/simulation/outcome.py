@@ -10,8 +10,8 @@ from routing.fairness import TURN, Deviation
 from routing.fairness import Verdict as Turn
 from routing.offer import OfferState
 from routing.policy import Mode
-from routing.simulation.past import MemberFacts, Past, PastLead, moment, us
-from routing.simulation.world import World
+from routing.simulation.past import MemberFacts, Past, PastCorrection, PastDecision, PastLead, moment, us
+from routing.simulation.world import World, begun
 
 _MINUTE = 60_000_000
 _MILE_M = 1609.344
@@ -70,6 +70,18 @@ class Sum:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How far anyone of a rotation ever was from what was due to it, and what bounds that; in turns."""
+
+    mode: str
+    worst: float
+    bound: float | None  # None where modes decided that keep no accounts
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mode": self.mode, "worst_turns": self.worst, "bound_turns": self.bound}
+
+
 @dataclass(slots=True)
 class Outcome:
     """One stretch, added up in every way."""
@@ -78,14 +90,14 @@ class Outcome:
     members: dict[int, Sum] = field(default_factory=lambda: defaultdict(Sum))
     areas: dict[str, dict[str, Sum]] = field(default_factory=dict)  # postal, region, ring -> name -> sum
     days: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    fairness: dict[str, tuple[str, float]] = field(default_factory=dict)  # rotation -> mode, worst turns from due
+    fairness: dict[str, Turns] = field(default_factory=dict)  # by rotation
     due: dict[int, float] = field(default_factory=dict)  # member -> turns received beyond its due, at the end
 
     @property
     def worst(self) -> float:
         """The farthest anyone was from what was due to it, of the rotations that go by fair turn; in turns."""
-        fair = [turns for mode, turns in self.fairness.values() if mode == Mode.FAIR]
-        return max(fair or [turns for _, turns in self.fairness.values()], default=0.0)
+        fair = [one.worst for one in self.fairness.values() if one.mode == Mode.FAIR]
+        return max(fair or [one.worst for one in self.fairness.values()], default=0.0)
 
 
 def of_history(past: Past) -> Outcome:
@@ -97,17 +109,20 @@ def of_history(past: Past) -> Outcome:
         if o.offered >= past.since
     ]
     made = _added(past, told)
-    books: dict[str, Deviation] = {}
-    for d in past.decisions:
-        if d.chosen is not None:
+    books, modes = dict[str, Deviation](), dict[str, str]()
+    for snapshot in past.start.values():
+        books |= begun(snapshot)
+    passed: list[PastDecision | PastCorrection] = [*past.decisions, *past.corrections]
+    for d in sorted(passed, key=lambda one: one.at):
+        if isinstance(d, PastCorrection):
+            books.setdefault(d.correction.rotation, Deviation()).correct(d.correction.deltas)
+        elif d.chosen is not None:
             eligible = [(m, w) for m, w, gate in zip(d.member, d.weight, d.gate, strict=True) if gate == 0]
             total = max(sum(w for _, w in eligible), 1)
             shares = {m: w * d.turn // total for m, w in eligible}
-            books.setdefault(d.rotation, Deviation()).add(Turn(Mode(d.mode), d.chosen, shares))
-            made.fairness[d.rotation] = d.mode, 0.0
-    for one in past.corrections:
-        books.setdefault(one.correction.rotation, Deviation()).correct(one.correction.deltas)
-    _fair(made, books, {rotation: mode for rotation, (mode, _) in made.fairness.items()})
+            books.setdefault(d.rotation, Deviation()).add(Turn(Mode(d.mode), d.chosen, shares, turn=d.turn))
+            modes[d.rotation] = d.mode
+    _fair(made, books, modes)
     return made
 
 
@@ -173,12 +188,14 @@ def _before(at: int | None, until: int) -> int | None:
 
 def _fair(made: Outcome, books: Mapping[str, Deviation], modes: Mapping[str, str]) -> None:
     made.fairness = {
-        rotation: (modes.get(rotation, ""), round(book.worst_turns, 3)) for rotation, book in sorted(books.items())
+        rotation: Turns(modes.get(rotation, ""), round(book.worst_turns, 3), book.bound_turns)
+        for rotation, book in sorted(books.items())
+        if rotation in modes or any(book.gained().values())
     }
     due: defaultdict[int, float] = defaultdict(float)
     for rotation, book in books.items():
         if modes.get(rotation) == Mode.FAIR:
-            for member, beyond in book.now.items():
+            for member, beyond in book.gained().items():
                 due[member] += beyond / TURN
     made.due = dict(due)
 

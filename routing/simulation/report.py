@@ -56,7 +56,7 @@ class Report:
             "total_before": self.then.total.to_json() if self.then else None,
             "worst_turns": self.here.worst,
             "worst_turns_before": self.then.worst if self.then else None,
-            "fairness": {name: {"mode": mode, "worst_turns": n} for name, (mode, n) in self.here.fairness.items()},
+            "fairness": {name: one.to_json() for name, one in self.here.fairness.items()},
             "answers": {"reused": self.reused, "assumed": self.assumed, **self.assumption()},
             "members": [row.to_json() for row in members_beside(self.then, self.here, past.members)],
             "areas": {by: [row.to_json() for row in areas_beside(self.then, self.here, by)] for by in AREAS},

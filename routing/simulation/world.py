@@ -94,6 +94,14 @@ class Turns(MemoryTurnstile):
         self._markets[market].take(offer, member, units)
 
 
+def begun(snapshot: Snapshot) -> dict[str, Deviation]:
+    """How far everyone was from what was due to it as the stretch began, by rotation."""
+    return {
+        rotation: Deviation.since({member: one.standing for member, one in accounts.items()})
+        for rotation, accounts in snapshot.standings.items()
+    }
+
+
 @dataclass(slots=True)
 class World:
     """Leads, members and a clock. `policy`: the draft; None: what was in force at each moment."""
@@ -217,6 +225,7 @@ class World:
             start = (books_of(self.told) if self.told else self.past.start).get(market) or Snapshot(
                 GENERATION, 0, mine, {}, {}, {}
             )
+            self.deviations |= begun(start)
             self.turnstile.rebuild(market, replace(start, generation=GENERATION, seq=0, open_offers=mine, units=units))
 
     def _begin_others(self) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from routing.followed import Account, Followed, Passed, Rotation, bound
+from routing.bound import TURN, Bound
+from routing.followed import Account, Followed, Passed, Rotation
 from routing.policy import Mode
 from storage.postgres.books import shares_of
 from storage.postgres.engine import transaction
@@ -18,7 +19,6 @@ PAGE = 1_000
 PATIENCE_S = 60
 #: Numbers that never came are looked for so long.
 LATE_DAYS = 2
-TURN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ class RotationFairness:
     worst_member: str | None
     worst_at: datetime | None
     mode: str | None  # of the pool, as it is published now
-    bound: float | None  # that mode fair keeps to
+    bound: float | None  # the farthest anyone can ever have been; None where modes without accounts decided
+    added: float  # of the bound: by corrections, while they were not made good
+    added_now: float
     largest_turn: float
     accounts: tuple[MemberFairness, ...]
 
@@ -105,10 +107,10 @@ class FollowedAccounts:
         passed = [one for row in rows if (one := _passed(row)) is not None]
         names = sorted({one.rotation for one in passed})
         keys = sorted({(p.rotation, m) for p in passed for m in (*p.parts, *([] if p.chosen is None else [p.chosen]))})
-        found = _load(conn, market, names, keys)
+        found = _load(conn, market, names, keys, {one.rotation for one in passed if one.chosen is None})
         for one in passed:
             found.take(one)
-        _save(conn, market, found)
+        _save(conn, market, found, set(keys))
 
 
 def _without_gap(rows: Sequence[Any], at: tuple[int, int]) -> tuple[list[Any], list[tuple[int, int]]]:
@@ -132,35 +134,54 @@ def _passed(row: Any) -> Passed | None:
     if row.chosen is None:
         return None
     parts = shares_of(row.member, row.weight, row.gate, row.turn)
-    return Passed(row.rotation, row.pool, row.chosen, parts, row.turn, row.at)
+    return Passed(row.rotation, row.pool, row.chosen, parts, row.turn, row.at, fair=row.mode == Mode.FAIR)
 
 
-def _load(conn: sa.Connection, market: str, names: Sequence[str], keys: Sequence[tuple[str, int]]) -> Followed:
-    values = {"market": market, "names": [n for n, _ in keys], "members": [m for _, m in keys]}
+def _load(
+    conn: sa.Connection, market: str, names: Sequence[str], keys: Sequence[tuple[str, int]], corrected: set[str]
+) -> Followed:
+    rotations = {
+        row.rotation: Rotation(
+            row.pool,
+            Bound(row.turn, row.decisions, row.other, row.added, row.most_added),
+            row.worst,
+            row.worst_member,
+            row.worst_at,
+        )
+        for row in conn.execute(_THESE, {"market": market, "names": list(names)})
+    }
+    values = {
+        "market": market,
+        "names": [n for n, _ in keys],
+        "members": [m for _, m in keys],
+        "whole": sorted(corrected | {name for name, one in rotations.items() if one.limit.added}),
+    }
     accounts = {
         (row.rotation, row.member_id): Account(row.offers, row.received, row.entitled, row.corrected, row.worst)
         for row in conn.execute(_ACCOUNTS, values)
     }
-    rotations = {
-        row.rotation: Rotation(row.pool, row.decisions, row.turn, row.worst, row.worst_member, row.worst_at)
-        for row in conn.execute(_THESE, {"market": market, "names": list(names)})
-    }
     return Followed(accounts, rotations)
 
 
-def _save(conn: sa.Connection, market: str, found: Followed) -> None:
+def _save(conn: sa.Connection, market: str, found: Followed, moved: set[tuple[str, int]]) -> None:
     def columns(rows: Iterable[tuple[Any, ...]], names: Sequence[str]) -> Mapping[str, Any]:
         listed = list(rows)
         return {name: [row[n] for row in listed] for n, name in enumerate(names)}
 
-    accounts = ((r, m, a.offers, a.received, a.entitled, a.corrected, a.worst) for (r, m), a in found.accounts.items())
+    accounts = (
+        (r, m, a.offers, a.received, a.entitled, a.corrected, a.worst)
+        for (r, m), a in found.accounts.items()
+        if (r, m) in moved
+    )
     names = ("rotations", "members", "offers", "received", "entitled", "corrected", "worst")
     conn.execute(_KEEP_ACCOUNTS, {"market": market, **columns(accounts, names)})
     rotations = (
-        (name, r.pool, r.decisions, r.turn, r.worst, r.worst_member, r.worst_at) for name, r in found.rotations.items()
+        (name, r.pool, b.decisions, b.turn, r.worst, r.worst_member, r.worst_at, b.other, b.added, b.most)
+        for name, r in found.rotations.items()
+        for b in (r.limit,)
     )
-    names = ("rotations", "pools", "decisions", "turns", "worst", "who", "when")
-    conn.execute(_KEEP_ROTATIONS, {"market": market, **columns(rotations, names)})
+    kept = ("rotations", "pools", "decisions", "turns", "worst", "who", "when", "other", "added", "most_added")
+    conn.execute(_KEEP_ROTATIONS, {"market": market, **columns(rotations, kept)})
 
 
 def _settle(
@@ -172,6 +193,7 @@ def _settle(
     if gaps:
         values = {"market": market, "generations": [g for g, _ in gaps], "numbers": [n for _, n in gaps]}
         conn.execute(_KEEP_GAPS, values)
+        conn.execute(_BUILT_ON, {"market": market, "gaps": len(gaps)})
     if ready:
         conn.execute(_KEEP_MARK, {"market": market, "generation": ready[-1].generation, "seq": ready[-1].seq})
 
@@ -186,6 +208,7 @@ def _told(row: Any, accounts: Iterable[Any], keys: Mapping[int, str]) -> Rotatio
 def _rotation(
     row: Any, members: int, worst_now: float, who: str | None, accounts: tuple[MemberFairness, ...]
 ) -> RotationFairness:
+    limit = Bound(row.turn, row.decisions, row.other, row.added, row.most_added).of(members)
     return RotationFairness(
         row.market,
         row.pool,
@@ -197,7 +220,9 @@ def _rotation(
         who,
         row.worst_at,
         row.mode,
-        bound(members, row.turn) / TURN if row.mode == Mode.FAIR else None,
+        None if limit is None else limit / TURN,
+        row.most_added / TURN,
+        row.added / TURN,
         row.turn / TURN,
         accounts,
     )
@@ -220,12 +245,13 @@ def _accounts(rows: Iterable[Any], keys: Mapping[int, str]) -> Iterator[MemberFa
 _ONE_AT_A_TIME = sa.text("SELECT pg_try_advisory_xact_lock(hashtext('fairness:' || :market))")
 _MARK = sa.text("SELECT generation, seq FROM fairness_marks WHERE market = :market")
 _DECIDED = """
-    SELECT generation, seq, at, rotation, pool, chosen, turn, member, weight, gate, CAST(NULL AS bigint[]) AS delta,
+    SELECT generation, seq, at, rotation, pool, mode, chosen, turn, member, weight, gate,
+           CAST(NULL AS bigint[]) AS delta,
            extract(epoch FROM clock_timestamp() - at)::float8 AS age_s
     FROM decisions d
 """
 _CORRECTED = """
-    SELECT generation, seq, at, rotation, '', CAST(NULL AS int), CAST(0 AS bigint), member, CAST(NULL AS int[]),
+    SELECT generation, seq, at, rotation, '', '', CAST(NULL AS int), CAST(0 AS bigint), member, CAST(NULL AS int[]),
            CAST(NULL AS smallint[]), delta, extract(epoch FROM clock_timestamp() - at)::float8
     FROM corrections d
 """
@@ -262,6 +288,9 @@ _KEEP_MARK = sa.text("""
 _ACCOUNTS = sa.text("""
     SELECT a.* FROM unnest(CAST(:names AS text[]), CAST(:members AS int[])) AS x (rotation, member_id)
     JOIN fairness_accounts a ON a.market = :market AND (a.rotation, a.member_id) = (x.rotation, x.member_id)
+    WHERE x.rotation <> ALL(CAST(:whole AS text[]))
+    UNION ALL
+    SELECT * FROM fairness_accounts WHERE market = :market AND rotation = ANY(CAST(:whole AS text[]))
 """)
 _THESE = sa.text("""
     SELECT * FROM fairness_rotations WHERE market = :market AND rotation = ANY(CAST(:names AS text[]))
@@ -276,13 +305,21 @@ _KEEP_ACCOUNTS = sa.text("""
         corrected = excluded.corrected, worst = excluded.worst
 """)
 _KEEP_ROTATIONS = sa.text("""
-    INSERT INTO fairness_rotations (market, rotation, pool, decisions, turn, worst, worst_member, worst_at)
+    INSERT INTO fairness_rotations (
+        market, rotation, pool, decisions, turn, worst, worst_member, worst_at, other, added, most_added)
     SELECT CAST(:market AS text), x.* FROM unnest(CAST(:rotations AS text[]), CAST(:pools AS text[]),
         CAST(:decisions AS bigint[]), CAST(:turns AS bigint[]), CAST(:worst AS bigint[]), CAST(:who AS int[]),
-        CAST(:when AS timestamptz[])) AS x
+        CAST(:when AS timestamptz[]), CAST(:other AS bigint[]), CAST(:added AS bigint[]),
+        CAST(:most_added AS bigint[])) AS x
     ON CONFLICT (market, rotation) DO UPDATE
     SET pool = excluded.pool, decisions = excluded.decisions, turn = excluded.turn, worst = excluded.worst,
-        worst_member = excluded.worst_member, worst_at = excluded.worst_at
+        worst_member = excluded.worst_member, worst_at = excluded.worst_at,
+        other = excluded.other, added = excluded.added, most_added = excluded.most_added
+""")
+# Decisions may have been built on what came to nothing: of whichever rotation it was, one turn of those.
+_BUILT_ON = sa.text("""
+    UPDATE fairness_rotations SET added = added + turn * :gaps, most_added = greatest(most_added, added + turn * :gaps)
+    WHERE market = :market
 """)
 _KEYS = sa.text("SELECT id, key FROM members")
 _ROTATIONS = sa.text("""

@@ -42,6 +42,7 @@ class Stats:
                         "members": one.members,
                         "decisions": one.decisions,
                         "worst_turns": one.worst_turns,
+                        "bound_turns": one.bound_turns,
                     }
                     for one in (report.worst if report else ())
                 ],

@@ -121,7 +121,7 @@ SELECT 'seals_late_seconds' AS name, CAST('{}' AS jsonb) AS labels,
 
 _ROTATIONS = sa.text(
     """
-SELECT d.market, d.rotation, greatest(max(d.turn), max(f.turn)) AS largest
+SELECT d.market, d.rotation, greatest(max(d.turn), max(f.turn)) AS largest, coalesce(max(f.added), 0) AS added
 FROM markets m CROSS JOIN LATERAL (
     SELECT market, rotation, at, turn FROM decisions d
     WHERE d.market = m.name AND d.generation = m.generation ORDER BY d.seq DESC LIMIT :newest
@@ -185,11 +185,14 @@ class Vitals:
                 rows = [*rows, *connection.execute(_UNSEALED)]
             return [Measure(row.name, row.labels, row.value) for row in rows]
 
-    def busy_rotations(self) -> list[tuple[str, str, int]]:
-        """Market and rotation of the decisions of the last five minutes, and the largest turn there, in micro-turns."""
+    def busy_rotations(self) -> list[tuple[str, str, int, int]]:
+        """Market and rotation of the decisions of the last five minutes, the largest turn, and what corrections added.
+
+        Both in micro-turns.
+        """
         with transaction(self._engine) as connection:
             rows = connection.execute(_ROTATIONS, {"newest": NEWEST})
-            return [(row.market, row.rotation, row.largest) for row in rows]
+            return [(row.market, row.rotation, row.largest, int(row.added)) for row in rows]
 
     def open_counts(self) -> dict[str, dict[int, int]]:
         """How many offers each member holds by the ledger, by market; those that hold none are absent."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from geographiclib.geodesic import Geodesic
@@ -116,6 +117,45 @@ def accounts(
             count += 1
         found[one["rotation"]] = members, worst, count
     return found
+
+
+def bounds(decisions: Iterable[Record], corrections: Iterable[Record] = ()) -> dict[str, int]:
+    """By rotation of mode fair: the farthest that anyone can ever have been from what was due to it, in millionths.
+
+    docs/policy.md, chapter Turns: (n - 1) / 2 of the largest turn, and the most that corrections added. What they added
+    is counted again before each correction and after every hundredth decision.
+    """
+    made = [
+        (r["market"], r["generation"], r["seq"], r)
+        for r in (*decisions, *corrections)
+        if r.get("chosen", "") is not None
+    ]
+    owed: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    state: dict[str, list[int]] = defaultdict(lambda: [1_000_000, 0, 0, 0])  # largest, decisions, added, most added
+    for _, _, _, one in sorted(made, key=lambda each: each[:3]):
+        its, now = owed[one["rotation"]], state[one["rotation"]]
+        if "turns" in one and now[2]:
+            now[2] = min(now[2], _beyond(list(its.values()), now[0]))
+        moves = _moves(one)
+        for member, by in moves.items():
+            its[member] += by
+        if "turns" in one:
+            now[2] += sum(by for by in moves.values() if by > 0)
+            now[3] = max(now[3], now[2])
+            continue
+        now[0], now[1] = max(now[0], one.get("turn_micro", 1_000_000)), now[1] + 1
+        if now[1] % 100 == 0:
+            now[2] = min(now[2], _beyond(list(its.values()), now[0]))
+    return {name: (len(owed[name]) - 1) * now[0] // 2 + now[3] for name, now in state.items()}
+
+
+def _beyond(owed: Sequence[int], turn: int) -> int:
+    """What k (n - k) / 2 turns lack to hold the k that are owed most together; or what anyone is beyond two turns."""
+    n, best = len(owed), sorted(owed)[::-1]
+    above = max(
+        (Fraction(sum(best[:k])) - Fraction(k * (n - k) * turn, 2) for k in range(1, n + 1)), default=Fraction(0)
+    )
+    return max(0, ceil(above), max(map(abs, owed), default=0) - 2 * turn)
 
 
 def _moves(one: Record) -> dict[str, int]:

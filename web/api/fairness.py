@@ -42,9 +42,14 @@ class RotationFairnessView(BaseModel):
     worst_member: str | None
     worst_at: datetime | None
     bound: float | None = Field(
-        description="In mode fair decisions can take nobody farther: (members - 1) / 2 of the largest turns, whatever"
-        " the weights. Corrections move accounts besides. Null in other modes."
+        description="Nobody can ever have been farther: (members - 1) / 2 of the largest turns, whatever the weights,"
+        " and what corrections added. Null where decisions were made in a mode that keeps no accounts."
     )
+    added: float = Field(
+        description="Of the bound: the most that corrections gave at once, with those before that were not made good"
+        " yet; and a turn for each decision that was taken back while others were made."
+    )
+    added_now: float = Field(description="The same as of now: corrections that were made good are out of it.")
     largest_turn: float
     accounts: list[MemberFairnessView] = Field(description="Best-owed first.")
 

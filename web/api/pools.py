@@ -35,8 +35,8 @@ class StandingsView(BaseModel):
     mode: str
     bound_turns: float | None = Field(
         None,
-        description="In mode fair no decision takes a deviation beyond this: (members - 1) / 2 of the largest turns."
-        " Null in other modes, and before the first decision.",
+        description="In mode fair no deviation passes this: (members - 1) / 2 of the largest turns, and what"
+        " corrections added (`added` of /fairness). Null in other modes, and before the first decision.",
     )
     worst_turns: float
     accounts: list[AccountView]

@@ -93,6 +93,9 @@ fairness_rotations = sa.Table(
     sa.Column("worst", BigInt, nullable=False),
     sa.Column("worst_member", Int),
     sa.Column("worst_at", Time),
+    sa.Column("other", BigInt, nullable=False, server_default="0"),  # decisions of modes that keep no accounts
+    sa.Column("added", BigInt, nullable=False, server_default="0"),  # micro-turns that corrections added to the bound
+    sa.Column("most_added", BigInt, nullable=False, server_default="0"),  # ever
     comment="How far anyone of a rotation ever was from what was due to it, and the largest turn.",
 )
 fairness_marks = sa.Table(

@@ -100,6 +100,10 @@ def test_K8_a_member_farther_from_its_turn_than_promised_raises_an_alert(
     # leads that cost more move accounts farther
     run(database_url, "ALTER TABLE decisions DISABLE TRIGGER USER", "UPDATE decisions SET turn = 1100000")
     assert firing(ops.samples()) == set()
+    run(database_url, "UPDATE decisions SET turn = 1000000")
+    assert firing(ops.samples()) == {"FairnessBoundPassed"}
+    run(database_url, A_CORRECTION)  # what a correction added is no fault
+    assert firing(ops.samples()) == set()
 
 
 def allowance(used: int, because: str = "") -> GateState:
@@ -117,6 +121,10 @@ def test_K8_a_turnstile_that_is_away_raises_an_alert(ops: Ops, redis_url: str) -
     assert firing(nowhere.samples()) == {"PartIsDown"}
 
 
+A_CORRECTION = (
+    "INSERT INTO fairness_rotations (market, rotation, pool, decisions, turn, worst, added, most_added)"
+    " VALUES ('main', 'installers', 'installers', 1, 1000000, 2100000, 100000, 100000)"
+)
 A_DECISION = """
     WITH l AS (INSERT INTO leads (salesforce_id, state, reason, received_at)
                VALUES ('00Q', 'waiting', 'no_room', clock_timestamp()) RETURNING id)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +15,9 @@ from config import policy as policy_file
 from routing.fairness import TURN
 from routing.offer import Actor
 from routing.rotation import is_over
+from routing.simulation.outcome import of_history
 from routing.turn_keeper import TurnKeeper
+from routing.turns import Effect
 from storage.postgres.explain import Explain
 from storage.postgres.export import Export
 from storage.postgres.followed import FollowedAccounts, RotationFairness
@@ -22,7 +25,9 @@ from storage.postgres.reexecution import Reexecution
 from storage.postgres.turn_book import TurnBook
 from storage.postgres.verify import Verify
 from tests.e2e.recount import accounts as recounted
+from tests.e2e.recount import bounds
 from tests.integration.routing.house import MARKET, House, document
+from tests.integration.simulation.history import read
 
 ROTATION = "installers"
 _numbers = count(1)
@@ -374,6 +379,9 @@ def test_N1_the_accounts_told_are_those_of_an_independent_recount_of_the_export(
         lead = house.value("SELECT max(id) FROM leads WHERE state = 'offered'")
         house.desk.reject(house.offer(lead), ("too_far", "too_small")[n % 2], actor=Actor.MEMBER)
         house.work()
+    house.corrections.by_hand(uuid4(), Effect.GIVE, member="m0", turns=7, reason="forgotten", actor="manager")
+    house.corrector.correct()
+    leads(house, 1)
     keeper.keep()
     export = Export(house.engine)
     told = {(one.rotation, a.member): a for one in FollowedAccounts(house.engine).of() for a in one.accounts}
@@ -389,7 +397,13 @@ def test_N1_the_accounts_told_are_those_of_an_independent_recount_of_the_export(
             assert round(shown.worst * TURN) == account.worst
     [one] = FollowedAccounts(house.engine).of("installers")
     assert owed_of(one) == pytest.approx(in_turns(house, ROTATION))
-    assert one.bound == (len(one.accounts) - 1) / 2
+    assert one.bound == bounds(export.decisions(), export.corrections())[ROTATION] / TURN
+    assert (len(one.accounts) - 1) / 2 < one.worst_ever <= one.bound, "seven turns by hand are in the bound"
+    assert one.bound == (len(one.accounts) - 1) / 2 + one.added
+    [verified] = [pool for pool in Verify(house.engine).run().worst if pool.rotation == ROTATION]
+    assert (verified.worst_turns, verified.bound_turns) == (one.worst_ever, one.bound)
+    simulated = of_history(read(house, datetime(2026, 1, 1, tzinfo=UTC))).fairness[ROTATION]
+    assert (simulated.worst, simulated.bound) == (round(one.worst_ever, 3), one.bound)
 
 
 def test_N1_a_decision_that_is_committed_late_is_added_when_it_comes(house: House, keeper: TurnKeeper) -> None:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing import fairness
+from routing.bound import bound
 from routing.decision import Candidate
 from routing.fairness import TURN, Book, Deviation, Verdict, choose
-from routing.followed import bound
 from routing.policy import Mode
 
 PLENTY = 10**6
