@@ -279,17 +279,23 @@ class Dispatcher:
     # --- places that become free
 
     def free(
-        self, market: str, ended: Mapping[UUID, int], *, counted: Sequence[UUID] = (), task_id: str = ""
+        self,
+        market: str,
+        ended: Mapping[UUID, int],
+        *,
+        counted: Sequence[UUID] = (),
+        leads: Sequence[int] | None = None,
+        task_id: str = "",
     ) -> Routed:
         """Free the places of ended offers (offer -> member) at once; waiting leads get them before newer leads do.
 
         At most one lead is planned for each offer, so name no more offers than a batch may hold leads. `counted`: those
-        in limits that count only what is kept.
+        in limits that count only what is kept. `leads`: who is asked for; None: the first who wait near these members.
         """
         if counted and (back := self._ledger.given_back(counted)):
             with suppress(TryLater, GiveUp):  # then the next rebuild, or the auditor, does it
                 self._turnstile.release(market, list(back), back=back)
-        ids = self._first_waiting(market, Counter(ended.values()))
+        ids = list(leads) if leads is not None else self._first_waiting(market, Counter(ended.values()))
         self._ledger.wake(ids)
         routed = self.route(ids, woken=True, release={market: list(ended)}, task_id=task_id)
         decided = {v.plan.lead.id for v in routed.verdicts} | routed.refused.keys()

@@ -159,18 +159,27 @@ def correction(world: "World", corrections: Sequence[Correction]) -> None:
 
 
 def free(world: "World", offers: Sequence[UUID]) -> None:
-    """Places become free, and go first of all to who waits."""
+    """Places become free, and go first of all to who waits: to whom history asked about in the same call."""
     markets: defaultdict[str, dict[UUID, int]] = defaultdict(dict)
     for offer in (world.ledger.offers[i] for i in offers):
         markets[offer.market][offer.id] = offer.member
     for market, ended in markets.items():
-        ids = list(ended)
+        ids, asked = list(ended), _asked_now(world, market)
         for start in range(0, len(ids), TOGETHER):
             some = ids[start : start + TOGETHER]
             counted = [i for i in some if world.ledger.offers[i].uses]
-            world.dispatcher.free(market, {i: ended[i] for i in some}, counted=counted)
+            world.dispatcher.free(market, {i: ended[i] for i in some}, counted=counted, leads=asked)
         if world.ledger.waiting_cells():
             world.at(world.now + world.script.lag, Happens.FILL, (market, sorted(set(ended.values()))))
+
+
+def _asked_now(world: "World", market: str) -> Sequence[int] | None:
+    """The waiting leads that history asked for in one call at this moment; None where there was no such call."""
+    asked = world.script.calls.get((market, world.now)) if world.policy is None else None
+    if asked is None:
+        return None
+    rows = (world.ledger.leads[i] for i in asked if i in world.ledger.leads)
+    return [row.lead.id for row in rows if row.state is LeadState.WAITING]
 
 
 def hold(world: "World", offers: Sequence[tuple[UUID, int]]) -> None:

@@ -32,6 +32,7 @@ class Script:
 
     routed: dict[tuple[int, int], int] = field(default_factory=dict)  # (lead, attempt) -> its first decision
     looks: list[tuple[int, str, list[int]]] = field(default_factory=list)  # at leads, if they wait
+    calls: dict[tuple[str, int], list[int]] = field(default_factory=dict)  # (market, moment) -> what it decided
     freed: dict[UUID, int] = field(default_factory=dict)  # offer -> its place was free from here on
     held: dict[UUID, int] = field(default_factory=dict)  # offer without a turn -> its place was counted from here on
     corrected: dict[UUID, int] = field(default_factory=dict)
@@ -104,6 +105,7 @@ def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past)
         made.routed.setdefault((row.lead, row.attempt), start)
         places.look(row, start)
     made.looks += [(at, market, leads) for at, leads in looked.items()]
+    made.calls |= {(market, at): leads for at, leads in looked.items()}
     made.freed |= _with_unseen(places.freed, places.held_on(), [o for o in past.offers if o.market == market])
     made.held |= places.held | places.unseen()
 
