@@ -53,4 +53,5 @@ class Course:
     units: int = 1  # of capacity (row C5)
     turn: int = 1_000_000  # micro-turns that this lead costs (row F12)
     passed: tuple[str, ...] = ()  # rules that matched before and fell through
+    set_by: tuple[tuple[str, Mapping[str, object]], ...] = ()  # rules in order, with what each said that holds
     used: Mapping[str, object] = field(default_factory=dict)  # the facts that were looked at, for the decision's record

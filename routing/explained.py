@@ -12,7 +12,7 @@ import orjson
 
 from routing.decision import Gate
 from routing.fairness import TURN, Verdict
-from routing.given import WORDS
+from routing.given import SET_BY, WORDS
 from routing.limits import read_stops
 from routing.policy import Mode
 from routing.verify import Past, again
@@ -78,6 +78,11 @@ def explanation(past: Past, *, cursor: int = 0) -> dict[str, Any]:
         "uses": [list(one) for one in past.uses],
         "candidates": [_candidate(past, at, verdict) for at in range(len(past.member))],
     }
+
+
+def set_by(inputs: Mapping[str, Any]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Every rule that had a part in how the lead was asked for, in order, with what it set."""
+    return tuple((str(rule), said) for rule, said in inputs.get(SET_BY, ()))
 
 
 def canonical(told: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from routing.course import Course
 from routing.lane import Lane
 from routing.lead import Lead, Point, Precision, Ruled
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 LEAD = "lead"
 #: What rules had made of the lead before.
 RULED = "ruled"
+#: What each rule said that holds, in the order of the rules.
+SET_BY = "set_by"
 #: Why members do not fit, by their ids.
 WORDS = "gates"
 
@@ -47,7 +50,12 @@ def given(plan: "Plan") -> dict[str, object]:
     if plan.course is None:
         return looked_at
     known["received_at"], known["priority"] = lead.received_at.isoformat(), lead.priority
-    return {**plan.course.used, **_ruled(plan), **looked_at}
+    return {**plan.course.used, **_ruled(plan), **set_by(plan.course), **looked_at}
+
+
+def set_by(course: Course) -> dict[str, object]:
+    """Which rules set what on the lead's way, as it is written down; nothing where none did."""
+    return {SET_BY: [[rule, dict(said)] for rule, said in course.set_by]} if course.set_by else {}
 
 
 def _ruled(plan: "Plan") -> dict[str, object]:

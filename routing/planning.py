@@ -10,6 +10,7 @@ from routing.admission import Then
 from routing.batch import Known
 from routing.course import Course, Skill, Way
 from routing.distance import metres
+from routing.given import set_by
 from routing.lane import Lane
 from routing.lead import Lead, LeadState, Reason, Ruled
 from routing.member import Member, Roster
@@ -280,7 +281,10 @@ def _aside(lead: Lead, made: Ruling, until: datetime | None, reason: Reason | No
     state, usual, what = _ASIDE[course.way]
     steps: Iterable[Step] = made.steps
     if what:
-        steps = (*steps, (what, {"rule": course.rule, **({"target": course.target} if course.target else {})}))
+        steps = (
+            *steps,
+            (what, {"rule": course.rule, **({"target": course.target} if course.target else {}), **set_by(course)}),
+        )
     return Aside(
         lead,
         state,

@@ -23,7 +23,7 @@ from routing.dispatcher import Dispatcher, Ledger, Stand
 from routing.errors import BadInput
 from routing.explained import canonical, explanation
 from routing.fairness import Book
-from routing.given import LEAD, lead_of
+from routing.given import LEAD, SET_BY, lead_of
 from routing.lead import Lead
 from routing.limits import Check, Stop, read_stops, read_uses, written_stops, written_uses
 from routing.member import Columns, Roster
@@ -74,7 +74,11 @@ def made_again(past: Past, policy: Policy, roster: Roster, *, cursor: int = 0) -
     turnstile = _Turnstile(past, cursor, attempt)
     _Dispatcher(ledger, turnstile, past.id).route([lead.id], woken=bool(told.get("wide")))
     found = [v.decision for v in ledger.verdicts if v.decision.attempt == attempt]
-    return None if not found else past_of(replace(found[0], attempt=past.attempt), slot=told)
+    if not found:
+        return None
+    new = {SET_BY} - past.inputs.keys()  # an older decision did not keep it
+    inputs = {name: one for name, one in found[0].inputs.items() if name not in new}
+    return past_of(replace(found[0], attempt=past.attempt, inputs=inputs), slot=told)
 
 
 def past_of(made: Decision, slot: Mapping[str, Any]) -> Past:

@@ -127,7 +127,7 @@ class Rulebook:
             heard.wait_for, heard.wait_up_to = then.wait_for, then.wait_up_to
         elif name != "default":
             heard.passed.append(name)
-        heard.set(then, look)
+        heard.set(name, then, look)
         return then.way is None if then.goes_on is None else then.goes_on
 
     def _destination(self, then: Then, look: Look) -> tuple[Pool | None, str]:
@@ -156,6 +156,7 @@ class Rulebook:
             units=heard.whole("units", 1, MOST_UNITS) or 1,
             turn=heard.whole("turn", 1, MOST_TURN, MICRO) or MICRO,
             passed=tuple(heard.passed),
+            set_by=tuple(heard.set_by.items()),
             used=self._used(facts, now),
         )
 
@@ -189,18 +190,23 @@ class _Heard:
         self.passed: list[str] = []
         self.skills: dict[str, Skill] = {}
         self.settings: dict[str, Any] = {}
+        self.set_by: dict[str, dict[str, object]] = {}  # what each rule said that holds, as it can be written down
 
-    def set(self, then: Then, look: Look) -> None:
+    def set(self, rule: str, then: Then, look: Look) -> None:
+        new: dict[str, object] = {}
         for wanted in then.skills:
             value = _found(wanted.wanted, look)
             if wanted.name not in self.skills and isinstance(value, str | float | int) and value != "":
                 self.skills[wanted.name] = Skill(wanted.name, value, wanted.drop_after, wanted.required)
+                new[f"skill {wanted.name}"] = value
         for name in _SETTINGS:
             value = _found(getattr(then, name), look)
             if name not in self.settings and value not in (None, ""):
-                self.settings[name] = value
+                self.settings[name] = new[name] = value
         if "preferred" in self.settings and "preferred_for" not in self.settings and then.preferred_for:
             self.settings["preferred_for"] = then.preferred_for
+        if new:
+            self.set_by[rule] = new
 
     def whole(self, name: str, least: int, most: int, scale: int = 1) -> int | None:
         """The setting as a whole number of `scale`ths; None when there is none or it is out of bounds."""

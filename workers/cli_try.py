@@ -12,8 +12,10 @@ from rich.table import Table
 
 from config.simulation import trying
 from routing.errors import BadInput
+from routing.explained import set_by
 from routing.policy import Policy
 from workers import house, simulated
+from workers.render import listed
 
 out = Console(highlight=False)
 
@@ -97,6 +99,8 @@ def _show_explanation(one: dict[str, Any]) -> None:
     out.print(
         f"attempt {one['attempt']}, pool {one['pool']}, rotation {one['rotation'] or '-'}: {one['step']}", markup=False
     )
+    for rule, sets in set_by(one["inputs"]):
+        out.print(f"rule {rule} set {listed(sets)}", markup=False, soft_wrap=True)
     table = Table("member", "miles", "ring", "held", "gate", box=None)
     for c in one["candidates"][:SHOWN]:
         chosen = "chosen" if c["member"] == one["chosen"] else c.get("gate", "")

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONPATH, aggregate_order_by
 
-from routing.explained import explanation
+from routing.explained import explanation, set_by
 from routing.policy import Mode
 from routing.rotation import told_of
 from routing.verify import Past
@@ -79,6 +79,14 @@ class CandidateTold:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleTold:
+    """A rule that set something on the lead's way: a skill, a priority, a preference, units."""
+
+    rule: str
+    sets: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionTold:
     """One routing choice."""
 
@@ -99,6 +107,7 @@ class DecisionTold:
     reason: str
     nearest_miles: float | None
     rule: str  # of the policy, that sent the lead to this pool; empty: its country did
+    set_by: tuple[RuleTold, ...]  # every rule that had a part, in order, with what it set
     policy_note: str
     policy_names: tuple[str, ...]  # who stands for the version: who wrote it, then who approved it
     units: int  # of capacity that the lead takes
@@ -280,6 +289,7 @@ def _decision(connection: sa.Connection, row: Any, names: dict[int, tuple[str, s
         reason=past.reason,
         nearest_miles=miles(past.nearest_m),
         rule=past.rule,
+        set_by=tuple(RuleTold(rule, dict(said)) for rule, said in set_by(past.inputs)),
         policy_note=row.note or "",
         policy_names=tuple(row.signed or filter(None, [row.author])),
         units=past.units,

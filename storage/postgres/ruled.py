@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from routing.answering import By, work_times
 from routing.batch import Known
+from routing.given import set_by
 from routing.lead import LeadState, Reason, Ruled
 from routing.offer import Actor, Kind, Notice
 from routing.plan import Verdict
@@ -179,7 +180,7 @@ def _give(conn: sa.Connection, offer: UUID, gift: Gift, task_id: str, policy_ver
     conn.execute(_GIVEN, {"rows": to_json([kept])})
     detail = {"offer": str(offer), "member": member.id, "kind": "owner", "rule": ruling.course.rule}
     ruled = {name: one for name, one in to_keep(ruling.ruled).items() if name in {"released", "passed"}}
-    asked = {"facts": dict(ruling.used), **({"ruled": ruled} if ruled else {})}
+    asked = {"facts": dict(ruling.used), **({"ruled": ruled} if ruled else {}), **set_by(ruling.course)}
     note(conn, [(lead.id, "offered", {**detail, **asked})], task_id, policy_version=policy_version)
     tell_members(conn, [(member.id, offer, lead.id, Notice.CREATED)], locked=True)
     if accept:

@@ -1,11 +1,17 @@
 """Members by what they are: skills, certificates, conditions, hours and areas; and what is given up by and by."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from rich.console import Console
+
+from storage.postgres.explain import Explain
+from storage.postgres.reexecution import Reexecution
 from tests.integration.routing.house import MARKET, House
 from tests.integration.routing.test_special_cases import later, ruled, steps, when
+from workers import render
 
 SPANISH: dict[str, Any] = {"name": "languages", "wanted": "es"}
 COMMERCIAL: dict[str, Any] = {"name": "commercial", "wanted": 5}
@@ -41,6 +47,36 @@ def test_M5_a_lead_that_needs_two_skills_goes_only_to_members_who_have_both(hous
         str(one): "commercial: 5 is wanted, has 4",
         str(other): "languages: es is wanted, has en",
     }
+
+
+def test_E2_every_rule_that_had_a_part_is_named_with_what_it_set(house: House) -> None:
+    speaks = when("speaks", "lead.language == 'es'", skills=[SPANISH], preferred="one", turn=0.5)
+    late = when("late", "lead.kw > 100.0", skills=[SPANISH], priority=7)
+    idle = when("idle", "lead.kw > 100.0", priority=3)
+    house.publish_document(ruled(speaks, late, idle, when("to", "lead.kw > 100.0", pool="installers", units=2)))
+    one = house.member("one", attributes={"languages": ["es"]}, capacity=2)
+    lead = house.lead("00Q000000000000001", attributes=BOTH)
+    house.work()
+    assert house.holder(lead) == one
+    told = Explain(house.engine).lead(str(lead))
+    assert told is not None
+    (decision,) = told.to_json()["decisions"]
+    assert decision["rule"] == "to"
+    assert decision["set_by"] == [
+        {"rule": "speaks", "sets": {"skill languages": "es", "preferred": "one", "turn": 0.5}},
+        {"rule": "late", "sets": {"priority": 7}},
+        {"rule": "to", "sets": {"units": 2}},
+    ]
+    page = StringIO()
+    render.story(told, Console(file=page, width=200))
+    assert 'rule speaks set turn = 0.5, preferred = "one", skill languages = "es"' in page.getvalue()
+    assert "rule late set priority = 7" in page.getvalue()
+    again = Reexecution(house.engine, house.parse)
+    assert [one.remade.same for one in again.run()] == [True]
+    with house.engine.begin() as connection:  # as decisions were kept before
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        connection.exec_driver_sql("UPDATE decisions SET inputs = inputs - 'set_by'")
+    assert [one.remade.same for one in again.run()] == [True]
 
 
 def test_M5_a_lead_that_nobody_fits_waits_and_whoever_learns_the_skill_gets_it(house: House) -> None:

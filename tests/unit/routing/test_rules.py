@@ -55,6 +55,7 @@ def test_M2_a_rule_that_only_sets_something_falls_through_and_the_first_word_on_
     made = course(first, second, AMERICAN, country="US", value=5000)
     assert (made.rule, made.priority, made.units, made.best_first) == ("american", 9, 2, True)
     assert made.passed == ("valuable", "anything")
+    assert made.set_by == (("valuable", {"priority": 9, "units": 2}), ("anything", {"best_first": True}))
 
 
 def test_M2_a_rule_may_go_on_or_end_the_search_against_its_habit() -> None:
