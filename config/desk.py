@@ -16,6 +16,7 @@ from storage.postgres.followed import RotationFairness
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
 from storage.postgres.partner import Partner
+from storage.postgres.policy_reader import Trouble
 from storage.postgres.quotas import Quotas
 from storage.postgres.record import Record
 from storage.postgres.replays import Replays
@@ -48,15 +49,20 @@ def fair_turns() -> list[RotationFairness]:
 
 
 @cache
-def ops() -> Ops:
+def ops(*, tell: bool = True) -> Ops:
     return Ops(
         ledger=vitals(),
         turnstile=wiring.turnstile(),
         broker=wiring.broker(),
         queues=celery_config.QUEUES,
         gate=gate,
-        policy=wiring.ledger().policy_trouble,
+        policy=policy_trouble if tell else wiring.ledger().policy_trouble,
     )
+
+
+def policy_trouble() -> Trouble | None:
+    """What is wrong with the policy in force; the log has it as well, also where no lead was decided since."""
+    return wiring.ledger().policy_trouble(tell=True)
 
 
 def gate() -> GateState:

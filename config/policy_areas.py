@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, model_validator
 
 from config.policy_parts import STRICT, wrong
-from config.policy_tables import Contents, Digest
+from config.policy_tables import Contents, Digest, held
 from routing.areas import Areas, Ring
 from routing.errors import BadInput
 
@@ -43,7 +43,7 @@ class AreaPart(BaseModel):
         """Its polygons. Raises BadInput with the place and the fix."""
         if self.content is None:
             return polygons_of(self.geojson, where("geojson"))
-        return read(contents(self.content), f"{name}.geojson")
+        return read(held(contents, self.content, where("content")), f"{name}.geojson")
 
 
 def areas_of(parts: Mapping[str, AreaPart], contents: Contents, where: Where) -> Areas:

@@ -16,10 +16,12 @@ from routing.policy_diff import Difference, Kind, differences
 _OWN = ("attributes", "tables", "areas")
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+def changes(before: Any, after: Any) -> list[Difference]:
     """Every difference in meaning, in the words in which it is written; of what is no policy, every difference."""
     found = differences(before, after)
     if not any(map(_may_mean_the_same, found)):
+        return found
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return found
     meant = [_meant(document) for document in (before, after)]
     if meant[0] is None or meant[1] is None:

@@ -59,8 +59,17 @@ class TablePart(BaseModel):
         if self.content is None:
             lines = ((where(f"rows[{at}]"), row) for at, row in enumerate(self.rows or []))
         else:
-            lines = _lines(contents(self.content), f"{name}.csv", parts, self.columns)
+            lines = _lines(held(contents, self.content, where("content")), f"{name}.csv", parts, self.columns)
         return _table(name, parts, self.columns, lines)
+
+
+def held(contents: Contents, digest: str, place: str) -> bytes:
+    """The file of a table or an area. Raises BadInput with the place that names it."""
+    try:
+        return contents(digest)
+    except BadInput as exc:
+        message = str(exc).removeprefix(f"{exc.field}: ").removesuffix(f". {exc.fix}")
+        raise BadInput(message, field=place, fix=exc.fix) from exc
 
 
 def _key_part(text: str) -> KeyPart:

@@ -27,8 +27,8 @@ from routing.versions import (
     VersionChanged,
     Writer,
 )
-from storage.postgres.policies import Policies
-from storage.postgres.policy_rows import Effect
+from storage.postgres.policies import Policies, Text
+from storage.postgres.policy_rows import Effect, digest
 
 log = structlog.get_logger()
 
@@ -318,16 +318,15 @@ class Publisher:
     def document(self, version: int | None = None) -> Mapping[str, Any]:
         """What a version says, or the one in force; with its lines, where it was read from a text.
 
-        Raises UnknownVersion.
+        Of a row that was changed by hand it is what was published, as routing has it too. Raises UnknownVersion.
         """
         number = self.policies.in_force() if version is None else version
         text = self.policies.text(number) if number is not None else None
         if text is None:
             raise UnknownVersion(f"There is no version {number} of the policy; `fairturn policy history` lists them.")
-        if text.source:
-            written = policy_text.read(text.source, f"version {number}")
-            if not differences(dict(written), text.document):
-                return written
+        written = _written(text, f"version {number}")
+        if written is not None:
+            return written
         if not isinstance(text.document, Mapping):
             raise BadInput("it is no document", field=f"version {number}", fix="Publish a whole policy.")
         return text.document
@@ -375,6 +374,18 @@ def still_to_come(at: datetime, now: datetime) -> datetime:
         fix = "Give a time to come, or publish it now."
         raise BadInput(f"{at.isoformat()} is past", field="at", fix=fix)
     return at.astimezone(UTC)
+
+
+def _written(text: Text, name: str) -> policy_text.Written | None:
+    """The document by the text that it was read from, where that still says the same, or what was published."""
+    if not text.source:
+        return None
+    try:
+        written = policy_text.read(text.source, name)
+    except BadInput:
+        return None
+    published = text.digest and digest(written) == text.digest
+    return written if published or not differences(dict(written), text.document) else None
 
 
 def _source(document: Mapping[str, Any]) -> str | None:

@@ -70,7 +70,7 @@ def app() -> FastAPI:
     web.include_router(tried, prefix=API, dependencies=[Depends(allow(Scope.MANAGE))])
     for router in partner.routers(announce, nudge, cfg):
         web.include_router(router, prefix=API)
-    press = Press(wiring.publisher, wiring.people, Once(desk.replays))
+    press = Press(wiring.publisher, wiring.people, Once(desk.replays), desk.policy_trouble)
     web.include_router(policy.routes(press, allow), prefix=API)
     page = links.Page(
         links=lambda: wiring.links() if wiring.tells() else None,

@@ -46,7 +46,9 @@ def _parts() -> Iterator[Finding]:
     fix = "See docs/runbook.md; `fairturn up` starts every process."
     yield from _asked(
         "parts",
-        lambda: [Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops().checks() if c.name != "policy"],
+        lambda: [
+            Finding(c.name, c.ok, c.detail, "" if c.ok else fix) for c in ops(tell=False).checks() if c.name != "policy"
+        ],
         fix,
     )
 

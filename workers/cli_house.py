@@ -26,9 +26,10 @@ def add_to(cli: click.Group) -> None:
 
 @click.command()
 @JSON
-def doctor(as_json: bool) -> None:
+@DIR
+def doctor(*, as_json: bool, data_dir: Path | None) -> None:
     """Check the ledger, the turnstile, the workers and the Salesforce org, and say how to mend what is wrong."""
-    with house.opened():
+    with house.opened(data_dir, new=data_dir is None):
         findings = checks.all_findings()
     if as_json:
         click.echo(json.dumps([f.to_json() for f in findings], indent=2))

@@ -19,6 +19,7 @@ from routing.access import Role
 from routing.errors import BadInput
 from routing.policy_diff import differences
 from routing.versions import NeedsApproval, State, Version, Writer
+from storage.postgres.policy_reader import NoPolicy
 from workers import house, policy_report
 
 out = Console(highlight=False)
@@ -83,7 +84,8 @@ def policy_show(version: str, number: int | None, *, as_json: bool, data_dir: Pa
             newest = publisher.policies.all(limit=1)
             fix = f"Versions go from 1 to {newest[0].version}." if newest else "`fairturn migrate` publishes the first."
             raise BadInput(f"there is no version {wanted or ''}".rstrip(), field="version", fix=fix)
-        trouble = wiring.ledger().policy_trouble() if not wanted else None
+        if wanted in {None, in_force}:
+            _tell_trouble()
         if as_json:
             known = publisher.policies.one(wanted or in_force)
             click.echo(
@@ -91,8 +93,6 @@ def policy_show(version: str, number: int | None, *, as_json: bool, data_dir: Pa
             )
         else:
             click.echo(publisher.text(wanted), nl=False)
-    if trouble is not None:
-        err.print(trouble.told, style="red", markup=False, soft_wrap=True)
 
 
 @policy.command("diff")
@@ -131,11 +131,24 @@ def policy_history(*, limit: int, before: int | None, roster: bool, as_json: boo
         return
     with house.opened(data_dir, new=False):
         entries = wiring.publisher().history(limit=limit, before=before)
+        _tell_trouble()
     if as_json:
         click.echo(json.dumps([policy_report.entry_told(one) for one in entries], indent=2, ensure_ascii=False))
         return
     for entry in entries:
         policy_report.show_entry(out, entry)
+
+
+def _tell_trouble() -> None:
+    """Say why the version in force cannot be read, and which one goes on."""
+    try:
+        trouble = wiring.ledger().policy_trouble()
+    except NoPolicy as exc:
+        told: str | None = str(exc)
+    else:
+        told = trouble.told if trouble else None
+    if told:
+        err.print(told, style="red", markup=False, soft_wrap=True)
 
 
 def _roster_history(limit: int, data_dir: Path | None, *, as_json: bool) -> None:

@@ -56,9 +56,9 @@ class RoutingLedger:
         """The policy in force, or the last good one when that cannot be read."""
         return self._reader.published()
 
-    def policy_trouble(self) -> Trouble | None:
-        """What is wrong with the policy that should be in force; None when nothing is."""
-        return self._reader.trouble()
+    def policy_trouble(self, *, tell: bool = False) -> Trouble | None:
+        """What is wrong with the policy that should be in force; None when nothing is. `tell`: log it, once."""
+        return self._reader.trouble(tell=tell)
 
     def roster(self, market: str, *, full: bool = False) -> Roster:
         return self._members.roster(market, full=full)

@@ -73,6 +73,7 @@ class PolicyReader:
         self._by_digest: dict[str, int] = {}  # of what is in `_read` and says what was published
         self._troubles: dict[int, tuple[Trouble, float]] = {}
         self._looked: tuple[tuple[int, str], Trouble | None, float] | None = None
+        self._told: Trouble | None = None
 
     def usable(self, version: int) -> int:
         """The version itself, or the last good one before it when it cannot be read. 0 stays 0: there is none.
@@ -124,10 +125,11 @@ class PolicyReader:
             raise NoPolicy
         return self.policy(self.going(current))
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self, *, tell: bool = False) -> Trouble | None:
         """What is wrong with the version that should be in force; None when nothing is. Cheap while nothing changes.
 
-        What this process goes by does not change under it. Raises NoPolicy when there is nothing to go by.
+        What this process goes by does not change under it. `tell` of it, once. Raises NoPolicy when there is nothing to
+        go by.
         """
         stamp = self._policies.stamp()
         if stamp is None:
@@ -135,7 +137,14 @@ class PolicyReader:
         last = self._looked
         if last is None or last[0] != stamp or (last[1] is not None and self._clock() - last[2] >= AGAIN_S):
             last = self._looked = (stamp, self._look(stamp[0])[1], self._clock())
+        if tell:
+            self._tell_once(last[1])
         return last[1]
+
+    def _tell_once(self, trouble: Trouble | None) -> None:
+        if trouble is not None and trouble != self._told:
+            self._tell(trouble)
+        self._told = trouble
 
     def _trouble(self, version: int) -> Trouble | None:
         with self._one_at_a_time:
@@ -147,7 +156,7 @@ class PolicyReader:
             if trouble is None:
                 return None
             if before is None or before[0] != trouble:
-                self._tell(trouble)
+                self._tell_once(trouble)
             self._troubles[version] = (trouble, self._clock())
             return trouble
 

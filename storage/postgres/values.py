@@ -13,8 +13,14 @@ _LONG_NUMBER = re.compile(rb"[0-9]{18}")
 
 
 def read_json(text: bytes) -> Any:
-    """What this JSON says; a number too long for the fast reader is read by the exact one."""
-    return json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text)
+    """What this JSON says; a number too long for the fast reader is read by the exact one.
+
+    What is nested deeper than either reads is given as text: whoever wants an object sees that it is none.
+    """
+    try:
+        return json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError):
+        return text.decode()
 
 
 def clean_text(text: str) -> str:

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from config import policy as policy_file
 from config.ops import Ops
+from routing.dispatcher import Dispatcher
 from storage.postgres.ledger import RoutingLedger
 from storage.postgres.vitals import Vitals
 from storage.redis.broker import Broker
@@ -53,6 +56,41 @@ def test_Z6_the_command_line_names_who_stands_for_a_policy(press: Press, tmp_pat
     assert fairturn(press, "approve", "2", *bob, **two).stdout == "Version 2: Ann and Bob stand for it.\n"
     assert fairturn(press, "publish", "2", *ann, **two).stdout == "Version 2 is published.\n"
     assert "no manager has this address" in fairturn(press, "approve", "2", "--as", "eve@example.com").stderr
+
+
+@pytest.mark.parametrize("made", ["null", '"nonsense"', "[1, 2]", "[" * 3000 + "]" * 3000], ids=lambda made: made[:10])
+def test_what_is_no_policy_at_all_is_told_wherever_one_looks_and_another_is_published(press: Press, made: str) -> None:
+    press.house.member("near")
+    press.house.publish(reassignments=1)
+    hand = "UPDATE policies SET document = CAST(:made AS jsonb), source = NULL WHERE version = 2"
+    press.house.run(hand, made=made)
+    goes_on = "version 2 cannot be read (it is no document); version 1 goes on"
+    shown = fairturn(press, "show")
+    assert (shown.returncode, goes_on in shown.stderr, "Traceback" in shown.stderr) == (2, True, False)
+    told = fairturn(press, "history")
+    assert (told.returncode, goes_on in told.stderr) == (0, True), told.stderr
+    lead = press.house.lead("meanwhile")
+    ledger = RoutingLedger(press.house.engine, policy_file.parse)
+    Dispatcher(ledger=ledger, turnstile=press.house.turnstile, new_id=press.house.new_id).route([lead])
+    assert press.house.value("SELECT policy_version FROM decisions") == 1
+    back = fairturn(press, "rollback", "1")
+    assert back.stdout == "Version 3 is published: it says what version 1 said.\n", back.stderr
+    assert goes_on not in fairturn(press, "history").stderr
+
+
+def test_a_row_changed_by_hand_is_shown_and_brought_back_as_it_was_published(press: Press, tmp_path: Path) -> None:
+    press.house.member("near")
+    file = tmp_path / "policy.yaml"
+    file.write_text("# as written\n" + policy_file.dump(document(reassignments=1)))
+    assert fairturn(press, "publish", str(file)).returncode == 0
+    press.house.run(
+        "UPDATE policies SET document = jsonb_set(document, '{pools,0,reassignments}', '9') WHERE version = 2"
+    )
+    shown = fairturn(press, "show")
+    assert (shown.stdout, "was changed by hand" in shown.stderr) == (file.read_text(), True)
+    for back in ("1", "2"):
+        assert fairturn(press, "rollback", back).returncode == 0
+    assert press.house.ledger.published().pools[0].reassignments == 1
 
 
 def test_a_policy_that_cannot_be_read_is_shown_with_its_place_wherever_one_looks(press: Press, tmp_path: Path) -> None:

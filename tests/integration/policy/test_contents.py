@@ -30,6 +30,13 @@ def test_a_file_that_is_not_here_is_asked_for_by_the_command_that_brings_it(pres
         Contents(press.house.engine).get(digest_of(b"nothing"))
 
 
+def test_a_table_whose_file_is_gone_is_named_with_its_line(press: Press) -> None:
+    parts = f"{{t: {{key: [lead.country], columns: {{pool: text}}, content: '{digest_of(b'gone')}'}}}}"
+    place = r"^tables.t \(policy.yaml line 4, column 10\).content: "
+    with pytest.raises(BadInput, match=place + ".*is not here. Bring its file"):
+        parse(written(BASE + f"tables: {parts}\n"), 0, contents=Contents(press.house.engine).get)
+
+
 def written(text: str) -> Written:
     return policy_text.read(text, "policy.yaml")
 

@@ -120,3 +120,14 @@ def test_while_no_version_at_all_can_be_read_leads_stay_and_the_house_says_so(ho
     assert house.value("SELECT state FROM leads WHERE id = :lead", lead=lead) == "new"
     house.work()  # who has read it before goes on
     assert house.holder(lead) == near
+
+
+def test_a_version_spoilt_after_it_was_read_is_told_once_by_those_who_look(house: House, near: int) -> None:
+    house.publish(reassignments=1)
+    other = Reborn(house)
+    assert other.ledger.published().version == 2
+    house.run("UPDATE policies SET document = '[]', source = NULL WHERE version = 2")
+    for _ in range(2):
+        assert other.ledger.policy_trouble(tell=True) is not None
+    assert [(one.version, one.instead) for one in other.told] == [(2, 1)]
+    assert other.ledger.published().version == 2  # what was read goes on

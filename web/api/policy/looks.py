@@ -49,7 +49,7 @@ def looks(router: APIRouter, press: Press, manager: Any) -> None:
             for one in entries
         ]
         lowest = entries[-1].version.version if len(entries) == limit else 1
-        return HistoryView(versions=shown, before=lowest if lowest > 1 else None)
+        return HistoryView(versions=shown, before=lowest if lowest > 1 else None, trouble=press.trouble())
 
     @router.get(
         "/versions/{version}",

@@ -175,6 +175,9 @@ class HistoryView(BaseModel):
 
     versions: list[EntryView]
     before: int | None = Field(description="Ask with this for the ones before; null: there are none.")
+    trouble: str | None = Field(
+        description="Why the version in force cannot be read, with the place, and which one goes on; null: it is read."
+    )
 
 
 class DiffView(BaseModel):

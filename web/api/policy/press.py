@@ -12,6 +12,7 @@ from config.publisher import Publisher
 from routing.access import Principal
 from routing.versions import Writer
 from storage.postgres.people import People
+from storage.postgres.policy_reader import NoPolicy, Trouble
 from web.api.partner.once import Once
 from web.api.policy.models import HIGHEST
 
@@ -34,6 +35,15 @@ class Press:
     publisher: Callable[[], Publisher]
     people: Callable[[], People]
     once: Once
+    unread: Callable[[], Trouble | None]  # what is wrong with the version in force
+
+    def trouble(self) -> str | None:
+        """What is wrong with the version in force, in words."""
+        try:
+            found = self.unread()
+        except NoPolicy as exc:
+            return str(exc)
+        return found.told if found else None
 
     def writer(self, principal: Principal) -> Writer:
         """Who asks: a person by name, whatever else by its kind."""
