@@ -78,6 +78,11 @@ class Plan:
         return tuple(c for group in self.groups for c in group.candidates)
 
     @property
+    def relaxes(self) -> bool:
+        """Whether less will be asked for by and by, so that the lead waits for that first (row M6)."""
+        return self.ruling is not None and self.ruling.next_at is not None
+
+    @property
     def units(self) -> int:
         """Of capacity that the lead takes."""
         return 1 if self.course is None else self.course.units
@@ -90,7 +95,7 @@ class Plan:
 
     def ask(self, offer: UUID) -> Ask:
         """What to ask the turnstile."""
-        goes_on = self.more or self.slot or self.pool.overflow.then is Then.POOL
+        goes_on = self.more or self.slot or (self.pool.overflow.then is Then.POOL and not self.relaxes)
         last = not goes_on  # nobody more to ask at once is nothing to write down
         return Ask(
             self.lead.id,
@@ -328,7 +333,7 @@ def conclude_all(plans: Sequence[Plan], grants: Sequence[Grant], versions: Versi
 
 def _conclude(plan: Plan, grant: Grant, versions: Versions, weighed: Sequence[Weighed]) -> Verdict:
     deciding = None if grant.group is None else plan.groups[grant.group]
-    reason = None if grant.member is not None else _overflowed(plan.pool, _why_nobody(plan))
+    reason = None if grant.member is not None else _overflowed(plan, _why_nobody(plan))
     decision = Decision(
         id=grant.offer,
         lead=plan.lead.id,
@@ -407,7 +412,9 @@ def _why_nobody(plan: Plan) -> Reason:
     stopped = {one.gate for one in plan.tried}
     if stopped & _FOR_NOW or (stopped & _FOREVER and Gate.TRIED not in stopped):
         return Reason.NOBODY_FITS
-    return Reason.EVERYONE_TRIED if Gate.TRIED in stopped else Reason.NO_PARTNER_IN_RANGE
+    if Gate.TRIED in stopped:
+        return Reason.NOBODY_FITS if plan.relaxes else Reason.EVERYONE_TRIED
+    return Reason.NO_PARTNER_IN_RANGE
 
 
 #: Who is stopped by one of these may fit by and by; who is stopped by one of those does not unless somebody is changed.
@@ -415,11 +422,11 @@ _FOR_NOW = frozenset({Gate.HOURS})
 _FOREVER = frozenset({Gate.SKILL, Gate.CERTIFICATE, Gate.CONDITION, Gate.AREA})
 
 
-def _overflowed(pool: Pool, reason: Reason) -> Reason:
-    """Where leads go for which nobody is found, by the word of their pool (row C9)."""
-    if reason not in NOBODY:
+def _overflowed(plan: Plan, reason: Reason) -> Reason:
+    """Where leads go for which nobody is found, and of which no less will be asked, by their pool (row C9)."""
+    if reason not in NOBODY or plan.relaxes:
         return reason
-    return {Then.HOLD: Reason.HELD, Then.REVIEW: Reason.OVERFLOW}.get(pool.overflow.then, reason)
+    return {Then.HOLD: Reason.HELD, Then.REVIEW: Reason.OVERFLOW}.get(plan.pool.overflow.then, reason)
 
 
 def _why(plan: Plan, chosen: int | None) -> str:

@@ -169,7 +169,9 @@ def _relaxed(made: Ruling, lead: Lead, pool: Pool, rosters: Mapping[str, Roster]
     before = lead.ruled.dropped if attempt == lead.attempt else ()
     now_asked = (*dropped, *(("ring",) * granted))
     news = (Counter(now_asked) - Counter(before)).elements()
-    limits = [step.after for step in pool.relax] + [s.drop_after for s in made.course.skills if s.drop_after]
+    softer = any(not skill.required for skill in skills)
+    limits = [step.after for step in pool.relax if step.rings or (step.drop and softer)]
+    limits += [skill.drop_after for skill in skills if skill.drop_after]
     return replace(
         made,
         skills=skills,
@@ -206,8 +208,10 @@ def _preferred(course: Course, lead: Lead, pool: Pool, rosters: Mapping[str, Ros
 
 
 def spills(verdict: Verdict) -> bool:
-    """Whether the lead goes to another pool, as nobody of its own has room (row C9)."""
-    return verdict.reason in NOBODY and verdict.plan.pool.overflow.then is Then.POOL and not verdict.plan.slot
+    """Whether the lead goes to another pool: nobody of its own has room, and no less will be asked for (row C9)."""
+    plan = verdict.plan
+    overflows = plan.pool.overflow.then is Then.POOL and not plan.slot and not plan.relaxes
+    return verdict.reason in NOBODY and overflows
 
 
 def spill(verdicts: Sequence[Verdict], pools: Mapping[str, Pool], rosters: Mapping[str, Roster]) -> Sorted:
@@ -223,10 +227,15 @@ def spill(verdicts: Sequence[Verdict], pools: Mapping[str, Pool], rosters: Mappi
 def spilling(one: Asked, policy: Policy) -> list[Asked]:
     """The lead as it is asked for in its pool, and in those it goes on to while nobody has room."""
     pools, chain = {pool.name: pool for pool in policy.pools}, [one]
-    while (last := chain[-1]).pool.overflow.then is Then.POOL and len(chain) <= len(pools):
+    while _goes_on(last := chain[-1]) and len(chain) <= len(pools):
         pool = pools[last.pool.overflow.target]
         chain.append(Asked(one.lead, pool, last.ruling and _spilled(last.ruling, one.lead, last.pool, pool, {})))
     return chain
+
+
+def _goes_on(asked: Asked) -> bool:
+    relaxes = asked.ruling is not None and asked.ruling.next_at is not None
+    return asked.pool.overflow.then is Then.POOL and not relaxes
 
 
 def _spilled(ruling: Ruling, lead: Lead, left: Pool, pool: Pool, rosters: Mapping[str, Roster]) -> Ruling:

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from rich.console import Console
 
 from storage.postgres.explain import Explain
@@ -141,6 +142,27 @@ def test_M6_a_pool_drops_what_is_not_required_and_asks_in_more_rings(house: Hous
         assert house.state(lead)[0] == state
     assert house.holder(lead) == far
     assert [one["dropped"] for one in steps(house, lead, "asked for less")] == ["commercial", "ring"]
+
+
+@pytest.mark.parametrize(("overflow", "ends"), [("hold", ("waiting", "held")), ({"pool": "shared"}, ("offered", None))])
+def test_M6_less_is_asked_for_before_a_lead_overflows_or_is_for_a_person(
+    house: House, overflow: Any, ends: tuple[str, str | None]
+) -> None:
+    shared = {"name": "shared", "market": MARKET, "countries": ["DE"], "rings": {"unit": "mi", "radii": [900]}}
+    relax = [{"after": "2m", "rings": 1}, {"after": "9m", "drop": "lowest"}]  # there is nothing to drop
+    house.publish_document(skilled(SPANISH, relax=relax, overflow=overflow, pools=[shared]))
+    near = house.member("near", attributes={"languages": ["es"]})
+    far = house.member("far", 40.6, attributes={"languages": ["es"]})
+    lead = house.lead("00Q000000000000001", attributes=BOTH)
+    nobody_near = house.lead("00Q000000000000002", 42.0, attributes=BOTH)
+    house.work()
+    assert (house.holder(lead), house.state(nobody_near)) == (near, ("waiting", "no_partner_in_range"))
+    house.overdue(lead)
+    house.tick()
+    assert house.state(lead) == ("waiting", "nobody_fits")
+    later(house, timedelta(minutes=2))
+    house.tick()
+    assert (house.holder(lead), house.state(nobody_near)) == (far, ends)
 
 
 def test_M8_the_preferred_member_is_asked_alone_first_then_it_is_as_ever(house: House) -> None:
