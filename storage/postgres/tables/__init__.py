@@ -2,7 +2,7 @@
 
 from storage.postgres.tables import history, identity, notify, rotation, shadow
 from storage.postgres.tables.base import NOW, metadata
-from storage.postgres.tables.decisions import decisions, quota_uses
+from storage.postgres.tables.decisions import decisions, quota_recounted, quota_recounts, quota_uses
 from storage.postgres.tables.leads import LEAD_STATES, geocodes, lead_contacts, leads, runs
 from storage.postgres.tables.members import members, places
 from storage.postgres.tables.offers import OPEN_OFFER, chances, notices, offers
@@ -45,6 +45,8 @@ __all__ = [
     "policy_approvals",
     "pools",
     "positions",
+    "quota_recounted",
+    "quota_recounts",
     "quota_uses",
     "replays",
     "rotation",

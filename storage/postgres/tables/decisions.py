@@ -68,3 +68,24 @@ quota_uses = sa.Table(
     sa.CheckConstraint("used >= 0", name="used"),
     comment="What is used of limits; the turnstile's own counters are made again from it.",
 )
+
+quota_recounts = sa.Table(
+    "quota_recounts",
+    metadata,
+    sa.Column("market", Text, primary_key=True),
+    sa.Column("counter", Text, primary_key=True),
+    sa.Column("bucket", Int, primary_key=True),
+    sa.Column("units", BigInt, nullable=False),
+    sa.Column("until", Time, nullable=False),
+    comment="What the offers up to `quota_recounted.upto` add up to, apart from what counts them.",
+)
+
+quota_recounted = sa.Table(
+    "quota_recounted",
+    metadata,
+    sa.Column("single", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("upto", Time, nullable=False),
+    sa.Column("whole_at", Time, nullable=False),
+    sa.CheckConstraint("single", name="single"),
+    comment="How far limits are recounted, and when that was last done from the beginning.",
+)

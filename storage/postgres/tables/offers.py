@@ -58,6 +58,11 @@ sa.Index("ix_offers_work_by", offers.c.work_by, postgresql_where=sa.text("state 
 sa.Index("ix_offers_of_member", offers.c.member_id, offers.c.offered_at)
 sa.Index("ix_offers_of_lead", offers.c.lead_id)
 sa.Index("ix_offers_open_of_member", offers.c.member_id, postgresql_where=OPEN_OFFER)
+sa.Index(
+    "ix_offers_given_back",
+    offers.c.ended_at,
+    postgresql_where=sa.text("counts_kept AND state IN ('rejected', 'expired', 'withdrawn')"),
+)
 sa.Index("ix_offers_deadline", offers.c.expires_at, postgresql_where=sa.text("state = 'offered'"))
 
 notices = sa.Table(

@@ -11,6 +11,7 @@ from config import wiring
 from storage.postgres import invariants as module
 from storage.postgres.engine import transaction
 from storage.postgres.invariants import TURNSTILE, Invariants
+from storage.postgres.quota_recount import VIEW
 from tests.integration.routing.house import House
 from web import main
 from workers import house as processes
@@ -72,9 +73,7 @@ BREACHES = {
 def test_N11_a_breach_made_by_hand_is_found_by_the_next_look(house: House, name: str) -> None:
     offered(house)
     assert Invariants(house.engine).check() == 0
-    with transaction(house.engine) as connection:
-        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
-        connection.execute(sa.text(BREACHES[name]))
+    by_hand(house, BREACHES[name])
     again(house)
     assert Invariants(house.engine).check() > 0
     assert name in found(house)
@@ -102,6 +101,51 @@ def test_N11_views_that_take_long_are_looked_at_from_their_last_check_on(
     again(house)
     Invariants(house.engine).check()
     assert found(house) == {}
+
+
+def limited(house: House) -> str:
+    """Three offers that count in limits by the day, one of them turned down; a counter that it was given back in."""
+    limits = [{"of": "member", "most": 9, "per": "day"}, {"of": "member", "most": 8, "per": "week", "counts": "kept"}]
+    house.publish(limits=limits)
+    leads = offered(house)
+    house.desk.reject(house.offer(leads[0]), "too_far", actor="manager")  # type: ignore[arg-type]  # as in other tests
+    house.tick()
+    counter = house.value("SELECT counter FROM quota_uses WHERE counter LIKE 'kept/%' AND used = 2")
+    return str(counter)
+
+
+def look(house: House) -> list[str]:
+    again(house)
+    Invariants(house.engine).check()
+    return [told for one in Invariants(house.engine).all() if one.name == VIEW for told in one.examples]
+
+
+def by_hand(house: House, statement: str) -> None:
+    """Change what is never changed."""
+    with transaction(house.engine) as connection:
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        connection.execute(sa.text(statement))
+
+
+def test_N11_what_is_used_of_limits_is_recounted_from_what_is_new_and_wholly_once_an_hour(house: House) -> None:
+    counter = limited(house)
+    assert look(house) == []
+    house.run("UPDATE quota_recounted SET upto = clock_timestamp() - interval '1 day'")  # all of it is new, again
+    house.run("DELETE FROM quota_recounts")
+    assert look(house) == []
+    told = house.rows("SELECT upto, whole_at FROM quota_recounted")[0]
+    house.run("UPDATE quota_uses SET used = used + 1 WHERE counter = :counter", counter=counter)
+    assert [counter in one and "counts 3, holds 2" in one for one in look(house)] == [True]
+    house.run("UPDATE quota_uses SET used = used - 1 WHERE counter = :counter", counter=counter)
+    assert look(house) == []
+    by_hand(house, "UPDATE decisions SET at = at - interval '10 minutes'")
+    house.run("DELETE FROM quota_recounted")
+    assert look(house) == []
+    by_hand(house, "UPDATE decisions SET units = 2 WHERE id = (SELECT id FROM offers WHERE state = 'offered' LIMIT 1)")
+    assert look(house) == [], "an old row, which no look at what is new can see"
+    house.run("UPDATE quota_recounted SET whole_at = whole_at - interval '2 hours'")
+    assert len(look(house)) == 2
+    assert house.rows("SELECT whole_at FROM quota_recounted")[0].whole_at > told.whole_at
 
 
 def test_N11_everybody_sees_the_panel_and_it_names_nobody(house: House, web: Web) -> None:
