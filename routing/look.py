@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from routing.areas import Areas
-from routing.atoms import FOLDED, MADE
+from routing.atoms import FOLDED, MADE, texts
 from routing.cel import HAS
 from routing.conditions import Condition, Made, made
 from routing.tables import Table
@@ -102,8 +102,10 @@ class Look:
 
     def _made_of(self, how: str, name: str) -> object:
         if how == FOLDED:
-            text = self.value(name)
-            return text.casefold() if isinstance(text, str) else None
+            value = self.value(name)
+            if isinstance(value, list):
+                return [text.casefold() for text in texts(value)]
+            return value.casefold() if isinstance(value, str) else None
         expression = self._around.made(name)
         return None if expression is None else expression.of(self.values(expression.names))
 

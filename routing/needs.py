@@ -5,10 +5,11 @@ makes it false are asked apart: `!(a || b)` needs `a` and `b` to be false, not j
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import product
 
-from routing import computed
+from routing import computed, entries
 from routing.atoms import (
     ALWAYS,
     FOLDED,
@@ -63,7 +64,9 @@ def _so(node: Node, wanted: bool) -> Alternatives:
                 _both(_so(asked, True), _so(then, wanted)),
                 _both(_so(asked, False), _so(other, wanted)),
             )
-    return _both(_leaf(node, wanted), _as_a_whole(node, wanted))
+    found = _both(_leaf(node, wanted), _as_a_whole(node, wanted))
+    first = entries.chosen_first(node)
+    return found if first is None else _both(_so(first, wanted), found)
 
 
 def _as_a_whole(node: Node, wanted: bool) -> Alternatives:
@@ -98,19 +101,28 @@ def _either(left: Alternatives, right: Alternatives) -> Alternatives:
     return ANYTHING if () in merged or len(merged) > MOST else Alternatives(tuple(merged))
 
 
+_OF_VALUES = OneOf | Holds | Begins | Ends
+
+
 def _mergeable(a: Conjunction, b: Conjunction) -> bool:
-    return len(a) == len(b) == 1 and isinstance(a[0], OneOf) and isinstance(b[0], OneOf) and a[0].fact == b[0].fact
+    return (
+        len(a) == len(b) == 1 and type(a[0]) is type(b[0]) and a[0].fact == b[0].fact and isinstance(a[0], _OF_VALUES)
+    )
 
 
 def _merged(a: Atom, b: Atom) -> Conjunction:
-    return (OneOf(a.fact, a.values | b.values),) if isinstance(a, OneOf) and isinstance(b, OneOf) else (a,)
+    if isinstance(a, _OF_VALUES) and isinstance(b, _OF_VALUES):
+        return (replace(a, values=a.values | b.values),)  # type: ignore[arg-type] # of the same type, as both are
+    return (a,)
 
 
 def _leaf(node: Node, wanted: bool) -> Alternatives:
     if node.kind == "loop":
-        return _of_each(node) if wanted else ANYTHING
+        return _of_each(node, wanted)
     if node.kind != "call" or len(node.parts) != 2:
         return ANYTHING
+    if kept := _some_kept(node, wanted):
+        return _of_each(kept, True)
     if node.name == "matches":
         return _of_pattern(*node.parts) if wanted else ANYTHING
     atoms: list[Atom | None] = [_computed(node, wanted)] if node.name in _DENIED else []
@@ -204,8 +216,10 @@ def _of_pattern(text: Node, pattern: Node) -> Alternatives:
 
 
 def _conjunction(fact: str, found: Needs) -> Alternatives:
-    fact = FOLDED + fact if found.folded else fact
     atoms: list[Atom] = []
+    if found.most is not None or not (found.begins or found.ends or found.within):
+        atoms.append(Between(f"{MADE}size({fact.removeprefix(MADE)})", found.least, found.most))
+    fact = FOLDED + fact if found.folded else fact
     if found.begins:
         atoms.append(Begins(fact, found.begins))
     if found.ends:
@@ -218,21 +232,45 @@ def _conjunction(fact: str, found: Needs) -> Alternatives:
 _patterns = lru_cache(maxsize=1024)(needs_of_pattern)
 
 
-def _of_each(loop: Node) -> Alternatives:
-    """That one of a list is so, where that is asked of a list that is a fact."""
-    asked, through = each(loop), loop.parts[0]
-    if asked is None or asked[0] != "exists" or through.kind != "name":
+def _of_each(loop: Node, wanted: bool) -> Alternatives:
+    """What is asked of one entry of a list, or of each."""
+    asked = each(loop)
+    if asked is None or (asked[0] == "exists_one" and not wanted):
         return ANYTHING
-    found = _value_of(asked[1])
-    if found is None or found[1] != loop.name:
+    macro, test = asked
+    through, of_one = loop.parts[0], (macro != "all") is wanted
+    if through.kind == "items":
+        every = [_so(entries.replaced(test, loop.name, item), wanted) for item in through.parts]
+        return reduce(_either if of_one else _both, every) if every else ANYTHING
+    if through.kind != "name":
         return ANYTHING
-    name, _, value = found
-    if name == "in" and isinstance(value, frozenset):
-        return _one(Holds(through.name, value))
-    if name == "_==_":
-        return _one(Holds(through.name, frozenset({value})))
-    atom = _OF[name](through.name, value) if name in {"startsWith", "endsWith", "contains"} else None
-    return _one(atom) if atom else ANYTHING
+    entry = _so(entries.replaced(test, loop.name, Node("name", -1, entries.ENTRY)), wanted)
+    found = entries.of_one(entry, through.name)
+    # Of a list without entries each one is so; of any other, one is.
+    empty = _one(OneOf(f"{MADE}size({through.name})", frozenset({0})))
+    return _both(found if of_one else _either(empty, found), _parts_of_each(loop, test, macro, wanted))
+
+
+def _parts_of_each(loop: Node, test: Node, macro: str, wanted: bool) -> Alternatives:
+    """What is asked together, each for itself as one value that many rules may share."""
+    parts = list(entries.joined(test, "_&&_" if wanted else "_||_"))
+    through, macro = written(loop.parts[0]), "all" if macro == "all" else "exists"
+    texts = [written(part) for part in parts] if len(parts) > 1 else []
+    return _one(
+        *(OneOf(f"{MADE}{through}.{macro}({loop.name}, {text})", frozenset({wanted})) for text in texts if text)
+    )
+
+
+def _some_kept(node: Node, wanted: bool) -> Node | None:
+    """The loop of `list.filter(...).size() > 0` and its like, where one entry at least must be kept."""
+    left, right = node.parts
+    most, name = settled(right), node.name
+    if name not in _DENIED or not isinstance(most, int) or left.kind != "call" or left.name != "size":
+        return None
+    loop, asked = left.parts[0], each(left.parts[0])
+    without = {"_<_": most > 0, "_<=_": most >= 0, "_>_": most < 0, "_>=_": most <= 0, "_==_": most == 0}
+    holds = without.get(name, most != 0)
+    return loop if asked is not None and asked[0] == "filter" and holds is not wanted else None
 
 
 def _computed(node: Node, wanted: bool) -> Atom | None:

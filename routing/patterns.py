@@ -3,6 +3,7 @@
 Only what is plain is read: letters, classes of a few, alternatives of plain words. Of everything else nothing is said.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Needs:
     ends: frozenset[str] = frozenset()
     within: str = ""
     folded: bool = False
+    least: int = 0  # letters
+    most: int | None = None  # None: no limit
 
 
 def needs(pattern: str) -> tuple[Needs, ...]:
@@ -37,7 +40,11 @@ def needs(pattern: str) -> tuple[Needs, ...]:
     if not rest.isascii() or "(?" in rest.replace("(?:", "") or "\\Q" in rest:
         return ()
     found = tuple(_of_one(part, folded=folded) for part in _parts(rest))
-    return found if all(one.begins or one.ends or one.within for one in found) else ()
+    return (
+        found
+        if all(one.begins or one.ends or one.within or one.most is not None or one.least > 1 for one in found)
+        else ()
+    )
 
 
 def _of_one(rest: str, *, folded: bool) -> Needs:
@@ -47,11 +54,14 @@ def _of_one(rest: str, *, folded: bool) -> Needs:
         return Needs()
     if folded:
         places = [None if p is None else frozenset(text.casefold() for text in p) for p in places]
+    least, most = _letters(rest[first : len(rest) - last]) or (0, None)
     return Needs(
         _joined(places) if first else frozenset(),
         _joined(places, back=True) if last else frozenset(),
         _longest(places),
         folded,
+        least,
+        most if first and last else None,
     )
 
 
@@ -171,6 +181,50 @@ def _times(pattern: str, at: int) -> tuple[int | None, int]:
         return 1, at
     exact = int(count[1]) if count[2] is None else None
     return exact if exact is not None and 0 < exact <= 20 else None, count.end()
+
+
+def _letters(pattern: str) -> tuple[int, int | None] | None:
+    """How many letters a pattern takes, at least and at most; None when it cannot be read."""
+    least, most, at = 0, 0.0, 0
+    while at < len(pattern):
+        one = _letters_of_place(pattern, at)
+        if one is None:
+            return None
+        (few, many), at = one
+        (first, last), at = _repeated(pattern, at)
+        least += few * first
+        most += 0 if 0 in (many, last) else many * last
+    return least, None if most == math.inf else int(most)
+
+
+def _letters_of_place(pattern: str, at: int) -> tuple[tuple[int, float], int] | None:
+    found = _place(pattern, at)
+    if found is None:
+        return None
+    end = found[1]
+    if pattern[at] != "(":
+        bare = pattern[at : at + 2] in {"\\b", "\\B"}
+        return ((0, 0.0) if bare else (1, 1.0)), end
+    of_parts = [_letters(part) for part in _parts(pattern[at + 1 : end - 1].removeprefix("?:"))]
+    known = [one for one in of_parts if one is not None]
+    if not known or len(known) < len(of_parts):
+        return None
+    most = max(math.inf if many is None else many for _, many in known)
+    return (min(few for few, _ in known), float(most)), end
+
+
+def _repeated(pattern: str, at: int) -> tuple[tuple[int, float], int]:
+    """How often what stands before comes, and where the pattern goes on."""
+    letter = pattern[at : at + 1]
+    count = _COUNT.match(pattern, at) if letter == "{" else None
+    if count is not None:
+        first, said = int(count[1]), (count[2] or "").removeprefix(",")
+        times, at = (first, float(said or math.inf) if count[2] else float(first)), count.end()
+    elif letter and letter in "?*+":
+        times, at = (int(letter == "+"), 1.0 if letter == "?" else math.inf), at + 1
+    else:
+        return (1, 1.0), at
+    return times, at + (pattern[at : at + 1] == "?")
 
 
 def _joined(places: Sequence[Place], *, back: bool = False) -> frozenset[str]:

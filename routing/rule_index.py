@@ -45,11 +45,14 @@ from routing.rule_nodes import (
     number,
     place_among,
 )
+from routing.written import written
 
 #: So few are asked one by one.
 FEW = 6
 #: An alternative with many values stands at each of them; so many places for one on average, or so many in all.
 SPREAD, PLACES = 64, 1_000_000
+#: Of sums of one shape, no more than so many are made each for itself.
+SUMS = 8
 #: Of ranges that overlap, no more than so many on average at one place.
 LAYERS = 4
 
@@ -100,10 +103,19 @@ def _worth_it(items: Iterable[Item], known: Callable[[str], object]) -> list[Ite
     items = list(items)
     asked = Counter(fact for item in items for fact in {need.fact for need in item.needs} if _made(fact))
     kept = {fact for fact, times in asked.items() if times > FEW and known(fact.lstrip(FOLDED).removeprefix(MADE))}
+    kept -= _computed_alike(items, asked)
     return [
         Item(item.rule, tuple(need for need in item.needs if not _made(need.fact) or need.fact in kept))
         for item in items
     ]
+
+
+def _computed_alike(items: Iterable[Item], asked: Mapping[str, int]) -> set[str]:
+    """Sums that are better computed with all others of their shape than made each for itself."""
+    sums = [need for item in items for need in item.needs if isinstance(need, Computed)]
+    alike = Counter(need.fact for need in sums)
+    sides = ((need, MADE + text) for need in sums for side in need.tree.parts if (text := written(side)))
+    return {fact for need, fact in sides if asked.get(fact, 0) * SUMS < alike[need.fact]}
 
 
 def _made(fact: str) -> bool:

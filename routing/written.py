@@ -60,16 +60,31 @@ def _loop(node: Node) -> str | None:
     if asked is None:
         return None
     macro, test = asked
+    if macro == "filter":
+        return None
     through, inner = written(node.parts[0]), written(test)
     return None if through is None or inner is None else f"{through}.{macro}({node.name}, {inner})"
 
 
 def each(node: Node) -> tuple[str, Node] | None:
-    """Which of exists and all a loop is, and what it asks of each one; None when it is another."""
+    """Which of exists, all, exists_one and filter a loop is, and what it asks of each one; None when it is another."""
     if node.kind != "loop":
         return None
     _, begun, _, step, result = node.parts
+    if step.name == "_?_:_" and len(step.parts) == 3:
+        return _counted(begun, step, result)
     macro = {("_||_", False): "exists", ("_&&_", True): "all"}.get((step.name, begun.value is True))
     if macro is None or len(step.parts) != 2 or result.kind != "name" or step.parts[0].name != result.name:
         return None
     return macro, step.parts[1]
+
+
+def _counted(begun: Node, step: Node, result: Node) -> tuple[str, Node] | None:
+    asked, more, same = step.parts
+    if more.name != "_+_" or same.kind != "name" or more.parts[0].name != same.name:
+        return None
+    if begun.kind == "const" and result.name == "_==_" and more.parts[1].value == result.parts[1].value == 1:
+        return "exists_one", asked
+    kept = more.parts[1]
+    as_it_is = kept.kind == "items" and len(kept.parts) == 1 and kept.parts[0].kind == "name"
+    return ("filter", asked) if begun.kind == "items" and result.kind == "name" and as_it_is else None

@@ -13,7 +13,7 @@ WORDS = Vocabulary(STANDARD)
 pieces = st.sampled_from(
     ["a", "b", "ab", "1", "k", r"\d", r"\.", ".", ".*", "a?", "b*", "b+", "a{2}", "b{1,2}", "a{0}", "[ab]", "[a-c]+",
      "[^a]", "[k-]", r"\b", "(a|b1)", "(?:ab|)", "(a.)?", "((b))", "+?", "?", "|", "^", "$", "-", r"\$", "(?i)",
-     "[[:alpha:]]"]
+     "[[:alpha:]]", "b{2,}", "(ab|b){2}", "(a[bc]|b)?"]
 )  # fmt: skip
 patterns = st.builds(
     "{}{}{}{}".format,
@@ -44,6 +44,7 @@ def has(text: str, needed: Needs) -> bool:
         needed.within in held
         and (not needed.begins or held.startswith(tuple(needed.begins)))
         and (not needed.ends or held.endswith(tuple(needed.ends)))
+        and needed.least <= len(text) <= (len(text) if needed.most is None else needed.most)
     )
 
 
@@ -54,11 +55,13 @@ def written(pattern: str) -> str:
 @pytest.mark.parametrize(
     ("pattern", "needed"),
     [
-        ("^x12.*y$", Needs(frozenset({"x12"}), frozenset({"y"}), "x12")),
-        ("^9[01]00$", Needs(frozenset({"9000", "9100"}), frozenset({"9000", "9100"}), "00")),
-        (r"@shop12\.com$", Needs(frozenset(), frozenset({"@shop12.com"}), "@shop12.com")),
-        ("(?i)Solar", Needs(within="solar", folded=True)),
-        ("^(123|124)", Needs(frozenset({"123", "124"}))),
+        ("^x12.*y$", Needs(frozenset({"x12"}), frozenset({"y"}), "x12", least=4)),
+        ("^9[01]00$", Needs(frozenset({"9000", "9100"}), frozenset({"9000", "9100"}), "00", least=4, most=4)),
+        (r"@shop12\.com$", Needs(frozenset(), frozenset({"@shop12.com"}), "@shop12.com", least=11)),
+        ("(?i)Solar", Needs(within="solar", folded=True, least=5)),
+        ("^(123|124)", Needs(frozenset({"123", "124"}), least=3)),
+        (r"^\d{3,4}(-[a-z]{2})?$", Needs(least=3, most=7)),
+        ("[a-z]{12}", Needs(least=12)),
     ],
 )
 def test_what_is_plain_in_a_pattern_is_needed(pattern: str, needed: Needs) -> None:
@@ -66,7 +69,10 @@ def test_what_is_plain_in_a_pattern_is_needed(pattern: str, needed: Needs) -> No
 
 
 def test_each_alternative_of_a_pattern_has_needs_of_its_own() -> None:
-    assert needs("^a1|b2$") == (Needs(frozenset({"a1"}), within="a1"), Needs(ends=frozenset({"b2"}), within="b2"))
+    assert needs("^a1|b2$") == (
+        Needs(frozenset({"a1"}), within="a1", least=2),
+        Needs(ends=frozenset({"b2"}), within="b2", least=2),
+    )
 
 
 @pytest.mark.parametrize("pattern", ["x?y*", "a|.", "", "(?s)a", "[[:alpha:]]", "é"])

@@ -53,7 +53,45 @@ halves = st.sampled_from(["lead.score", "lead.latitude", "-0.5", "0.0", "1.0", "
 of_one = st.builds(
     "{}{}".format, st.sampled_from([" == ", ".startsWith", ".endsWith", ".contains"]), words.map('("{}")'.format)
 )
+patterns = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "^", "(?i)", "(?i)^"]),
+    st.sampled_from(["a", "b", "[ab]", "(ab|b)", "(?:a|[ab]b)", ".", "U", "\\\\w"]),
+    st.sampled_from(["", "?", "*", "+", "{2}", "{1,2}", "{2,}", "b", "s$", "c?", "a|b", "|^abc"]),
+    st.sampled_from(["", "$"]),
+).map(lambda pattern: f'matches("{pattern}")')
+of_an_entry = st.one_of(
+    st.builds("t{}".format, of_one),
+    st.builds("t.{}".format, patterns),
+    st.builds("t in [{}, {}]".format, words.map(quoted), words.map(quoted)),
+    st.builds("t {} {}".format, st.sampled_from(["!=", "<", ">=", "=="]), words.map(quoted)),
+    st.builds("t == {}".format, texts),
+    st.builds("{}.startsWith(t)".format, texts),
+    st.builds("size(t) {} {}".format, signs, st.integers(0, 3)),
+    st.sampled_from(["lead.hot", "lead.score > 1.0", "has(lead.city)"]),
+)
+of_each = st.recursive(
+    of_an_entry,
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        st.builds("!({})".format, inner),
+        st.builds("({} ? {} : {})".format, inner, inner, inner),
+    ),
+    max_leaves=3,
+)
+lists = st.one_of(
+    st.just("lead.tags"),
+    st.builds("[{}, {}]".format, words.map(quoted), words.map(quoted)),
+    st.builds("[{}, {}]".format, texts, texts),
+)
 simple = st.one_of(
+    st.builds("{}.{}(t, {})".format, lists, st.sampled_from(["exists", "all", "exists_one"]), of_each),
+    st.builds("size(lead.tags.filter(t, {})) {} {}".format, of_each, signs, st.integers(-1, 2)),
+    st.builds("{}.{}".format, texts, patterns),
+    st.builds("(lead.hot ? {} : {}) == {}".format, texts, texts, words.map(quoted)),
+    st.builds("({0} > {1} ? {0} : {1}) {2} {3}".format, halves, halves, signs, halves),
+    st.builds("{} + (lead.hot ? {} : {}) {} {}".format, halves, halves, halves, signs, halves),
     st.builds("{} {} {}".format, texts, st.sampled_from(["==", "!=", "<", ">="]), words.map(quoted)),
     st.builds("{1} == {0}".format, texts, words.map(quoted)),
     st.builds("{}.{}({})".format, texts, st.sampled_from(["startsWith", "endsWith", "contains"]), words.map(quoted)),
@@ -86,7 +124,7 @@ conditions = st.recursive(
         st.builds("!({})".format, inner),
         st.builds("({} ? {} : {})".format, inner, inner, inner),
     ),
-    max_leaves=5,
+    max_leaves=4,  # no more lists than a condition may have
 )
 #: Some facts are missing, and some are nothing of their kind.
 values: Mapping[str, st.SearchStrategy[object]] = {
@@ -236,6 +274,21 @@ def test_a_condition_that_holds_fulfils_one_of_its_alternatives(source: str, lea
         '"tag{i}" in lead.tags',
         'lead.tags == ["roof", "tag{i}"]',
         'lead.tags.exists(t, t.startsWith("tag{i}"))',
+        'lead.tags.exists(t, t == "x{i}" || t.endsWith("y{i}") && t.startsWith("z"))',
+        'lead.tags.exists(t, t.matches("(?i)^X{i}"))',
+        'lead.tags.exists(t, t == lead.source && t != "x{i}")',
+        'lead.tags.exists_one(t, t.startsWith("tag{i}"))',
+        'lead.tags.filter(t, t.contains("x{i}")).size() > 0',
+        'lead.tags.all(t, t in ["x{i}", "y{i}"])',
+        'lead.tags.all(t, t.startsWith("x{i}"))',
+        '!lead.tags.all(t, t != "x{i}")',
+        '!lead.tags.exists(t, t != "x{i}")',
+        '["x{i}", "y{i}"].exists(p, lead.city.contains(p))',
+        '["x{i}", "y{i}"].all(p, p in lead.tags)',
+        'lead.postal_code.matches("^[0-9]{{i}}0[0-9]{3,4}$")',
+        '(lead.score > 10.0 ? lead.city : lead.region) == "x{i}"',
+        "lead.score + (lead.hot ? 10.0 : 0.0) > {i}00.0 + 100.0",
+        "lead.score * {i}.0 - lead.latitude * {i}.5 > {i}00.0 + 1000.0",
         "!has(lead.city) && lead.score > {i}.0",
         'now >= timestamp("2027-01-01T00:00:00Z") + duration("{i}h")',
         'now - lead.received_at > duration("{i}00h")',
@@ -253,7 +306,8 @@ def test_M7_of_many_rules_few_are_asked(written: str) -> None:
     rules = {n: compiled(source).alternatives for n, source in enumerate(sources)}
     lead = {
         "lead.country": "US", "lead.postal_code": "01234", "lead.city": "somewhere", "lead.region": "CA",
-        "lead.score": 20.0, "lead.source": "web", "lead.attempt": 2, "lead.latitude": 2.0, "lead.tags": ["battery"],
+        "lead.score": 20.0, "lead.hot": True, "lead.source": "web", "lead.attempt": 2, "lead.latitude": 2.0,
+        "lead.tags": ["battery"],
         "lead.received_at": datetime(2026, 11, 22, 10, tzinfo=UTC),
     }  # fmt: skip
     asked = set(RuleIndex(rules, known=AROUND.made).candidates(Look(AROUND, lead, NOW)))
