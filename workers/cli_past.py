@@ -16,7 +16,7 @@ from rich.table import Table
 from config import policy as policy_file
 from config import wiring
 from routing.errors import BadInput
-from routing.reexecute import Remade, contents_of, remake_bundle
+from routing.reexecute import Remade, contents_of, is_whole, remake_bundle
 from routing.seal_verify import kept_elsewhere
 from workers import house, render
 
@@ -211,21 +211,29 @@ def _decisions(sample: int | None, lead: str | None) -> dict[str, Any]:
 
 
 def _verify_bundle(file: Path, *, as_json: bool) -> None:
-    remade = _of_bundle(file)
+    remade, whole = _of_bundle(file)
+    differs = (*(() if whole else (_DAMAGED,)), *remade.differences)
     if as_json:
-        click.echo(json.dumps({"same": remade.same, "differs": remade.differences}, indent=2))
+        click.echo(json.dumps({"same": remade.same and whole, "differs": differs}, indent=2))
     else:
-        for line in remade.differences:
+        for line in differs:
             out.print(line, markup=False, soft_wrap=True)
         out.print("The same to the byte." if remade.same else "It comes out differently.")
-    sys.exit(0 if remade.same else 1)
+    sys.exit(0 if remade.same and whole else 1)
 
 
-def _of_bundle(file: Path) -> Remade:
+_DAMAGED = (
+    "The bundle is not what was exported: something in it was changed, or damaged on the way. Export it once more."
+)
+
+
+def _of_bundle(file: Path) -> tuple[Remade, bool]:
+    """The decision of a bundle made again, and whether the bundle is what was exported."""
     try:
         bundle = json.loads(file.read_text("utf-8"))
         kept = contents_of(bundle)
-        return remake_bundle(bundle, lambda document, version: policy_file.parse(document, version, contents=kept))
+        remade = remake_bundle(bundle, lambda document, version: policy_file.parse(document, version, contents=kept))
+        return remade, is_whole(bundle)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise BadInput("it is no bundle", field=str(file), fix="Make one with `fairturn export decision ID`.") from exc
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from routing.errors import FairturnError
 from routing.member import Roster
 from routing.policy import Policy
-from routing.reexecute import Remade, past_to_json, remake, roster_to_json
+from routing.reexecute import Remade, past_to_json, remake, roster_to_json, with_digest
 from routing.regift import Given, given_again
 from routing.verify import Past
 from storage.postgres.engine import transaction
@@ -97,7 +97,7 @@ class Reexecution:
             past = Past(*row)
             query = sa.select(policies.c.document).where(policies.c.version == past.policy_version)
             document = connection.execute(query).scalar()
-        return {
+        bundle = {
             "what": "fairturn decision",
             "decision": past_to_json(past),
             "cursor": self._cursor(past),
@@ -109,6 +109,7 @@ class Reexecution:
             },
             "roster": roster_to_json(self._history.roster_at(past.market, past.roster_version, full=True)),
         }
+        return with_digest(bundle)
 
     def _policy(self, version: int) -> Policy | str:
         """The policy, or why it cannot be had."""

@@ -39,6 +39,15 @@ def _forget() -> None:
         built.cache_clear()
 
 
+def _damage_is_told(run: Run, bundle: Path) -> None:
+    """Also where it is in what no decision looks at."""
+    assert run("verify", "--bundle", str(bundle)).output.strip() == "The same to the byte."
+    said = bundle.read_text("utf-8")
+    bundle.write_text(said.replace("fairturn decision", "fairturn decisiom"), "utf-8")
+    damaged = run("verify", "--bundle", str(bundle))
+    assert (damaged.exit_code, "not what was exported" in damaged.output) == (1, True)
+
+
 def test_N4_N5_N12_E5_E6_each_command_shows_the_same_house(house: House, run: Run, tmp_path: Path) -> None:
     house.member("one", capacity=1)
     house.member("two", 40.01, -75.01, capacity=1)
@@ -53,7 +62,7 @@ def test_N4_N5_N12_E5_E6_each_command_shows_the_same_house(house: House, run: Ru
     decision = str(house.value("SELECT id FROM decisions LIMIT 1"))
     bundle = tmp_path / "bundle.json"
     assert run("export", "decision", decision, "-o", str(bundle)).exit_code == 0
-    assert run("verify", "--bundle", str(bundle)).output.strip() == "The same to the byte."
+    _damage_is_told(run, bundle)
 
     wiring.seals().seal()
     checked = run("verify", "--chain")
