@@ -99,7 +99,7 @@ def run(plan: Plan, out: Console) -> int:
     with ExitStack() as stack:
         stack.enter_context(house.opened(plan.directory))
         cfg = stack.enter_context(house.faces())
-        pretend = house.pretend_salesforce(cfg.data_dir, keep=False)
+        pretend = house.pretend_salesforce(cfg.data_dir, keep=True)
         cfg = stack.enter_context(house.pointed_at({**pretend.env, "FAIRTURN_DATA_DIR": str(cfg.data_dir)}))
         supervised = stack.enter_context(Supervisor(cfg.data_dir / "logs", os.environ))
         supervised.start(Job("sandbox", pretend.argv, ready=house.answers("127.0.0.1", pretend.grpc_port)))

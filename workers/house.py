@@ -17,6 +17,8 @@ from workers import embedded, watch
 from workers.supervisor import Job, Supervisor
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The org of the pretend Salesforce, in the data directory.
+ORG = "sandbox-org.json"
 #: A busy machine needs long to start five interpreters.
 START_S = 180.0
 
@@ -121,13 +123,13 @@ def start(supervisor: Supervisor) -> None:
 
 
 def pretend_salesforce(directory: Path, *, keep: bool) -> Pretend:
-    """A local Salesforce on free ports; `keep` makes it remember across restarts."""
+    """A local Salesforce on free ports; `keep` makes it remember across restarts, from `demo` to `up` as well."""
     http, https, grpc, grpc_tls = free_ports(4)
     ca = directory / "sandbox-ca.pem"
     argv = [sys.executable, "-m", "sandbox", "--http-port", str(http), "--https-port", str(https)]
     argv += ["--grpc-port", str(grpc), "--grpc-tls-port", str(grpc_tls), "--ca-out", str(ca)]
     if keep:
-        argv += ["--state", str(directory / "sandbox-org.json")]
+        argv += ["--state", str(directory / ORG)]
     env = {
         "SALESFORCE_LOGIN_URL": f"https://127.0.0.1:{https}",
         "SALESFORCE_CA_FILE": str(ca),

@@ -23,7 +23,7 @@ def up(data_dir: Path | None, out: Console) -> None:
         stack.enter_context(alone(cfg.data_dir))
         cfg = stack.enter_context(house.faces())
         house.migrate()
-        pretend = None if cfg.salesforce_login_url else house.pretend_salesforce(cfg.data_dir, keep=True)
+        pretend = None if cfg.salesforce_login_url else pretended(cfg)
         if pretend:
             cfg = stack.enter_context(house.pointed_at(pretend.env))
             out.print(f"No Salesforce org is set: a pretend one runs at {cfg.salesforce_login_url}")
@@ -36,6 +36,20 @@ def up(data_dir: Path | None, out: Console) -> None:
             supervised.run()
         except KeyboardInterrupt:
             out.print("Stopping ...")
+
+
+def pretended(cfg: settings.Settings) -> house.Pretend:
+    """The pretend Salesforce of this ledger. Raises BadInput where it would be new, and the members are in another.
+
+    All of them would count as left there, as it knows none.
+    """
+    if not (cfg.data_dir / house.ORG).exists() and wiring.leavers(announce, nudge).book.kinds():
+        raise BadInput(
+            f"the members in this ledger are linked to a Salesforce org, and {cfg.data_dir} holds no pretend one",
+            field="SALESFORCE_LOGIN_URL",
+            fix="Set the SALESFORCE_ settings of their org, or start anew with another --dir.",
+        )
+    return house.pretend_salesforce(cfg.data_dir, keep=True)
 
 
 @contextmanager

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from sandbox.state import SqliteJournal, open_org
 from tests import command_line
 from tests.e2e import recount
+from workers import house
 from workers.embedded import servers
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +167,12 @@ def test_I2_G1_every_lead_is_placed_and_offered_or_waits_for_one_true_reason(roo
             assert lead["lat"] is not None
             assert lead["geo_precision"] in {"exact", "postal"}
             assert lead["geo_provider"]
+
+
+def test_the_org_of_a_demo_is_there_for_the_house_that_goes_on_in_its_directory(roomy: Ran) -> None:
+    kept = open_org(SqliteJournal(roomy.directory / house.ORG), bare=False, seed=None)
+    linked = {member["salesforce_id"] for member in roomy.members.values()}
+    assert (len(linked), linked <= set(kept.tables["Account"].records)) == (30, True)
 
 
 def test_what_cannot_be_used_is_named_and_the_rest_goes_on(roomy: Ran) -> None:

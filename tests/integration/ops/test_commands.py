@@ -10,6 +10,7 @@ from rich.console import Console
 from config import settings
 from routing.errors import BadInput
 from tests import command_line
+from tests.integration.routing.house import House
 from workers import demo, house, running
 from workers.cli import cli
 
@@ -35,6 +36,23 @@ def test_two_houses_do_not_share_a_directory(tmp_path: Path) -> None:
         running.alone(tmp_path).__enter__()
     with running.alone(tmp_path):
         pass
+
+
+def test_a_new_pretend_salesforce_is_not_run_beside_members_of_another_org(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    beside = House(database_url, redis_url)
+    beside.publish()
+    beside.member("near", salesforce_id=None)
+    env = command_line.servers_of(beside) | {"FAIRTURN_DATA_DIR": str(tmp_path)}
+    with house.pointed_at(env) as cfg:
+        assert "--state" in running.pretended(cfg).argv
+        beside.run("UPDATE members SET salesforce_id = '0015g00000Xyz12AAA'")
+        with pytest.raises(BadInput, match=r"^SALESFORCE_LOGIN_URL: the members in this ledger are linked"):
+            running.pretended(cfg)
+        (tmp_path / house.ORG).touch()
+        assert "--state" in running.pretended(cfg).argv
+    beside.close()
 
 
 @pytest.mark.parametrize(
