@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +116,20 @@ def test_N1_a_mode_that_keeps_no_accounts_has_no_bound_nor_has_what_it_left_behi
     off.add(choose(Mode.NEAREST, near, Book()))
     off.add(choose(Mode.FAIR, near, Book()))
     assert off.bound_turns is None
+
+
+@pytest.mark.parametrize("mode", [Mode.FAIR, Mode.CURSOR, Mode.LEAST_RECENT, Mode.LEAST_LOADED])
+def test_N1_who_is_served_last_as_a_whole_pool_fills_up_is_as_far_off_in_any_order(mode: Mode) -> None:
+    """Of n members with one place left each: 1/n + ... + 1/2 turns, which is beyond two from eleven members on."""
+    book, off, opens = Book(), Deviation(), dict.fromkeys(range(1, 31), 0)
+    for _ in opens:
+        verdict = choose(mode, [(Candidate(m, 1.0, 0, 1, 1000, 1), open_) for m, open_ in opens.items()], book)
+        assert verdict.chosen is not None
+        fairness.apply(verdict, book)
+        off.add(verdict)
+        opens[verdict.chosen] = 1
+    assert off.worst_turns == pytest.approx(sum(1 / k for k in range(2, 31)), abs=1e-4)
+    assert off.worst <= bound(30)
 
 
 def test_N1_accounts_that_were_followed_before_are_gone_on_from() -> None:
