@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import merge
@@ -138,24 +138,30 @@ class Waiters:
 
     def around(self, places: Sequence[Point], radius_m: float, after: Key | None) -> Iterator[Key]:
         """Everyone in the squares around the places, in order; some are too far."""
-        wanted = {square for place in places for square in _around(place, radius_m)}
-        wanted &= self._squares.keys()
+        wanted = {square for place in places for square in self._within(*_around(place, radius_m))}
         rows = (self._squares[square] for square in wanted)
         return merge(*(row[bisect_left(row, (*after[:2], after[2] + 1)) if after else 0 :] for row in rows))
+
+    def _within(self, rows: range, columns: set[int]) -> Iterable[tuple[int, int]]:
+        """Those of the squares that anybody waits in: a ring may go around the earth, where they are fewer."""
+        if len(rows) * len(columns) > len(self._squares):
+            return (one for one in self._squares if one[0] in rows and one[1] in columns)
+        return ((row, column) for row in rows for column in columns if (row, column) in self._squares)
 
 
 def _square(place: Point) -> tuple[int, int]:
     return floor(place.lat * _SQUARES), floor(place.lon * _SQUARES) % (360 * _SQUARES)
 
 
-def _around(place: Point, radius_m: float) -> Iterator[tuple[int, int]]:
+def _around(place: Point, radius_m: float) -> tuple[range, set[int]]:
+    """The rows and the columns of the squares that a circle touches."""
     high = radius_m / LEAST_RADIUS_M * 180 / pi + 1e-6
     lean = cos(radians(min(89.0, abs(place.lat) + high)))
     wide = min(180.0, high / lean) if abs(place.lat) + high < 89 else 180.0
     rows = range(floor((place.lat - high) * _SQUARES), floor((place.lat + high) * _SQUARES) + 1)
     west, east = floor((place.lon - wide) * _SQUARES), floor((place.lon + wide) * _SQUARES)
-    columns = {column % (360 * _SQUARES) for column in range(west, min(east, west + 360 * _SQUARES) + 1)}
-    return ((row, column) for row in rows for column in columns)
+    columns = range(west, min(east, west + 360 * _SQUARES) + 1)
+    return rows, {column % (360 * _SQUARES) for column in columns}
 
 
 def apart_m(a: Point, b: Point) -> float:
