@@ -1,8 +1,9 @@
 """Fairness accounts as people read them: turns received from the ledger, turns owed from the turnstile."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from routing.policy import Mode
+from routing.policy import Mode, Pool
 from routing.ports import Standing, Turnstile
 from storage.postgres.vitals import Taken, Turns, Vitals
 
@@ -62,6 +63,11 @@ class Fairness:
             for member in taken.keys() | standings.keys()
         ]
         return sorted(accounts, key=lambda account: (-(account.deviation or 0.0), account.member))
+
+
+def shared_by(pool: str, pools: Iterable[Pool]) -> tuple[str, str]:
+    """Market and name of the rotation that this pool shares with others; empty where it has its own."""
+    return next(((one.market, one.rotation) for one in pools if one.name == pool and one.rotation), ("", ""))
 
 
 def _account(taken: Taken, standing: Standing | None) -> Account:

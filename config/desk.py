@@ -1,12 +1,13 @@
 """What the web process reads: built from the settings on first use."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from uuid import UUID
 
 from config import celery as celery_config
 from config import settings, wiring
-from config.accounts import Account, Fairness, PoolAccounts
+from config.accounts import Account, Fairness, PoolAccounts, shared_by
 from config.ops import Ops
 from config.standing import OwnStandings
 from routing.policy import Answering
@@ -16,7 +17,7 @@ from storage.postgres.followed import RotationFairness
 from storage.postgres.gates import GateState
 from storage.postgres.invariants import Invariant
 from storage.postgres.partner import Partner
-from storage.postgres.policy_reader import Trouble
+from storage.postgres.policy_reader import NoPolicy, Trouble
 from storage.postgres.quotas import Quotas
 from storage.postgres.record import Record
 from storage.postgres.replays import Replays
@@ -40,7 +41,10 @@ def fairness() -> Fairness:
 
 def followed(pool: str) -> list[RotationFairness]:
     """How far everyone is, and ever was, from what is due to it."""
-    return wiring.followed().of(pool)
+    shared = ("", "")
+    with suppress(NoPolicy):
+        shared = shared_by(pool, wiring.ledger().published().pools)
+    return wiring.followed().of(pool, shared=shared)
 
 
 def fair_turns() -> list[RotationFairness]:

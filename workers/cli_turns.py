@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config import wiring
+from config.accounts import shared_by
 from routing.errors import BadInput
 from routing.rotation import label_of
 from routing.turns import Effect
@@ -43,8 +44,9 @@ def turns_show(pool: str, everything: bool, as_json: bool, data_dir: Path | None
     with house.opened(data_dir, new=False):
         for market in wiring.members().versions():
             wiring.followed().follow(market)
-        found = wiring.followed().of(pool)
-        if pool and not found and pool not in {one.name for one in wiring.ledger().published().pools}:
+        pools = wiring.ledger().published().pools if pool else ()
+        found = wiring.followed().of(pool, shared=shared_by(pool, pools))
+        if pool and not found and pool not in {one.name for one in pools}:
             raise BadInput(f"there is no pool {pool!r}", field="--pool", fix="Leave it out to see every pool.")
     shown = found if everything else _latest(found)
     if as_json:

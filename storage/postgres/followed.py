@@ -70,13 +70,17 @@ class FollowedAccounts:
                 break
         return done
 
-    def of(self, pool: str = "") -> list[RotationFairness]:
-        """Every rotation (of one pool), by name; accounts as of the last look."""
+    def of(self, pool: str = "", *, shared: tuple[str, str] = ("", "")) -> list[RotationFairness]:
+        """Every rotation (of one pool), by name; accounts as of the last look.
+
+        `shared`: market and name of a rotation that the pool shares with others.
+        """
         with transaction(self._engine) as conn:
             keys = {row.id: row.key for row in conn.execute(_KEYS)}
-            rotations = conn.execute(_ROTATIONS, {"pool": pool}).all()
+            rotations = conn.execute(_ROTATIONS, {"pool": pool, "market": shared[0], "shared": shared[1]}).all()
+            names = {"markets": [row.market for row in rotations], "rotations": [row.rotation for row in rotations]}
             accounts: dict[tuple[str, str], list[Any]] = {}
-            for row in conn.execute(_OF_POOL, {"pool": pool}):
+            for row in conn.execute(_OF_THESE, names):
                 accounts.setdefault((row.market, row.rotation), []).append(row)
         return [_told(row, accounts.get((row.market, row.rotation), []), keys) for row in rotations]
 
@@ -324,7 +328,9 @@ _BUILT_ON = sa.text("""
 _KEYS = sa.text("SELECT id, key FROM members")
 _ROTATIONS = sa.text("""
     SELECT r.*, p.mode FROM fairness_rotations r LEFT JOIN pools p ON p.name = r.pool
-    WHERE :pool IN ('', r.pool) ORDER BY r.market, r.rotation
+    WHERE :pool IN ('', r.pool)
+        OR (r.market, split_part(split_part(r.rotation, '@', 1), '/', 1)) = (:market, CAST(:shared AS text))
+    ORDER BY r.market, r.rotation
 """)
 _SUMMARY = sa.text("""
     SELECT DISTINCT ON (r.market, split_part(r.rotation, '@', 1)) r.*, p.mode, a.members, a.worst_now
@@ -335,6 +341,7 @@ _SUMMARY = sa.text("""
     ) a
     ORDER BY r.market, split_part(r.rotation, '@', 1), r.rotation DESC
 """)
-_OF_POOL = sa.text("""
-    SELECT a.* FROM fairness_accounts a JOIN fairness_rotations r USING (market, rotation) WHERE :pool IN ('', r.pool)
+_OF_THESE = sa.text("""
+    SELECT a.* FROM unnest(CAST(:markets AS text[]), CAST(:rotations AS text[])) AS x (market, rotation)
+    JOIN fairness_accounts a USING (market, rotation)
 """)

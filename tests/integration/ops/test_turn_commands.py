@@ -13,7 +13,7 @@ from config import wiring
 from storage.postgres.export import Export
 from storage.postgres.followed import FollowedAccounts
 from tests.e2e.recount import accounts as recounted
-from tests.integration.routing.house import MARKET, House
+from tests.integration.routing.house import MARKET, House, document
 from web import main
 from workers import house as processes
 from workers.cli import cli
@@ -76,6 +76,27 @@ def test_N1_the_command_and_the_api_show_the_worst_value_the_bound_and_a_recount
     assert [one | {"worst_at": None} for one in body["rotations"]] == [shown | {"worst_at": None}]
     assert get(routed, "/api/v1/fairness?pool=nobodys").json() == {"rotations": []}
     assert get(routed, "/api/v1/fairness", at="192.0.2.7").status_code in {401, 403}
+
+
+def test_F4_a_shared_rotation_is_shown_for_each_pool_that_takes_part(routed: House) -> None:
+    made = document(scope="shared", rotation="all", tiers="ranked", countries=["US"])
+    other = dict(made["pools"][0], name="others", countries=["DE"])
+    routed.publish_document(made | {"pools": [made["pools"][0], other]})
+    routed.lead("00Q000000000000009")
+    routed.work()
+    of_both = [
+        [
+            one
+            for one in json.loads(fairturn(routed, "turns", "show", "--json", "--pool", pool))
+            if one["rotation"] != pool
+        ]
+        for pool in ("installers", "others")
+    ]
+    assert of_both[0] == of_both[1]
+    [shown] = of_both[1]
+    assert (shown["rotation"].startswith("all"), shown["decisions"]) == (True, 1)
+    [told] = get(routed, "/api/v1/fairness?pool=others").json()["rotations"]
+    assert told["rotation"] == shown["rotation"]
 
 
 def test_N1_the_public_panel_shows_worst_value_and_bound_and_names_nobody(routed: House) -> None:
