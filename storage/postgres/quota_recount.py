@@ -6,7 +6,7 @@ seen as well, and a transaction that was very late is no breach.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -25,35 +25,42 @@ def look(
     """How many buckets are miscounted, the first of them, and whether all of every window was counted."""
     told = conn.execute(_HOW_FAR).one_or_none()
     whole = told is None or told.ago > whole_every
-    _count_anew(conn) if whole else _count_on(conn)
-    found = conn.execute(_DIFFER).all()
+    conn.execute(_ROOM)
+    upto = _count_anew(conn) if whole else _count_on(conn)
+    found = conn.execute(_DIFFER, {"upto": upto}).all()
     if found and not whole and told is not None and told.ago > min(ANEW_EVERY, whole_every):
-        _count_anew(conn)
-        whole, found = True, conn.execute(_DIFFER).all()
+        whole, found = True, conn.execute(_DIFFER, {"upto": _count_anew(conn)}).all()
     return len(found), [f"{row.subject}: {row.detail}" for row in found[:examples]], whole
 
 
-def _count_anew(conn: sa.Connection) -> None:
+def _count_anew(conn: sa.Connection) -> datetime:
+    """How far it is recounted then."""
     conn.execute(_LONGER)
     conn.execute(_FORGET)
-    conn.execute(_BEGIN, {"settled": SETTLED})
-    conn.execute(_ADD_ALL)
+    upto: datetime = conn.execute(_BEGIN, {"settled": SETTLED}).scalar_one()
+    conn.execute(_ADD_ALL, {"upto": upto})
+    return upto
 
 
-def _count_on(conn: sa.Connection) -> None:
-    after = conn.execute(_GO_ON, {"settled": SETTLED}).scalar_one()
-    conn.execute(_ADD_NEW, {"after": after})
+def _count_on(conn: sa.Connection) -> datetime:
+    """How far it is recounted then. The moments are given as they are: so it is known how few rows lie between."""
+    row = conn.execute(_GO_ON, {"settled": SETTLED}).one()
+    conn.execute(_ADD_NEW, {"after": row.before, "upto": row.upto})
+    upto: datetime = row.upto
+    return upto
 
 
+_ROOM = sa.text("SELECT set_config('work_mem', '64MB', true)")
 _LONGER = sa.text("SELECT set_config('statement_timeout', '300s', true)")
 _HOW_FAR = sa.text("SELECT clock_timestamp() - whole_at AS ago FROM quota_recounted")
 _FORGET = sa.text("WITH gone AS (DELETE FROM quota_recounted) DELETE FROM quota_recounts")
 _BEGIN = sa.text("""
     INSERT INTO quota_recounted (upto, whole_at) VALUES (clock_timestamp() - :settled, clock_timestamp())
+    RETURNING upto
 """)
 _GO_ON = sa.text("""
     UPDATE quota_recounted r SET upto = greatest(r.upto, clock_timestamp() - :settled)
-    FROM quota_recounted before RETURNING before.upto
+    FROM quota_recounted before RETURNING before.upto AS before, r.upto
 """)
 # Units that offers took, and those that limits of what is kept were given back. An offer counts in its bucket for as
 # long as a later one of the same bucket may matter.
@@ -70,7 +77,7 @@ _CHANGES = """
       AND starts_with(u ->> 1, 'kept/')
       AND d.at + 2 * make_interval(secs => CAST(u ->> 4 AS int)) > clock_timestamp()
 """
-_UPTO = "(SELECT upto FROM quota_recounted)"
+_UPTO = "CAST(:upto AS timestamptz)"
 
 
 def _add(after: str) -> sa.TextClause:
@@ -86,7 +93,7 @@ def _add(after: str) -> sa.TextClause:
     """)  # noqa: S608 - our own words, here and below
 
 
-_ADD_ALL, _ADD_NEW = _add(""), _add("{} > :after AND")
+_ADD_ALL, _ADD_NEW = _add(""), _add("{} > CAST(:after AS timestamptz) AND")
 # In one statement, so at one moment.
 _DIFFER = sa.text(f"""
     WITH held AS (
