@@ -94,20 +94,42 @@ def _ends(offers: Sequence[PastOffer]) -> list[tuple[int, int, int]]:
 
 def _one_market(made: Script, market: str, rows: list[PastDecision], past: Past) -> None:
     places = _Places([o for o in past.offers if o.market == market], past.since)
-    start, last = 0, None
     looked: defaultdict[int, list[int]] = defaultdict(list)
-    for row in rows:
-        if last is None or row.seq != last.seq + 1 or row.at != last.at + 1 or row.generation != last.generation:
-            start = row.at
-        last = row
-        made.moments[row.lead].append((start, row.attempt))
-        looked[start].append(row.lead)
-        made.routed.setdefault((row.lead, row.attempt), start)
-        places.look(row, start)
+    starts = _starts(rows)
+    begun = _calls(rows, starts, {(o.lead, o.attempt): o.slot for o in past.offers if o.slot})
+    for row, start in zip(rows, starts, strict=True):
+        call = begun.get(start, start)
+        made.moments[row.lead].append((call, row.attempt))
+        looked[call].append(row.lead)
+        made.routed.setdefault((row.lead, row.attempt), call)
+        places.look(row, start, call)
     made.looks += [(at, market, leads) for at, leads in looked.items()]
     made.calls |= {(market, at): leads for at, leads in looked.items()}
     made.freed |= _with_unseen(places.freed, places.held_on(), [o for o in past.offers if o.market == market])
     made.held |= places.held | places.unseen()
+
+
+def _starts(rows: Sequence[PastDecision]) -> list[int]:
+    """When the turnstile was asked for each: all that it answered at once have one moment."""
+    found, last = list[int](), None
+    for row in rows:
+        apart = last is None or row.seq != last.seq + 1 or row.at != last.at + 1 or row.generation != last.generation
+        found.append(row.at if apart else found[-1])
+        last = row
+    return found
+
+
+def _calls(rows: Sequence[PastDecision], starts: Sequence[int], slots: Mapping[tuple[int, int], int]) -> dict[int, int]:
+    """Asked when -> when the call began, of calls that asked several members for a lead: once more for each slot."""
+    first = {(row.lead, row.attempt): start for row, start in zip(rows, starts, strict=True)}
+    asked: defaultdict[int, set[int]] = defaultdict(set)
+    for row, start in zip(rows, starts, strict=True):
+        if slot := slots.get((row.lead, row.attempt)):
+            asked[start].add(first.get((row.lead, row.attempt - slot), start))
+    begun: dict[int, int] = {}
+    for start, some in asked.items():
+        begun |= dict.fromkeys({start, *some}, min(begun.get(one, one) for one in {start, *some}))
+    return begun
 
 
 def _with_unseen(
@@ -148,11 +170,11 @@ class _Places:
             if offer.open_at(since):
                 self._take(offer)
 
-    def look(self, row: PastDecision, start: int) -> None:
-        """Take in one decision, made at that moment with others."""
+    def look(self, row: PastDecision, start: int, call: int) -> None:
+        """Take in one decision, made at that moment with others, in a call that began at `call`."""
         for member, gate, open_ in zip(row.member, row.gate, row.open, strict=True):
             if gate in _SEEN and (gate == Gate.ELIGIBLE or open_):
-                self._learn(member, open_, start)
+                self._learn(member, open_, call if self._seen.get(member, -1) < call else start)
         if row.chosen is not None:
             offer = self._turns.get((row.lead, row.attempt, row.chosen))
             if offer is not None:

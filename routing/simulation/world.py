@@ -283,6 +283,8 @@ class World:
             return
         near = past is not None and abs(offer.offered - past.offered) < NEAR
         since = past.offered if past is not None and near else offer.offered
+        if past and near and self.policy is None:
+            offer.expires = past.expires  # history's clock, by which its answer was in time
         expiry = offer.expires
         if past and past.accepted is None and abs(past.expires - offer.expires) < NEAR:
             expiry = max(offer.expires, past.ended or self.past.until)  # so late somebody looked that it was due

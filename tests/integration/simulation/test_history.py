@@ -75,6 +75,4 @@ def test_N2_rules_limits_and_what_others_do_to_leads_are_played_again(house: Hou
     assert found.decided > 40
     assert {edit.what for one in past.leads for edit in one.edits} >= {"released", "ruled_again", "updated"}
     assert any(offer.by_rule for offer in past.offers)
-    # All of it on a machine at rest; beside much else a gift is now and then replayed sooner than it was made.
-    assert found.share >= 0.75, found.differences[:5]
-    assert all(one.cause for one in found.differences)
+    assert found.share >= 0.999, found.differences[:5]

@@ -1,5 +1,6 @@
 """When places were taken and freed is read out of what the choosers saw."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from routing.decision import Gate
@@ -54,3 +55,18 @@ def test_a_place_taken_without_a_turn_that_nobody_saw_counts_from_after_the_last
     made = script(Past(0, 60 * SECOND, (), (), decisions=[look(1, 15 * SECOND, 0)], offers=[gift]))
     assert made.held[gift.id] > 15 * SECOND
     assert not script(Past(0, 60 * SECOND, (), (), decisions=[look(1, 5 * SECOND, 0)], offers=[gift])).held
+
+
+def test_what_one_call_decided_is_asked_for_together_again() -> None:
+    rows = [look(1, 10 * SECOND, 1, lead=5), look(2, 10 * SECOND + 1, 1, lead=3), look(3, 20 * SECOND, 1, lead=5)]
+    made = script(Past(0, 60 * SECOND, (), (), decisions=rows))
+    assert made.calls == {("main", 10 * SECOND): [5, 3], ("main", 20 * SECOND): [5]}
+
+
+def test_a_call_that_asks_several_members_for_each_lead_is_one_call() -> None:
+    asked = [(1, 1, 0, 10 * SECOND), (2, 1, 0, 11 * SECOND), (1, 2, 1, 12 * SECOND), (2, 2, 1, 12 * SECOND + 1)]
+    offers = [replace(offer(n, at, None), lead=lead, attempt=a, slot=s) for n, (lead, a, s, at) in enumerate(asked)]
+    rows = [replace(given(one, seq), attempt=one.attempt) for seq, one in enumerate(offers, 1)]
+    made = script(Past(0, 60 * SECOND, (), (), decisions=rows, offers=offers))
+    assert made.calls == {("main", 10 * SECOND): [1, 2, 1, 2]}
+    assert made.routed[2, 2] == 10 * SECOND
