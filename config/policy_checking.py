@@ -77,11 +77,18 @@ def unreadable(exc: BadInput) -> Finding:
     if place is None:
         return error("unreadable", (exc.field,), said, exc.fix)
     path, line, column = place["path"], int(place["line"]), int(place["column"] or 1)
+    if path and place["within"]:
+        path += place["within"]
+    if place["of_it"]:
+        said = f"{said} ({place['of_it']})"
     return error("unreadable", (path,) if path else (), said, exc.fix).at((line, column))
 
 
-#: How errors of a document that was read from a file tell the place.
-_PLACE = re.compile(r"(?:(?P<path>\S+) \((?=.*\)$))?[^()]* line (?P<line>\d+)(?:, column (?P<column>\d+))?\)?")
+#: How errors of a document that was read from a file tell the place; of a condition, or an area, with the place in it.
+_PLACE = re.compile(
+    r"(?:(?P<path>\S+) \((?=.*\)))?[^()]* line (?P<line>\d+)(?:, column (?P<column>\d+))?\)?"
+    r"(?:(?P<within>[.\[]\S+)|, (?P<of_it>line \d+ column \d+ of it))?"
+)
 
 
 def _stored(document: Mapping[str, Any], policy: Policy, wrong: list[Finding]) -> Iterator[Stored]:

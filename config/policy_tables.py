@@ -142,7 +142,7 @@ def _cell(raw: object, kind: Kind, column: str, where: str) -> object:
         return "" if kind is Kind.TEXT and raw == "" else None
     value = Vocabulary({column: kind}).read({column: raw}, (column,)).get(column)
     if value is None:
-        raise BadInput(f"{column} is {str(raw)[:40]!r}, not a {kind}", field=where, fix=_LIKE[kind])
+        raise BadInput(f"{column} is {str(raw)[:40]!r}, not a {_KIND.get(kind, kind)}", field=where, fix=_LIKE[kind])
     if isinstance(value, str):
         return _short(value.strip(), column, where)
     return value
@@ -154,6 +154,7 @@ def _short(text: str, column: str, where: str) -> str:
     return text
 
 
+_KIND = {Kind.WHOLE: "whole number"}
 _LIKE = {
     Kind.TEXT: "Write a text.",
     Kind.NUMBER: "Write a number, such as 1.5.",

@@ -14,7 +14,7 @@ import pytest
 
 from config import policy_text
 from config.policy import load_file, parse
-from config.policy_checking import findings
+from config.policy_checking import findings, unreadable
 from routing.errors import BadInput
 
 HEAD = """
@@ -432,3 +432,30 @@ def test_hostile_files_are_refused_within_half_a_minute_and_little_memory(tmp_pa
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("refused")
+
+
+AREA = "areas: {south: {geojson: {type: Polygon, coordinates: [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}}}\n"
+TABLE = "tables: {t: {key: [lead.country], columns: {rank: whole}, rows: [{country: US, rank: three}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "place", "said"),
+    [
+        (
+            RULED + "  - {name: a, when: lead.scor > 80, then: {review: a}}\n",
+            "rules[0].when",
+            (10, 15),
+            "(line 1 column 1 of it)",
+        ),
+        (HEAD + AREA, "areas.south.geojson.coordinates", (8, 9), "self-intersection"),
+        (HEAD + TABLE, "tables.t.rows[0]", (8, 10), "rank is 'three', not a whole number"),
+    ],
+)
+def test_M1_programs_are_told_line_and_column_of_what_is_wrong_within(
+    text: str, path: str, place: tuple[int, int], said: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        findings(policy_text.read(text, "a folder/policy.yaml"))
+    found = unreadable(refused.value)
+    assert (found.path, (found.line, found.column)) == (path, place)
+    assert said in found.message
