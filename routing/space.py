@@ -9,10 +9,11 @@ A fact that is missing makes what asks for it an error, which `false && error` a
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from itertools import chain, combinations, pairwise, permutations
 from typing import Any
 
@@ -85,7 +86,7 @@ def _of_kind(kind: Kind, cuts: set[Any], domain: Domain) -> Cells:
     if kind is Kind.LIST:
         return _choices(sorted(map(str, cuts)))
     if domain.values is not None:
-        return _of_few(sorted(domain.values), sorted(cuts))
+        return _of_few(_ascending(domain.values), sorted(cuts))
     bounds = {bound for bound in (domain.low, domain.high) if bound is not None}
     ordered = sorted(cuts | bounds)
     if not ordered:
@@ -97,6 +98,9 @@ def _of_kind(kind: Kind, cuts: set[Any], domain: Domain) -> Cells:
     return Cells(tuple(dict.fromkeys(v for v in found if _fits(kind, v, domain))), whole)
 
 
+_ascending = lru_cache(maxsize=8)(sorted)
+
+
 def _choices(texts: list[str]) -> Cells:
     if len(texts) > _MOST_CHOSEN:
         return Cells((*([text] for text in texts), texts, []), whole=False)
@@ -105,12 +109,20 @@ def _choices(texts: list[str]) -> Cells:
 
 
 def _of_few(values: list[Any], cuts: list[Any]) -> Cells:
-    found: dict[tuple[int, bool], Any] = {}
-    for value in values:
-        at = bisect_left(cuts, value)
-        found.setdefault((at, at < len(cuts) and cuts[at] == value), value)
-    written = [value for (_, exact), value in found.items() if exact]
-    return Cells((*written, *(value for (_, exact), value in found.items() if not exact)))
+    written = [cut for cut in cuts if _first(values, cut) == cut]
+    first = [_first(values, None), *(_first(values, cut, above=True) for cut in cuts)]
+    between = [
+        value
+        for value, end in zip(first, [*cuts, None], strict=True)
+        if value is not None and (end is None or value < end)
+    ]
+    return Cells((*written, *between))
+
+
+def _first(values: list[Any], least: Any, *, above: bool = False) -> Any:
+    """The first of these from `least` on, or above it; None when there is none."""
+    at = 0 if least is None else (bisect_right if above else bisect_left)(values, least)
+    return values[at] if at < len(values) else None
 
 
 _ANY: Mapping[Kind, Any] = {

@@ -3,7 +3,7 @@
 The numbers of the fields are those of cel/expr/checked.proto and cel/expr/syntax.proto (github.com/google/cel-spec).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -68,14 +68,19 @@ class Node:
     parts: tuple["Node", ...] = ()
 
     def walk(self) -> Iterator["Node"]:
-        """Itself and everything below it."""
-        yield self
-        for part in self.parts:
-            yield from part.walk()
+        """Itself and everything below it, as it is written."""
+        ahead = [self]
+        while ahead:
+            node = ahead.pop()
+            yield node
+            ahead.extend(reversed(node.parts))
 
     @property
     def depth(self) -> int:
-        return 1 + max((part.depth for part in self.parts), default=0)
+        deep, level = 0, [self]
+        while level:
+            deep, level = deep + 1, [part for node in level for part in node.parts]
+        return deep
 
 
 def tree(serialized: bytes) -> Node:
@@ -105,25 +110,41 @@ def _any() -> Any:
 
 def _node(expr: Any, positions: dict[int, int]) -> Node:
     at = positions.get(expr.id, -1)
-    if expr.HasField("const"):
-        held = expr.const.ListFields()
-        return Node("const", at, value=held[0][1] if held else None)
-    if expr.HasField("ident"):
-        return Node("name", at, expr.ident.name)
-    if expr.HasField("select"):
-        inner = _node(expr.select.operand, positions)
-        if inner.kind == "name":
-            return Node("name", at, f"{inner.name}.{expr.select.field}")
-        return Node("call", at, f".{expr.select.field}", parts=(inner,))
-    if expr.HasField("call"):
-        target = [expr.call.target] if expr.call.HasField("target") else []
-        return Node(
-            "call", at, expr.call.function, parts=tuple(_node(e, positions) for e in [*target, *expr.call.args])
-        )
-    if expr.HasField("items"):
-        return Node("items", at, parts=tuple(_node(e, positions) for e in expr.items.elements))
-    if not expr.HasField("loop"):
-        return Node("call", at, "")  # a kind of expression that this language does not have
-    loop = expr.loop
+    set_fields = expr.ListFields()
+    made = _MADE.get(set_fields[-1][0].name) if set_fields else None
+    # Of a kind of expression that this language does not have, nothing is known.
+    return made(set_fields[-1][1], at, positions) if made else Node("call", at, "")
+
+
+def _of_const(const: Any, at: int, _: dict[int, int]) -> Node:
+    held = const.ListFields()
+    return Node("const", at, value=held[0][1] if held else None)
+
+
+def _of_select(select: Any, at: int, positions: dict[int, int]) -> Node:
+    inner = _node(select.operand, positions)
+    if inner.kind == "name":
+        return Node("name", at, f"{inner.name}.{select.field}")
+    return Node("call", at, f".{select.field}", parts=(inner,))
+
+
+def _of_call(call: Any, at: int, positions: dict[int, int]) -> Node:
+    target = [call.target] if call.HasField("target") else []
+    return Node("call", at, call.function, parts=tuple([_node(one, positions) for one in [*target, *call.args]]))
+
+
+def _of_loop(loop: Any, at: int, positions: dict[int, int]) -> Node:
     inner_parts = (loop.range, loop.init, loop.condition, loop.step, loop.result)
-    return Node("loop", at, loop.variable, parts=tuple(_node(e, positions) for e in inner_parts))
+    return Node("loop", at, loop.variable, parts=tuple([_node(one, positions) for one in inner_parts]))
+
+
+_MADE: Mapping[str, Callable[[Any, int, dict[int, int]], Node]] = {
+    "const": _of_const,
+    "ident": lambda ident, at, _: Node("name", at, ident.name),
+    "select": _of_select,
+    "call": _of_call,
+    "items": lambda items, at, positions: Node(
+        "items", at, parts=tuple([_node(one, positions) for one in items.elements])
+    ),
+    "loop": _of_loop,
+}

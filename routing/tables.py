@@ -6,6 +6,7 @@ Keys are compared without regard to case and to blanks around them. Where a colu
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 from routing.vocabulary import Kind
 
@@ -32,7 +33,8 @@ class KeyPart:
 
 def key_text(value: object) -> str:
     """A value as keys are compared."""
-    return (str(value).lower() if isinstance(value, bool) else str(value)).strip().casefold()
+    text = (str(value).lower() if isinstance(value, bool) else str(value)).strip().casefold()
+    return text if text.isascii() else normalize("NFC", text)  # an accent may be written with its letter or after it
 
 
 Row = Sequence[object]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.tables import KeyPart, Table
+from routing.tables import KeyPart, Table, key_text
 from routing.vocabulary import Kind
 
 BY_PREFIX = Table(
@@ -23,6 +23,12 @@ def test_the_longest_beginning_that_fits_counts() -> None:
 def test_case_and_blanks_do_not_matter_and_empty_cells_are_missing() -> None:
     assert BY_PREFIX.row({"lead.country": " gB", "lead.postal_code": "Sw1A 1AA "}) == {"pool": "london", "rank": 3}
     assert BY_PREFIX.row({"lead.country": "US", "lead.postal_code": "1"}) == {"pool": "all"}
+
+
+def test_a_letter_and_its_accent_are_the_same_as_one_letter_or_as_two() -> None:
+    key = (KeyPart("lead.city"),)
+    table = Table("t", key, {"n": Kind.WHOLE}, {(key_text("Zu\u0308rich"),): (1,)})
+    assert table.row({"lead.city": "Z\u00fcrich"}) == table.row({"lead.city": "Zu\u0308rich"}) == {"n": 1}
 
 
 def test_there_is_no_row_without_the_facts_of_its_key() -> None:
