@@ -33,6 +33,9 @@ SETS: Mapping[str, Callable[[int, int], str]] = {
     "sum": lambda i, _: f"lead.score * {i + 2}.5 < 0.0 && has(lead.city)",
     "fact with fact": lambda i, _: f'lead.product != "p{i}" && lead.city == lead.region',
     "time": lambda i, _: f'now - lead.received_at > duration("{i + 1}h") && now.getHours("Europe/Rome") < 24',
+    "each of a list": lambda i, _: f'lead.tags.all(t, t.startsWith("x{i}") || t == "y{i}")',
+    "one of two values": lambda i, _: f'(lead.score > {i % 100}.0 ? lead.city : lead.region) == "x{i}"',
+    "letters and digits": lambda i, _: f'lead.city.matches("^[a-z]{{{i % 300 + 20}}}[0-9]{{3,5}}$")',
     "one or the other": lambda i, _: f'lead.score > 200.0 ? lead.hot : lead.city == "x{i}"',
 }
 
