@@ -168,7 +168,7 @@ def test_C3_a_turnstile_that_forgot_its_counters_is_refused_by_the_ledger_and_me
 
 
 def test_C4_the_auditor_finds_what_the_turnstile_forgot_or_made_up_of_limits(house: House, redis_url: str) -> None:
-    publish(house, [{"most": 9, "per": "day"}, {"most": 9, "per": "24h", "counts": "kept"}])
+    publish(house, [{"most": 9, "per": "day"}, {"most": 9, "per": "24h", "counts": "kept"}, {"share": 50, "per": "7d"}])
     one = house.member("one", capacity=PLENTY)
     assert give(house, 4) == [one] * 4
     house.desk.reject(house.offer(house.id_of("00Q000000000000000")), "too_far", member=one)
@@ -180,12 +180,12 @@ def test_C4_the_auditor_finds_what_the_turnstile_forgot_or_made_up_of_limits(hou
     house.work()
     assert not auditor.audit(MARKET)
     server, key = redis.Redis.from_url(redis_url), MarketKeys(MARKET).uses
-    day, rolling = sorted(used(house), key=lambda name: "24h" in name)
+    day, rolling, share = (next(name for name in used(house) if per in name) for per in ("/day/", "kept/", "/7d/m"))
     bucket = next(iter(used(house)[day]))
     server.hset(key, day, packed_buckets({bucket: 1}))
-    server.hdel(key, rolling)
+    server.hdel(key, rolling, share)
     assert auditor.audit(MARKET)
-    assert found[0]["limit"] == 2
+    assert found[0]["limit"] == 3
     assert house.turnstile.uses(MARKET) == used(house)
     assert not auditor.audit(MARKET)
 
