@@ -425,6 +425,7 @@ def test_N1_a_decision_that_is_committed_late_is_added_when_it_comes(house: Hous
     house.run("ALTER TABLE decisions ENABLE TRIGGER ALL")
     [told] = follow.of()
     assert told.decisions == 6
+    assert (told.added, told.bound) == (1, 2), "others were decided as if it were there"
     assert {k: round(v, 6) for k, v in owed_of(told).items()} == in_turns(house, ROTATION)
 
 
