@@ -311,7 +311,7 @@ class Dispatcher:
             return 0
         stand = self._ledger.standing_at(market)
         for member, room in self._ledger.members_with_room(market, members).items():
-            left = room if waiting.intersection(self._waiting.cells(market, stand, member)) else 0
+            left = room if self._waiting.reaches(market, stand, member, waiting) else 0
             while left > 0:
                 ids = self._waiting.next(market, self._ledger.standing_at(market), member, min(left, 100), room=left)
                 self._ledger.wake(ids)
@@ -332,7 +332,7 @@ class Dispatcher:
             return []
         stand = self._ledger.standing_at(market)
         for member, room in self._ledger.members_with_room(market, sorted(places)).items():
-            if waiting.intersection(self._waiting.cells(market, stand, member)):
+            if self._waiting.reaches(market, stand, member, waiting):
                 count = min(room, places[member])
                 found |= dict.fromkeys(self._waiting.next(market, stand, member, count, besides=list(found), room=room))
         return list(found)

@@ -257,12 +257,23 @@ def cell(lat: float, lon: float) -> int:
 
 def cells_around(point: Point, radius_m: float) -> list[int]:
     """Every cell that could hold a place within the radius, ascending; never one too few, some too many."""
+    rows, columns = _box(point, radius_m)
+    return sorted({row * _COLUMNS + column for row in rows for column in columns})
+
+
+def any_around(point: Point, radius_m: float, cells: frozenset[int]) -> bool:
+    """Whether one of these cells is among those around: a ring may go around the earth, and hold all there are."""
+    rows, columns = _box(point, radius_m)
+    if len(rows) * len(columns) > len(cells):
+        return any(one // _COLUMNS in rows and one % _COLUMNS in columns for one in cells)
+    return any(row * _COLUMNS + column in cells for row in rows for column in columns)
+
+
+def _box(point: Point, radius_m: float) -> tuple[range, range | set[int]]:
     # No angle seen from the centre is wider than this, as no degree on earth is shorter than LEAST_RADIUS_M makes it.
     angle = math.degrees((radius_m + EDGE_M) / LEAST_RADIUS_M)
-    south, north = point.lat - angle, point.lat + angle
-    columns = _columns_around(point, angle)
-    lowest, highest = max(math.floor(south) + 90, 0), min(math.floor(north) + 90, _ROWS - 1)
-    return sorted({row * _COLUMNS + column for row in range(lowest, highest + 1) for column in columns})
+    lowest, highest = math.floor(point.lat - angle) + 90, math.floor(point.lat + angle) + 90
+    return range(max(lowest, 0), min(highest, _ROWS - 1) + 1), _columns_around(point, angle)
 
 
 def _columns_around(point: Point, angle: float) -> range | set[int]:

@@ -7,7 +7,7 @@ from routing.fit import Fit
 from routing.ladder import is_asked
 from routing.ledger import Ledger, Stand, WaitingLead
 from routing.member import Member, Roster
-from routing.near import Index, cells_around
+from routing.near import Index, any_around
 from routing.plan import plan_all
 from routing.planning import sort_out, spilling
 from routing.policy import Policy
@@ -61,14 +61,14 @@ class WaitingRoom:
             limit, last = max(limit, PAGE), page[-1]
         return found[:count]
 
-    def cells(self, market: str, stand: Stand, member_id: int) -> list[int]:
-        """The cells that hold every lead the member may reach; none when it is to get no leads."""
+    def reaches(self, market: str, stand: Stand, member_id: int, cells: frozenset[int]) -> bool:
+        """Whether one of these cells may hold a lead that the member reaches; not when it is to get no leads."""
         policy = self._atlas.policy(stand.policy_version)
         member = self._atlas.index(market, policy, stand.roster_version).roster.get(member_id)
         furthest = _furthest(policy, market)
         if member is None or not member.active or furthest is None:
-            return []
-        return sorted({c for place in member.places for c in cells_around(place, furthest)})
+            return False
+        return any(any_around(place, furthest, cells) for place in member.places)
 
     def _asked(self, page: Sequence[WaitingLead], alone: Index, member: Member, policy: Policy) -> list[int]:
         """Those of the leads that would ask this member, by the rules and by what it is."""

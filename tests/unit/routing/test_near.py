@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from routing.lead import Point
 from routing.member import Member, Roster
-from routing.near import Index, Near, cell, cells_around
+from routing.near import Index, Near, any_around, cell, cells_around
 
 MILE = 1609.344
 RINGS_MI = tuple(mile * MILE for mile in (5.0, 15.0, 30.0, 50.0))
@@ -152,7 +152,10 @@ def test_G10_the_cells_around_a_place_hold_every_place_within_the_radius(
     middle: Point, azimuth: float, share: float, radius_m: float
 ) -> None:
     near = away(middle, radius_m * share, azimuth)
-    assert cell(near.lat, near.lon) in cells_around(middle, radius_m)
+    around, where, some = {*cells_around(middle, radius_m)}, cell(near.lat, near.lon), {*range(0, 64_800, 97)}
+    assert where in around
+    for cells in ({where}, some, some - around):
+        assert any_around(middle, radius_m, frozenset(cells)) == bool(cells & around)
 
 
 @given(st.floats(-60, 60), st.floats(-180, 180))
