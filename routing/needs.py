@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import product
+from typing import TypeGuard
 
 from routing import computed, entries
 from routing.atoms import (
@@ -84,9 +85,18 @@ def _one(*atoms: Atom) -> Alternatives:
 def _both(left: Alternatives, right: Alternatives) -> Alternatives:
     if len(left.of) * len(right.of) > MOST:
         return min(left, right, key=lambda side: (side.of == ((),), len(side.of)))
-    return Alternatives(
-        tuple(dict.fromkeys(a + tuple(x for x in b if x not in a) for a, b in product(left.of, right.of)))
-    )
+    together = dict.fromkeys(a + tuple(x for x in b if x not in a) for a, b in product(left.of, right.of))
+    return Alternatives(tuple(needs for needs in together if _possible(needs)))
+
+
+def _possible(needs: Conjunction) -> bool:
+    """Whether no fact must be one number, and beyond it at the same time."""
+    beyond = {(x.fact, x.low) for x in needs if isinstance(x, Between) and x.low_open}
+    return not beyond or all((x.fact, value) not in beyond for x in needs if _is_one(x) for value in x.values)
+
+
+def _is_one(need: Atom) -> TypeGuard[OneOf]:
+    return isinstance(need, OneOf) and len(need.values) == 1
 
 
 def _either(left: Alternatives, right: Alternatives) -> Alternatives:
