@@ -52,7 +52,7 @@ class Script:
         at = bisect_left(known, (now, 0))
         if at < len(known):
             return known[at][0] > now and known[at][1] in {ASIDE, attempt}
-        return last is not None and (last, attempt) in known
+        return (last is not None and (last, attempt) in known) or (bool(known) and known[-1][1] == ASIDE)
 
 
 def script(past: Past) -> Script:
@@ -196,10 +196,11 @@ class _Places:
             heappush(self._ending[offer.member], (offer.ended, offer.id, offer.units))
 
     def _taken(self, member: int, at: int) -> PastOffer | None:
-        """What the member took without a turn and is now seen: the oldest, rather one that has not ended."""
+        """What the member took without a turn and is now seen: by then, rather one that has not ended, the oldest."""
         beside = self._beside.get(member, [])
         known = [offer for offer in reversed(beside) if offer.offered <= at + _SKEW]
-        found = next((offer for offer in known if offer.ended is None or offer.ended > at), known[0] if known else None)
+        known.sort(key=lambda o: (o.offered > at, o.ended is not None and o.ended <= at))
+        found = known[0] if known else None
         if found is not None:
             beside.remove(found)
         return found
