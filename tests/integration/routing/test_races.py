@@ -111,6 +111,10 @@ def test_O6_who_answers_late_waits_for_an_answer_in_time_that_has_not_ended_yet(
     offer = house.offer(lead)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
+    @sa.event.listens_for(house.engine, "begin")
+    def be_patient(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+
     def until(done: Callable[[], object], *calls: Future[Any]) -> None:
         while not done() and not any(call.done() for call in calls):
             time.sleep(0.001)
@@ -118,7 +122,7 @@ def test_O6_who_answers_late_waits_for_an_answer_in_time_that_has_not_ended_yet(
     with ThreadPoolExecutor(2) as pool:
         with house.engine.begin() as other:
             other.execute(sa.text("LOCK TABLE timeline IN SHARE MODE"))  # so the answer is half written, and stands
-            house.run(DUE, by=timedelta(seconds=5), offer=offer)
+            house.run(DUE, by=timedelta(seconds=4), offer=offer)
             in_time = pool.submit(house.desk.accept, offer, member=one)
             until(lambda: house.value(waiting) == 1, in_time)
             until(lambda: house.value("SELECT expires_at <= clock_timestamp() FROM offers"), in_time)
