@@ -80,7 +80,7 @@ class Plan:
     @property
     def relaxes(self) -> bool:
         """Whether less will be asked for by and by, so that the lead waits for that first (row M6)."""
-        return self.ruling is not None and self.ruling.next_at is not None
+        return self.ruling is not None and self.ruling.relaxes
 
     @property
     def units(self) -> int:

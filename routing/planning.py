@@ -234,8 +234,7 @@ def spilling(one: Asked, policy: Policy) -> list[Asked]:
 
 
 def _goes_on(asked: Asked) -> bool:
-    relaxes = asked.ruling is not None and asked.ruling.next_at is not None
-    return asked.pool.overflow.then is Then.POOL and not relaxes
+    return asked.pool.overflow.then is Then.POOL and not (asked.ruling and asked.ruling.relaxes)
 
 
 def _spilled(ruling: Ruling, lead: Lead, left: Pool, pool: Pool, rosters: Mapping[str, Roster]) -> Ruling:

@@ -32,6 +32,11 @@ class Ruling:
     steps: tuple[Step, ...] = ()
     used: Mapping[str, object] = field(default_factory=dict)  # facts looked at, for the decision's record
 
+    @property
+    def relaxes(self) -> bool:
+        """Whether less will be asked for by and by, so that the lead waits for that first (row M6)."""
+        return self.next_at is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Aside:

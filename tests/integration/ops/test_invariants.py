@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from config import wiring
+from routing.offer import Actor
 from storage.postgres import invariants as module
 from storage.postgres.engine import transaction
 from storage.postgres.invariants import TURNSTILE, Invariants
@@ -108,7 +109,7 @@ def limited(house: House) -> str:
     limits = [{"of": "member", "most": 9, "per": "day"}, {"of": "member", "most": 8, "per": "week", "counts": "kept"}]
     house.publish(limits=limits)
     leads = offered(house)
-    house.desk.reject(house.offer(leads[0]), "too_far", actor="manager")  # type: ignore[arg-type]  # as in other tests
+    house.desk.reject(house.offer(leads[0]), "too_far", actor=Actor.MANAGER)
     house.tick()
     counter = house.value("SELECT counter FROM quota_uses WHERE counter LIKE 'kept/%' AND used = 2")
     return str(counter)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from routing.errors import Refused
+from routing.offer import Actor
 from tests.integration.routing.house import MARKET, House, city
 from tests.integration.routing.test_special_cases import facts, ruled, standings, steps, when
 
@@ -36,7 +37,7 @@ def test_an_open_offer_is_taken_back_where_the_policy_names_what_has_changed(hou
     assert "rerouted" in house.story(lead)
     assert (house.value("SELECT attempt FROM leads"), house.value("SELECT moves FROM leads")) == (2, 0)
     with pytest.raises(Refused):
-        house.desk.accept(offer, actor="manager")  # type: ignore[arg-type]  # as everywhere in these tests
+        house.desk.accept(offer, actor=Actor.MANAGER)
     house.tick()
     assert house.value("SELECT count(*) FROM corrections WHERE reason = 'rerouted' AND effect = 'return'") == 1
     assert sum(standings(house).values()) == 0
@@ -69,7 +70,7 @@ def test_an_open_offer_stays_unless_the_policy_takes_it_back_and_an_accepted_lea
     change(house, **facts(product="battery"))
     assert house.offer(lead) == offer
     house.publish_document(ruled(BATTERY) | reroute_on("lead.product", open_offers="withdraw"))
-    house.desk.accept(offer, actor="manager")  # type: ignore[arg-type]
+    house.desk.accept(offer, actor=Actor.MANAGER)
     change(house, **facts(product="solar"))
     assert house.state(lead) == ("accepted", None)
 
@@ -159,7 +160,7 @@ def test_M3_a_named_owner_has_the_lead_that_was_taken_back_from_it_unless_it_tur
     house.work()
     assert house.holder(lead) == near
     if answer == "reject":
-        house.desk.reject(house.offer(lead), "too_far", actor="manager")  # type: ignore[arg-type]
+        house.desk.reject(house.offer(lead), "too_far", actor=Actor.MANAGER)
         house.work()
         assert house.holder(lead) == other
     change(house, **facts(product="battery"))

@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from routing.offer import Actor
 from tests.integration.routing.house import MARKET, House, document
 
 ATTRIBUTES = {
@@ -65,7 +66,7 @@ def test_M3_a_named_owner_may_be_asked_instead_and_only_within_its_capacity(hous
     house.work()
     assert house.state(first) == ("offered", None)
     assert house.state(second) == ("waiting", "no_room")
-    house.desk.reject(house.offer(first), "too_far", actor="manager")  # type: ignore[arg-type]
+    house.desk.reject(house.offer(first), "too_far", actor=Actor.MANAGER)
     house.work()
     house.dispatcher.fill(MARKET)
     house.work()

@@ -70,14 +70,21 @@ of_an_entry = st.one_of(
     st.builds("size(t) {} {}".format, signs, st.integers(0, 3)),
     st.sampled_from(["lead.hot", "lead.score > 1.0", "has(lead.city)"]),
 )
-of_each = st.recursive(
-    of_an_entry,
-    lambda inner: st.one_of(
+
+
+def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Conditions put together of others."""
+    return st.one_of(
         st.builds("({} && {})".format, inner, inner),
         st.builds("({} || {})".format, inner, inner),
         st.builds("!({})".format, inner),
         st.builds("({} ? {} : {})".format, inner, inner, inner),
-    ),
+    )
+
+
+of_each = st.recursive(
+    of_an_entry,
+    combined,
     max_leaves=3,
 )
 lists = st.one_of(
@@ -118,12 +125,7 @@ simple = st.one_of(
 )
 conditions = st.recursive(
     simple,
-    lambda inner: st.one_of(
-        st.builds("({} && {})".format, inner, inner),
-        st.builds("({} || {})".format, inner, inner),
-        st.builds("!({})".format, inner),
-        st.builds("({} ? {} : {})".format, inner, inner, inner),
-    ),
+    combined,
     max_leaves=4,  # no more lists than a condition may have
 )
 #: Some facts are missing, and some are nothing of their kind.
